@@ -1,0 +1,74 @@
+# `make help` lists the targets. Nothing is needed beyond Python 3.11 (or later) with venv, and make.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+RUN    ?= runs/demo
+
+# The demo: seven methods of the issue and the project's own, from the same start, on two real data sets.
+DEMO_PROBLEMS := digits diabetes
+DEMO_SOLVERS  := vode lsoda dopri5 sgd nesterov adam lbfgs auto
+DEMO_FLAGS    := --seeds 1 --seconds 5
+
+# Tests share two processes: compilation by JAX is what they wait for. Empty: one process.
+WORKERS ?= -n 2
+
+export MPLBACKEND ?= Agg
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format docs bench study constraints clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|' 2>/dev/null \
+		|| grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## create .venv with the pinned versions; does nothing when it is up to date
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'stiffgrad needs Python 3.11 or later: make setup PYTHON=python3.11' >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## compare solvers on real data, print the table, write the page to runs/demo
+	$(BIN)/stiffgrad compare $(addprefix --problem ,$(DEMO_PROBLEMS)) $(addprefix --solver ,$(DEMO_SOLVERS)) \
+		$(DEMO_FLAGS) --out $(RUN)
+	$(BIN)/stiffgrad report $(RUN)
+
+test: $(STAMP) ## run the tests and the doctests; ARGS="tests/test_layers.py" for some of them
+	$(BIN)/python -m pytest -q $(WORKERS) $(ARGS)
+
+lint: $(STAMP) ## format check, ruff, mypy, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## format the code and fix what ruff can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(STAMP) ## build the pages into site/; a warning fails the build
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(STAMP) ## run the benchmark; ARGS="--help" shows its options
+	$(BIN)/stiffgrad bench $(ARGS)
+
+study: $(STAMP) ## run the study of the five suspects; ARGS="--help" shows its options
+	$(BIN)/stiffgrad study $(ARGS)
+
+constraints: ## freeze the newest allowed versions into constraints.txt
+	rm -rf .cache/constraints
+	$(PYTHON) -m venv .cache/constraints
+	.cache/constraints/bin/python -m pip install --quiet hatchling editables
+	.cache/constraints/bin/python -m pip install --quiet -e '.[dev,dask]'
+	{ grep '^#' constraints.txt; .cache/constraints/bin/python -m pip freeze --exclude-editable; } > .cache/constraints.txt
+	mv .cache/constraints.txt constraints.txt
+	rm -rf .cache/constraints
+
+clean: ## remove the environment, the caches and the built pages; results in runs/ stay
+	rm -rf $(VENV) .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache site build dist
+	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,24 @@
+"""Settings of every test: one cache of compiled programs for all runs, no display, reproducible property tests."""
+
+import os
+import pathlib
+
+from hypothesis import HealthCheck, settings
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# Before stiffgrad is imported: it reads the folder once. Compilation is most of the tests' time, so it is kept between
+# runs, inside the checkout and away from the user's own cache.
+os.environ.setdefault("STIFFGRAD_CACHE_DIR", str(ROOT / ".cache" / "stiffgrad"))
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# The same examples in every run: a failure seen once is seen again. Few, because each may compile; no deadline, because
+# the first of them does.
+settings.register_profile(
+    "stiffgrad",
+    derandomize=True,
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("stiffgrad")
