@@ -1,0 +1,31 @@
+"""Train neural networks by solving stiff ODEs, with no learning rate."""
+
+from stiffgrad._config import configure
+
+configure()
+
+from stiffgrad import solvers  # noqa: E402
+from stiffgrad._types import Outcome, SolveError  # noqa: E402
+from stiffgrad.driver import Step, Until, solve  # noqa: E402
+from stiffgrad.networks import MLP, mlp  # noqa: E402
+from stiffgrad.objective import Objective, Term, least_squares, minimise, supervised  # noqa: E402
+from stiffgrad.trace import Solution, Statistics, Trace  # noqa: E402
+
+__all__ = [
+    "MLP",
+    "Objective",
+    "Outcome",
+    "Solution",
+    "SolveError",
+    "Statistics",
+    "Step",
+    "Term",
+    "Trace",
+    "Until",
+    "least_squares",
+    "minimise",
+    "mlp",
+    "solve",
+    "solvers",
+    "supervised",
+]

@@ -1,0 +1,22 @@
+"""The one place that configures JAX: 64-bit numbers, and a compilation cache that outlives the process.
+
+The cache lies in the user's cache folder; the environment variable STIFFGRAD_CACHE_DIR moves it, and an empty value
+switches it off. A cache that the user configured in JAX already is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+
+import jax
+import platformdirs
+
+
+def configure() -> None:
+    """Switch on float64, and the persistent compilation cache."""
+    jax.config.update("jax_enable_x64", True)
+    folder = os.environ.get("STIFFGRAD_CACHE_DIR", platformdirs.user_cache_dir("stiffgrad"))
+    if folder and jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]  # made at run time
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

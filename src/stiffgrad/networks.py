@@ -1,0 +1,90 @@
+"""Multilayer perceptrons, as a function of parameters and one sample."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+ACTIVATIONS = {
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "relu": jax.nn.relu,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "softplus": jax.nn.softplus,
+}
+_HE = {"relu", "gelu", "silu", "softplus"}
+
+
+@dataclasses.dataclass(frozen=True)
+class MLP:
+    """A multilayer perceptron: `apply(params, x)` for one sample x of shape (sizes[0],).
+
+    Equal sizes and activation make equal objects, so that compiled code is shared. The last layer is linear.
+    """
+
+    sizes: tuple[int, ...]
+    activation: str = "tanh"
+
+    def __call__(self, params: Any, x: Any) -> jax.Array:
+        """Outputs of shape (sizes[-1],)."""
+        activation = ACTIVATIONS[self.activation]
+        for layer in params[:-1]:
+            x = activation(layer["weight"] @ x + layer["bias"])
+        return params[-1]["weight"] @ x + params[-1]["bias"]
+
+
+def mlp(
+    sizes: Sequence[int], activation: str = "tanh", seed: int = 0, initial: str | None = None
+) -> tuple[MLP, list[dict[str, np.ndarray]]]:
+    """A multilayer perceptron and its start.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Units per layer, from inputs to outputs.
+    activation : str
+        "tanh", "sigmoid", "relu", "gelu", "silu" or "softplus", in every hidden layer.
+    seed : int
+        Of the start; the same seed gives the same weights.
+    initial : "glorot" or "he", optional
+        Uniform start of Glorot and Bengio (2010) or He et al. (2015); by default He for relu, gelu, silu and
+        softplus, Glorot otherwise. Biases are drawn uniformly from (-1, 1) / sqrt(inputs of the layer).
+
+    Returns
+    -------
+    apply, params
+        `apply(params, x)` for one sample; params is a list of {"weight": (out, in), "bias": (out,)}.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two sizes, a size below 1, or an unknown activation or start.
+
+    Examples
+    --------
+    >>> apply, params = mlp([2, 8, 1], activation="tanh", seed=0)
+    >>> apply(params, np.zeros(2)).shape
+    (1,)
+    """
+    if len(sizes) < 2 or any(int(size) != size or size < 1 for size in sizes):
+        raise ValueError(f"sizes={list(sizes)!r} must name at least inputs and outputs, each a positive whole number")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation={activation!r} is unknown; use one of {', '.join(ACTIVATIONS)}")
+    initial = initial or ("he" if activation in _HE else "glorot")
+    if initial not in ("glorot", "he"):
+        raise ValueError(f"initial={initial!r} is unknown; use 'glorot' or 'he'")
+    generator = np.random.default_rng(seed)
+    params = []
+    for fan_in, fan_out in itertools.pairwise(sizes):
+        limit = np.sqrt(6.0 / (fan_in + fan_out)) if initial == "glorot" else np.sqrt(6.0 / fan_in)
+        weight = generator.uniform(-limit, limit, (fan_out, fan_in))
+        bias = generator.uniform(-1.0, 1.0, fan_out) / np.sqrt(fan_in)
+        params.append({"weight": weight, "bias": bias})
+    return MLP(tuple(int(size) for size in sizes), activation), params

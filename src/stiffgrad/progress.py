@@ -1,0 +1,53 @@
+"""One line of progress on the terminal, by Rich."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.live import Live
+from rich.text import Text
+
+_SHOWN = (
+    ("loss", "loss", "{:.4e}"),
+    ("gradient_norm", "gradient", "{:.2e}"),
+    ("flow_time", "flow time", "{:.3g}"),
+    ("step_size", "step size", "{:.2e}"),
+    ("order", "order", "{:.0f}"),
+    ("steps", "steps", "{:.0f}"),
+    ("rejected_steps", "rejected", "{:.0f}"),
+    ("wall_seconds", "elapsed", "{:.1f} s"),
+)
+EVERY_SECONDS = 0.1
+
+
+class Progress:
+    """Shows the newest row of a run, at most every 0.1 seconds; does nothing when not shown."""
+
+    def __init__(self, name: str, shown: bool) -> None:
+        self._name = name
+        self._live = Live(refresh_per_second=10, transient=False) if shown else None
+        self._next = 0.0
+
+    def __enter__(self) -> Progress:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, where: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def update(self, row: Mapping[str, float]) -> None:
+        """Show a row of the trace."""
+        now = time.perf_counter()
+        if self._live is None or now < self._next:
+            return
+        self._next = now + EVERY_SECONDS
+        shown = ((label, form, row.get(key, _NAN)) for key, label, form in _SHOWN)
+        parts = [f"{label} {form.format(value)}" for label, form, value in shown if value == value]
+        self._live.update(Text(f"{self._name}  " + "  ".join(parts)))
+
+
+_NAN = float("nan")

@@ -1,0 +1,95 @@
+"""What every solver is: options, a start and an advance. The driver owns stopping, showing and saving."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stiffgrad._types import Outcome
+from stiffgrad.flow import Flow
+
+
+class Limits(NamedTuple):
+    """Where to stop, as plain numbers, so that a compiled loop can check them: -inf or inf where not asked for."""
+
+    loss: float
+    gradient_norm: float
+    steps: float
+    presentations: float
+
+
+class Finished(Exception):
+    """Raised by a solver that ends by itself: stationary, stalled, diverged or failed, with its reason."""
+
+    def __init__(self, outcome: Outcome, reason: str) -> None:
+        super().__init__(reason)
+        self.outcome = outcome
+        self.reason = reason
+
+
+class Monitor(Protocol):
+    """The driver's side of a run, as a solver sees it."""
+
+    limits: Limits
+    steps_only: bool  # compiled solvers must come back after every step
+
+    def step(
+        self,
+        w: NDArray[np.float64],
+        *,
+        flow_time: float = np.nan,
+        step_size: float = np.nan,
+        order: float = np.nan,
+        counts: Mapping[str, float] | None = None,
+        **extra: float,
+    ) -> bool:
+        """Record one accepted step that ended at `w` (copied). True: the run must stop now.
+
+        The loss and gradient norm come from the last evaluation that the step made through `Flow`; if that was not
+        at `w` itself and a target is near, the driver evaluates there, so a stop is exact. `counts` are cumulative
+        and named as in `Statistics`; what the flow counts (evaluations, products, presentations) and `steps` need
+        not be given. `extra` become columns of the trace.
+        """
+        ...
+
+    def chunk(self, w: Any, rows: Mapping[str, NDArray[np.float64]]) -> bool:
+        """Record the rows of a compiled chunk of steps that ended at `w`. True: the run must stop now."""
+        ...
+
+    def seconds_left(self) -> float:
+        """Wall seconds until the budget ends (inf without one)."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Solver(abc.ABC):
+    """A method with its options, as a frozen dataclass; `start` and `advance` hold its mathematics.
+
+    Every class is abstract or final, and no concrete method is overridden.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    summary: ClassVar[str]  # one line for `stiffgrad solvers`
+    source: ClassVar[str]  # the paper or code that defines the method
+
+    @abc.abstractmethod
+    def start(self, flow: Flow, w: NDArray[np.float64]) -> Any:
+        """Check options, compile everything, return the first state. Count no evaluation: this is compilation."""
+
+    @abc.abstractmethod
+    def advance(self, state: Any, monitor: Monitor) -> Any:
+        """Take at least one step, report each accepted one to `monitor`, return the new state.
+
+        A method that can only run as a whole (a library call with a callback) may report all its steps in one
+        `advance`, and stops as soon as the monitor says so. Raise `Finished` to end the run.
+        """
+
+    def describe(self) -> str:
+        """What ran, for `Solution.solver`."""
+        return self.name

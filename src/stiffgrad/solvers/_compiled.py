@@ -1,0 +1,164 @@
+"""The base of solvers whose whole loop is compiled: they supply a state and a step, as pure functions.
+
+Steps run in chunks inside one `lax.while_loop`. Python sees the loop only to stop, show and save; a chunk checks the
+targets after every step, and its length adapts to the time a step takes.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import time
+from typing import Any, ClassVar, Generic, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from stiffgrad._types import Outcome
+from stiffgrad.flow import Flow
+from stiffgrad.objective import Objective
+from stiffgrad.solvers._base import Finished, Limits, Monitor, Solver
+
+State = TypeVar("State")
+MAX_ROWS = 512  # rows a chunk can hold
+CHUNK_SECONDS = 0.05  # how long a chunk should take: timely stops and progress, little Python
+
+# A row's `ended` says that the solver ended by itself, as one of these; 0 goes on.
+ENDED = {1: Outcome.STATIONARY, 2: Outcome.STALLED, 3: Outcome.DIVERGED, 4: Outcome.FAILED}
+STATIONARY, STALLED, DIVERGED, FAILED = ENDED
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledSolver(Solver, abc.ABC, Generic[State]):
+    """A solver given by pure functions; subclasses are frozen dataclasses registered as pytrees.
+
+    Numbers that users vary belong to the data fields of that registration, so that they do not recompile; choices of
+    the algorithm to the meta fields.
+    """
+
+    columns: ClassVar[tuple[str, ...]]  # names of the row's entries beside "ended"; "loss" among them
+    reasons: ClassVar[dict[int, str]] = {}  # words for the keys of `ENDED`
+
+    @abc.abstractmethod
+    def initial(self, objective: Objective, w: jax.Array) -> tuple[State, dict[str, Any]]:
+        """The first state and its row (same structure as that of `step`), evaluations included."""
+
+    @abc.abstractmethod
+    def step(self, objective: Objective, state: State) -> tuple[State, dict[str, Any]]:
+        """One accepted step (or none, if the method must give up): the next state and its row.
+
+        The row holds every name of `columns`, counts cumulative, and "ended" (0, or a key of `ENDED`).
+        """
+
+    @abc.abstractmethod
+    def weights(self, state: State) -> jax.Array:
+        """The flat weights in a state."""
+
+    def check(self, objective: Objective) -> None:
+        """Raise ValueError where this solver cannot run this objective, before anything is compiled."""
+
+    def reason(self, ended: int) -> str:
+        """Words for an end that the solver found by itself."""
+        return self.reasons.get(ended, f"{self.name} ended by itself")
+
+    def start(self, flow: Flow, w: NDArray[np.float64]) -> CompiledRun:
+        """Compile the initial evaluation and the loop."""
+        self.check(flow.objective)
+        weights = jnp.asarray(w, flow.objective.w0.dtype)
+        never = Limits(np.inf, np.inf, -1.0, -1.0)
+        state, row = jax.block_until_ready(_initial(self, flow.objective, weights))
+        jax.block_until_ready(_chunk(self, flow.objective, state, row, never, 0))
+        return CompiledRun(self, flow.objective, weights)
+
+    def advance(self, state: CompiledRun, monitor: Monitor) -> CompiledRun:
+        """Run one chunk."""
+        state.run_chunk(monitor)
+        return state
+
+
+@jax.jit
+def _initial(solver: CompiledSolver[Any], objective: Objective, w: jax.Array) -> Any:
+    state, row = solver.initial(objective, w)
+    return state, _packed(solver, row)
+
+
+def _packed(solver: CompiledSolver[Any], row: dict[str, Any]) -> jax.Array:
+    return jnp.stack([jnp.asarray(row[name], jnp.float64) for name in (*solver.columns, "ended")])
+
+
+@jax.jit
+def _chunk(
+    solver: CompiledSolver[Any], objective: Objective, state: Any, row: jax.Array, limits: Limits, length: Any
+) -> Any:
+    """Up to `length` steps; returns the state, its row, all rows, and how many of them are filled."""
+    names = (*solver.columns, "ended")
+
+    def column(row: jax.Array, name: str, missing: float) -> Any:
+        return row[names.index(name)] if name in names else missing
+
+    def going(carry: Any) -> Any:
+        _, row, _, count = carry
+        stop = (
+            (column(row, "loss", np.inf) <= limits.loss)
+            | (column(row, "gradient_norm", np.inf) <= limits.gradient_norm)
+            | (column(row, "steps", 0) >= limits.steps)
+            | (column(row, "presentations", 0) >= limits.presentations)
+            | (column(row, "ended", 0) > 0)
+        )
+        return (count < length) & ~stop
+
+    def body(carry: Any) -> Any:
+        state, _, rows, count = carry
+        state, row = solver.step(objective, state)
+        packed = _packed(solver, row)
+        return state, packed, rows.at[count].set(packed), count + 1
+
+    rows = jnp.zeros((MAX_ROWS, len(names)))
+    return jax.lax.while_loop(going, body, (state, row, rows, jnp.asarray(0)))
+
+
+class CompiledRun:
+    """One run of a compiled solver: its state on the device, and the length of the next chunk."""
+
+    def __init__(self, solver: CompiledSolver[Any], objective: Objective, w: jax.Array) -> None:
+        self.solver = solver
+        self.objective = objective
+        self.w = w
+        self.state: Any = None
+        self.row: Any = None
+        self._length = 1.0
+        self._seconds_a_step = 0.0
+
+    def run_chunk(self, monitor: Monitor) -> None:
+        """Start on the first call, then run one chunk; report its rows."""
+        names = (*self.solver.columns, "ended")
+        if self.state is None:
+            self.state, self.row = _initial(self.solver, self.objective, self.w)
+            first = np.asarray(self.row)[None]
+            if self._report(monitor, dict(zip(names, first.T, strict=True))):
+                return
+        wanted = 1.0 if monitor.steps_only else self._length
+        length = int(min(MAX_ROWS, max(1.0, min(wanted, self._affordable(monitor.seconds_left())))))
+        begin = time.perf_counter()
+        self.state, self.row, rows, count = _chunk(
+            self.solver, self.objective, self.state, self.row, monitor.limits, length
+        )
+        done = int(count)
+        seconds = time.perf_counter() - begin
+        if done:
+            self._seconds_a_step = seconds / done
+            self._length = min(4.0 * length, CHUNK_SECONDS / max(self._seconds_a_step, 1e-9))
+            filled = np.asarray(rows)[:done]
+            self._report(monitor, dict(zip(names, filled.T, strict=True)))
+
+    def _affordable(self, seconds_left: float) -> float:
+        return seconds_left / self._seconds_a_step if self._seconds_a_step else 1.0
+
+    def _report(self, monitor: Monitor, rows: dict[str, NDArray[np.float64]]) -> bool:
+        ended = int(rows.pop("ended")[-1])
+        stop = monitor.chunk(self.solver.weights(self.state), rows)
+        if ended and not stop:
+            raise Finished(ENDED[ended], self.solver.reason(ended))
+        return stop

@@ -1,0 +1,58 @@
+"""The names of all solvers, in the order in which they are shown. To add one: write its file, add a line."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from typing import Any
+
+from stiffgrad.solvers._base import Solver
+
+# name -> "module:class", and the options that the name stands for.
+_REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
+    "vode": ("scipy:VODE", {}),
+    "zvode": ("scipy:ZVODE", {}),
+    "lsoda": ("scipy:LSODA", {}),
+    "dopri5": ("scipy:Dopri5", {}),
+    "dop853": ("scipy:DOP853", {}),
+    "radau": ("scipy:Radau", {}),
+    "bdf": ("scipy:BDF", {}),
+}
+
+
+def names() -> list[str]:
+    """All solver names, for `solve(solver=...)`.
+
+    Examples
+    --------
+    >>> "vode" in names()
+    True
+    """
+    return list(_REGISTRY)
+
+
+def solver_class(name: str) -> type[Solver]:
+    """The class behind a name. Raises ValueError with the known names."""
+    if name not in _REGISTRY:
+        raise ValueError(f"solver={name!r} is unknown; use one of {', '.join(_REGISTRY)}")
+    module, cls = _REGISTRY[name][0].split(":")
+    return getattr(importlib.import_module(f"stiffgrad.solvers.{module}"), cls)
+
+
+def create(name: str, **options: Any) -> Solver:
+    """The solver of a name, with options. Raises ValueError for unknown names, TypeError for unknown options."""
+    cls = solver_class(name)
+    known = [field.name for field in dataclasses.fields(cls) if field.init]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise TypeError(f"solver {name!r} has no option {', '.join(unknown)}; it takes {', '.join(known) or 'none'}")
+    return cls(**{**_REGISTRY[name][1], **options})
+
+
+def resolve(solver: str | Solver) -> Solver:
+    """A solver from its name or itself. Raises ValueError or TypeError naming what was given."""
+    if isinstance(solver, str):
+        return create(solver)
+    if isinstance(solver, Solver):
+        return solver
+    raise TypeError(f"solver must be a name or an object from stiffgrad.solvers, not {type(solver).__name__}")

@@ -1,0 +1,188 @@
+"""What a run leaves behind: its statistics, its trace (one row a step) and its solution."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stiffgrad._types import Outcome, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """Cumulative counts of a run. `None` where a solver cannot tell, never 0.
+
+    One presentation is one gradient over the whole training set. A Hessian or Gauss-Newton product counts 2, a
+    dense Jacobian of k outputs k, a dense Hessian 2n, and an evaluation of the loss alone counts 1 as well (it
+    presents every sample once).
+    """
+
+    steps: int | None = None
+    rejected_steps: int | None = None
+    error_test_failures: int | None = None
+    newton_iterations: int | None = None
+    newton_failures: int | None = None
+    rhs_evaluations: int | None = None
+    loss_evaluations: int | None = None
+    jacobian_evaluations: int | None = None
+    hessian_products: int | None = None
+    factorizations: int | None = None
+    linear_solves: int | None = None
+    presentations: int | None = None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, float]) -> Statistics:
+        """Read the counts of one trace row; a missing or NaN count becomes None."""
+        counts = {name: row.get(name, np.nan) for name in COUNTS}
+        return cls(**{name: None if np.isnan(value) else int(value) for name, value in counts.items()})
+
+
+COUNTS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Statistics))
+COLUMNS: tuple[str, ...] = ("flow_time", "step_size", "order", "loss", "gradient_norm", "wall_seconds", *COUNTS)
+
+
+class Trace:
+    """Columns of numbers, one row a step; row 0 is the start.
+
+    Every trace has the columns of `COLUMNS` (NaN where a solver cannot tell); solvers add their own. Long runs are
+    thinned: the first, the last and the best row are always kept. `wall_seconds` counts solving time since the
+    start, compilation left out; inside one compiled chunk it is interpolated. `flow_time` has no unit.
+
+    Examples
+    --------
+    >>> trace = Trace({"steps": np.array([0.0, 1.0]), "loss": np.array([2.0, 1.0])})
+    >>> len(trace), float(trace["loss"][-1])
+    (2, 1.0)
+    """
+
+    def __init__(self, columns: Mapping[str, NDArray[np.float64]]) -> None:
+        self._columns = dict(columns)
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        if name not in self._columns:
+            raise KeyError(f"the trace has no column {name!r}; it has {', '.join(self._columns)}")
+        return self._columns[name]
+
+    def __len__(self) -> int:
+        return len(next(iter(self._columns.values()), ()))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __repr__(self) -> str:
+        return f"Trace({len(self)} rows: {', '.join(self._columns)})"
+
+    def row(self, index: int) -> dict[str, float]:
+        """One row as a dict."""
+        return {name: float(column[index]) for name, column in self._columns.items()}
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The trace as a DataFrame; counts are nullable integers."""
+        frame = pd.DataFrame(self._columns)
+        for name in (name for name in COUNTS if name in frame):
+            frame[name] = frame[name].astype("Int64")
+        return frame
+
+
+class TraceBuilder:
+    """Collects rows and thins them: after `max_rows` every second row goes, but never the first, last or best."""
+
+    def __init__(self, max_rows: int = 4096) -> None:
+        self.max_rows = max_rows
+        self._rows: list[dict[str, float]] = []
+        self._seen = 0
+        self._stride = 1
+        self._best: dict[str, float] | None = None
+        self._last: dict[str, float] | None = None
+
+    def append(self, row: dict[str, float]) -> None:
+        """Add the row of one step; a second row of step 0 (the solver's own view of the start) replaces the first."""
+        if self._seen == 1 and row.get("steps") == 0.0:
+            self._rows, self._seen, self._best = [], 0, None
+        if self._best is None or row["loss"] < self._best["loss"]:
+            self._best = row
+        self._last = row
+        if self._seen % self._stride == 0:
+            self._rows.append(row)
+            if len(self._rows) > self.max_rows:
+                self._rows = self._rows[::2]
+                self._stride *= 2
+        self._seen += 1
+
+    def extend(self, rows: Mapping[str, NDArray[np.float64]]) -> None:
+        """Add the rows of one compiled chunk, given as columns of equal length."""
+        names = list(rows)
+        for values in zip(*(column.tolist() for column in rows.values()), strict=True):
+            self.append(dict(zip(names, values, strict=True)))
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The newest row."""
+        assert self._last is not None, "no row was recorded yet"
+        return self._last
+
+    def build(self) -> Trace:
+        """The trace so far."""
+        kept = {id(row): row for row in [*self._rows, self._best, self._last] if row is not None}
+        rows = sorted(kept.values(), key=lambda row: row.get("steps", 0.0))
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return Trace({name: np.array([row.get(name, np.nan) for row in rows], dtype=float) for name in names})
+
+
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """The result of `solve`.
+
+    Attributes
+    ----------
+    params : pytree
+        The parameters in the shape they were given.
+    w : array of shape (n,)
+        The same, flat.
+    loss, gradient_norm : float
+        The objective and the Euclidean norm of its gradient at `w`.
+    outcome : Outcome
+        How the run ended; `message` adds the solver's own words and the advice.
+    statistics : Statistics
+        Cumulative counts.
+    trace : Trace
+        One row a step.
+    wall_seconds, compile_seconds : float
+        Time spent solving, and compiling before that.
+    solver : str
+        What ran; for "auto" also what it chose and why.
+    best_params : pytree or None
+        With `validation`: the parameters of the best validation score.
+    state : object
+        The solver's own last state, for inspection and for resuming.
+    """
+
+    params: Params
+    w: Any
+    loss: float
+    gradient_norm: float
+    outcome: Outcome
+    message: str
+    statistics: Statistics
+    trace: Trace
+    wall_seconds: float
+    compile_seconds: float
+    solver: str
+    best_params: Params | None = None
+    state: Any = dataclasses.field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(self.statistics).items() if v is not None)
+        return (
+            f"Solution by {self.solver}: {self.outcome.value}\n"
+            f"  loss           {self.loss:.6e}\n"
+            f"  gradient norm  {self.gradient_norm:.3e}\n"
+            f"  wall seconds   {self.wall_seconds:.3f} (and {self.compile_seconds:.3f} to compile)\n"
+            f"  counts         {counts}\n"
+            f"  {self.message}"
+        )
