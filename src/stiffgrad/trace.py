@@ -89,36 +89,81 @@ class Trace:
         return frame
 
 
+@dataclasses.dataclass
+class _Piece:
+    """Rows at equal distances, as columns: the number of the first one, counted from the start, and the columns.
+
+    A single row keeps its own dict, so that the driver can still add to it.
+    """
+
+    first: int
+    columns: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return int(np.size(self.columns["loss"]))
+
+    def every_second(self, stride: int) -> _Piece | None:
+        """The rows whose number is a multiple of `stride`, twice their distance; None if there are none."""
+        offset = 0 if self.first % stride == 0 else 1
+        if offset >= len(self):
+            return None
+        if len(self) == 1:
+            return self
+        columns = {name: column[offset::2] for name, column in self.columns.items()}
+        return _Piece(self.first + offset * stride // 2, columns)
+
+
 class TraceBuilder:
-    """Collects rows and thins them: after `max_rows` every second row goes, but never the first, last or best."""
+    """Collects rows and thins them: after `max_rows` every second row goes, but never the first, last or best.
+
+    Rows of a compiled chunk stay columns throughout: a row of a tiny network takes a microsecond to compute, and a
+    dict of it as long to make.
+    """
 
     def __init__(self, max_rows: int = 4096) -> None:
         self.max_rows = max_rows
-        self._rows: list[dict[str, float]] = []
+        self._pieces: list[_Piece] = []
+        self._kept = 0
         self._seen = 0
         self._stride = 1
-        self._best: dict[str, float] | None = None
+        self._best: tuple[int, dict[str, float]] | None = None
         self._last: dict[str, float] | None = None
 
     def append(self, row: dict[str, float]) -> None:
         """Add the row of one step; a second row of step 0 (the solver's own view of the start) replaces the first."""
         if self._seen == 1 and row.get("steps") == 0.0:
-            self._rows, self._seen, self._best = [], 0, None
-        if self._best is None or row["loss"] < self._best["loss"]:
-            self._best = row
+            self._pieces, self._kept, self._seen, self._best = [], 0, 0, None
+        if self._best is None or row["loss"] < self._best[1]["loss"]:
+            self._best = self._seen, row
         self._last = row
         if self._seen % self._stride == 0:
-            self._rows.append(row)
-            if len(self._rows) > self.max_rows:
-                self._rows = self._rows[::2]
-                self._stride *= 2
+            self._keep(_Piece(self._seen, row))
         self._seen += 1
 
     def extend(self, rows: Mapping[str, NDArray[np.float64]]) -> None:
         """Add the rows of one compiled chunk, given as columns of equal length."""
-        names = list(rows)
-        for values in zip(*(column.tolist() for column in rows.values()), strict=True):
-            self.append(dict(zip(names, values, strict=True)))
+        loss = np.asarray(rows["loss"])
+        if len(loss) == 1:
+            self.append({name: float(column[0]) for name, column in rows.items()})
+            return
+        lowest = int(np.argmin(np.where(np.isnan(loss), np.inf, loss)))
+        if self._best is None or loss[lowest] < self._best[1]["loss"]:
+            self._best = self._seen + lowest, {name: float(column[lowest]) for name, column in rows.items()}
+        self._last = {name: float(column[-1]) for name, column in rows.items()}
+        offset = -self._seen % self._stride
+        if offset < len(loss):
+            columns = {name: column[offset :: self._stride].copy() for name, column in rows.items()}
+            self._keep(_Piece(self._seen + offset, columns))
+        self._seen += len(loss)
+
+    def _keep(self, piece: _Piece) -> None:
+        self._pieces.append(piece)
+        self._kept += len(piece)
+        while self._kept > self.max_rows:
+            self._stride *= 2
+            thinned = [piece.every_second(self._stride) for piece in self._pieces]
+            self._pieces = [piece for piece in thinned if piece is not None]
+            self._kept = sum(map(len, self._pieces))
 
     @property
     def last(self) -> dict[str, float]:
@@ -128,10 +173,20 @@ class TraceBuilder:
 
     def build(self) -> Trace:
         """The trace so far."""
-        kept = {id(row): row for row in [*self._rows, self._best, self._last] if row is not None}
-        rows = sorted(kept.values(), key=lambda row: row.get("steps", 0.0))
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        return Trace({name: np.array([row.get(name, np.nan) for row in rows], dtype=float) for name in names})
+        pieces = list(self._pieces)
+        extra = [] if self._best is None else [self._best]
+        if self._last is not None:
+            extra.append((self._seen - 1, self._last))
+        pieces += [_Piece(number, row) for number, row in dict(extra).items() if number % self._stride]
+        names = list(dict.fromkeys(name for piece in pieces for name in piece.columns))
+        numbers = [piece.first + self._stride * np.arange(len(piece)) for piece in pieces]
+        order = np.argsort(np.concatenate(numbers)) if pieces else np.zeros(0, int)
+
+        def column(name: str) -> NDArray[np.float64]:
+            parts = [np.broadcast_to(np.asarray(p.columns.get(name, np.nan), float), len(p)) for p in pieces]
+            return np.concatenate(parts)[order]
+
+        return Trace({name: column(name) for name in names})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from stiffgrad.objective import Objective
 from stiffgrad.solvers._base import Finished, Limits, Monitor, Solver
 
 State = TypeVar("State")
-MAX_ROWS = 512  # rows a chunk can hold
+MAX_ROWS = 4096  # rows a chunk can hold: many, since calling one takes as long as 100 steps of a tiny network
 CHUNK_SECONDS = 0.05  # how long a chunk should take: timely stops and progress, little Python
 
 # A row's `ended` says that the solver ended by itself, as one of these; 0 goes on.
