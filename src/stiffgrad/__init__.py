@@ -6,6 +6,7 @@ configure()
 
 from stiffgrad import solvers  # noqa: E402
 from stiffgrad._types import Outcome, SolveError  # noqa: E402
+from stiffgrad.analysis import minimum, same_minimum, spectrum, stiffness, stiffness_along  # noqa: E402
 from stiffgrad.driver import Step, Until, solve  # noqa: E402
 from stiffgrad.networks import MLP, mlp  # noqa: E402
 from stiffgrad.objective import Objective, Term, least_squares, minimise, supervised  # noqa: E402
@@ -24,8 +25,13 @@ __all__ = [
     "Until",
     "least_squares",
     "minimise",
+    "minimum",
     "mlp",
+    "same_minimum",
     "solve",
     "solvers",
+    "spectrum",
+    "stiffness",
+    "stiffness_along",
     "supervised",
 ]
