@@ -64,8 +64,8 @@ def mlp(
 
     Raises
     ------
-    ValueError
-        Fewer than two sizes, a size below 1, or an unknown activation or start.
+    ValueError, TypeError
+        Fewer than two sizes, a size below 1, a negative seed, or an unknown activation or start.
 
     Examples
     --------
@@ -73,13 +73,17 @@ def mlp(
     >>> apply(params, np.zeros(2)).shape
     (1,)
     """
-    if len(sizes) < 2 or any(int(size) != size or size < 1 for size in sizes):
+    if not isinstance(sizes, Sequence | np.ndarray) or not all(isinstance(n, int | np.integer) for n in sizes):
+        raise TypeError(f"sizes={sizes!r} must be a list of whole numbers, from inputs to outputs")
+    if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"sizes={list(sizes)!r} must name at least inputs and outputs, each a positive whole number")
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ValueError(f"activation={activation!r} is unknown; use one of {', '.join(ACTIVATIONS)}")
     initial = initial or ("he" if activation in _HE else "glorot")
     if initial not in ("glorot", "he"):
         raise ValueError(f"initial={initial!r} is unknown; use 'glorot' or 'he'")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed={seed!r} must be a whole number, not negative")
     generator = np.random.default_rng(seed)
     params = []
     for fan_in, fan_out in itertools.pairwise(sizes):
