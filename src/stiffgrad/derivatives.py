@@ -182,22 +182,40 @@ def gauss_newton(objective: Objective, w: Any) -> jax.Array:
     return _total(objective, part) + jnp.diag(objective.decay)
 
 
-def curvature_along(objective: Objective, w: Any, d: Any) -> jax.Array:
+def _second(block: Block, layout: Layout, w: Any, d: Any) -> tuple[jax.Array, jax.Array]:
+    """Outputs z and their second directional derivative f''[d, d], both (N, k), by a nested forward mode."""
+
+    def along(t: Any) -> jax.Array:
+        return outputs(block, layout, w + t * d)
+
+    def velocity(t: Any) -> tuple[jax.Array, jax.Array]:
+        return jax.jvp(along, (t,), (jnp.ones_like(t),))
+
+    (z, _), (_, acceleration) = jax.jvp(velocity, (jnp.zeros((), w.dtype),), (jnp.ones((), w.dtype),))
+    return z, acceleration
+
+
+def curvature_rows(objective: Objective, w: Any, d: Any) -> jax.Array:
     """sqrt(c) R' f''[d, d] of shape (m,): the second directional derivative of the outputs, scaled as the rows of A.
 
-    By a nested forward-mode derivative (Transtrum and Sethna 2012).
+    Source: Transtrum and Sethna (2012), the geodesic acceleration.
     """
-    layout = objective.layout
 
     def part(block: Block) -> jax.Array:
-        def along(t: Any) -> jax.Array:
-            return outputs(block, layout, w + t * d)
-
-        def velocity(t: Any) -> tuple[jax.Array, jax.Array]:
-            return jax.jvp(along, (t,), (jnp.ones_like(t),))
-
-        (z, _), (_, acceleration) = jax.jvp(velocity, (jnp.zeros((), w.dtype),), (jnp.ones((), w.dtype),))
+        z, acceleration = _second(block, objective.layout, w, d)
         scaled = jax.vmap(block.loss.root)(z, block.targets, acceleration[:, :, None])[:, :, 0]
         return (scaled * jnp.sqrt(block.coefficients)[:, None]).ravel()
 
     return jnp.concatenate([block.rows(part) for block in objective.blocks])
+
+
+def curvature_gradient(objective: Objective, w: Any, d: Any) -> jax.Array:
+    """J'S f''[d, d] of shape (n,): the same, pulled back to the weights; A' times `curvature_rows`."""
+
+    def part(block: Block) -> jax.Array:
+        z, acceleration = _second(block, objective.layout, w, d)
+        curved = jax.vmap(block.loss.hessian_product)(z, block.targets, acceleration) * block.coefficients[:, None]
+        pull = jax.vjp(lambda u: outputs(block, objective.layout, u), w)[1]
+        return pull(curved)[0]
+
+    return _total(objective, part)

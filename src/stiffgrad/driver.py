@@ -37,7 +37,7 @@ class Until:
     Raises
     ------
     ValueError, TypeError
-        For a negative or non-finite number, naming it.
+        For a negative number or NaN, naming it.
 
     Examples
     --------
@@ -327,7 +327,7 @@ class Run:
             trace=self.trace.build(),
             wall_seconds=wall_seconds,
             compile_seconds=compile_seconds,
-            solver=self.solver.describe(),
+            solver=self.solver.describe(self.state),
             best_params=best,
             state=self.state,
         )

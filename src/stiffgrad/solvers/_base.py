@@ -90,6 +90,6 @@ class Solver(abc.ABC):
         `advance`, and stops as soon as the monitor says so. Raise `Finished` to end the run.
         """
 
-    def describe(self) -> str:
-        """What ran, for `Solution.solver`."""
-        return self.name
+    def describe(self, state: Any = None) -> str:
+        """What ran, for `Solution.solver`; `state` is the last one."""
+        return getattr(state, "description", self.name)

@@ -10,6 +10,7 @@ from stiffgrad.solvers._base import Solver
 
 # name -> "module:class", and the options that the name stands for.
 _REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
+    "rosenbrock": ("rosenbrock:Rosenbrock", {}),
     "vode": ("scipy:VODE", {}),
     "zvode": ("scipy:ZVODE", {}),
     "lsoda": ("scipy:LSODA", {}),

@@ -1,0 +1,305 @@
+"""`rosenbrock`: linearly implicit, curvature-corrected, Jacobian-reusing integration of gradient flows, dense.
+
+First stage (linearly implicit Euler, L-stable, Newton as h grows):  (I/h + G) d = -g.
+Geodesic correction (Transtrum and Sethna 2012):  (I/h + G) a = -J'S f''[d, d],  taken as w + d + a/2.
+W-steps (Steihaug and Wolfbrandt 1979): further first stages with the same factorization.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from stiffgrad import derivatives, linalg
+from stiffgrad.memory import require
+from stiffgrad.objective import Objective
+from stiffgrad.solvers._compiled import STALLED, STATIONARY, CompiledSolver
+
+W_STEPS = 5  # first stages at most with one factorization, beyond the first
+W_PROMISE = 0.5  # a further W-step needs the last one to have earned this part of its promise
+ATTEMPTS = 40  # step sizes tried from one point before the run is called stalled
+EXACT_ATTEMPTS = 6  # and with the exact Hessian, before Gauss-Newton takes over again
+SLOW = 0.3  # a step that leaves more than this of the gradient, though h does not limit it, is slow
+SLOW_STEPS = 2  # so many slow steps in a row, and the exact Hessian takes over
+
+COUNTED = ("steps", "rejected_steps", "rhs_evaluations", "loss_evaluations", "jacobian_evaluations", "hessian_products")
+COUNTED += ("factorizations", "linear_solves", "presentations")
+
+
+class State(NamedTuple):
+    """Where a run is: everything that the next step needs."""
+
+    w: jax.Array
+    loss: jax.Array
+    gradient: jax.Array
+    h: jax.Array
+    flow_time: jax.Array
+    exact: jax.Array  # whether the next Jacobian is the exact Hessian
+    slow: jax.Array  # slow Gauss-Newton steps in a row
+    counts: dict[str, jax.Array]
+
+
+class Linear(NamedTuple):
+    """The linearisation at a point: Gram or curvature matrix (lower triangle); A and r in the dual form."""
+
+    gram: jax.Array
+    jacobian: jax.Array
+    residual: jax.Array
+
+
+class Trial(NamedTuple):
+    """A trial of one step size, and what came of it."""
+
+    h: jax.Array  # for the next trial or step
+    w: jax.Array
+    loss: jax.Array
+    rho: jax.Array
+    accepted: jax.Array
+    tries: jax.Array
+    factored: linalg.Shifted
+    corrected: jax.Array
+    first: jax.Array  # the first stage d
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["h0"],
+    meta_fields=["curvature", "correction", "w_steps"],
+)
+@dataclasses.dataclass(frozen=True)
+class Rosenbrock(CompiledSolver[State]):
+    """Linearly implicit Euler with geodesic correction, W-steps and step control by energy; the loss never rises.
+
+    Parameters
+    ----------
+    curvature : "auto", "gauss-newton" or "hessian"
+        "auto" starts with Gauss-Newton and takes the exact Hessian where Gauss-Newton converges only linearly.
+    correction : bool
+        Use the geodesic correction.
+    w_steps : int
+        Further stages with one factorization, at most.
+    h0 : float, optional
+        First step in flow time; by default ten explicit steps' worth.
+
+    Examples
+    --------
+    >>> Rosenbrock(w_steps=0).curvature
+    'auto'
+    """
+
+    curvature: str = "auto"
+    correction: bool = True
+    w_steps: int = W_STEPS
+    h0: float | None = None
+
+    name: ClassVar[str] = "rosenbrock"
+    family: ClassVar[str] = "own"
+    summary: ClassVar[str] = "linearly implicit Euler, geodesic correction, reused Jacobians; dense, to a few 1000 weights"
+    source: ClassVar[str] = "Hairer and Wanner (1996) IV.7; Transtrum and Sethna (2012), arXiv:1201.5885"
+    columns: ClassVar[tuple[str, ...]] = (
+        "flow_time", "step_size", "order", "loss", "gradient_norm", *COUNTED, "rho", "jacobian", "correction", "w_steps"
+    )  # fmt: skip
+    reasons: ClassVar[dict[int, str]] = {
+        STATIONARY: "the gradient vanishes to rounding",
+        STALLED: "no step size lowers the loss: it is exact to rounding",
+    }
+
+    def check(self, objective: Objective) -> None:
+        """Refuse unknown options, and problems whose dense matrices do not fit into memory."""
+        if self.curvature not in ("auto", "gauss-newton", "hessian"):
+            raise ValueError(f"curvature={self.curvature!r} must be 'auto', 'gauss-newton' or 'hessian'")
+        if self.curvature == "gauss-newton" and not objective.has_gauss_newton:
+            raise ValueError("curvature='gauss-newton' needs outputs, which minimise(loss) lacks: use 'hessian'")
+        if self.w_steps < 0:
+            raise ValueError(f"w_steps={self.w_steps!r} must not be negative")
+        require(dense_bytes(objective), "solver 'rosenbrock'", "use solver='exponential', which forms no matrix")
+
+    def weights(self, state: State) -> jax.Array:
+        """Flat weights."""
+        return state.w
+
+    def initial(self, objective: Objective, w: jax.Array) -> tuple[State, dict[str, Any]]:
+        """Loss, gradient, and a first step size from the curvature along the gradient."""
+        loss, slope = derivatives.value_and_gradient(objective, w)
+        counts = {name: jnp.zeros((), w.dtype) for name in COUNTED} | {"rhs_evaluations": jnp.ones((), w.dtype)}
+        if self.h0 is None:
+            norm = jnp.linalg.norm(slope)
+            sharpness = jnp.linalg.norm(derivatives.hvp(objective, w, slope)) / jnp.where(norm > 0, norm, 1.0)
+            h = 10.0 / jnp.maximum(sharpness, 1e-8)
+            counts |= {"hessian_products": jnp.ones((), w.dtype), "presentations": jnp.full((), 3.0, w.dtype)}
+        else:
+            h = jnp.asarray(self.h0, w.dtype)
+            counts |= {"presentations": jnp.ones((), w.dtype)}
+        exact = jnp.asarray(self.curvature == "hessian" or not objective.has_gauss_newton)
+        state = State(w, loss, slope, h, jnp.zeros((), w.dtype), exact, jnp.asarray(0), counts)
+        nothing = dict.fromkeys(("rho", "jacobian", "correction", "w_steps"), jnp.nan)
+        return state, {**_row(state), **nothing, "step_size": h, "ended": 0}
+
+    def step(self, objective: Objective, state: State) -> tuple[State, dict[str, Any]]:
+        """One accepted first stage with its correction, and the W-steps after it."""
+        linear = self._linearise(objective, state)
+        trial = self._attempts(objective, state, linear)
+        w, loss, slope, reused, evaluations = self._reuse(objective, state, trial)
+        tried = _counted(objective, state, trial, evaluations, self._corrects(objective))
+        counts = {name: state.counts[name] + jnp.asarray(more, w.dtype) for name, more in tried.items()}
+        used_h = 1.0 / trial.factored.shift
+        flow_time = state.flow_time + jnp.where(trial.accepted, used_h * (1 + reused), 0.0)
+        exact, slow, stuck = self._judge(objective, state, trial, slope)
+        after = State(w, loss, slope, trial.h, flow_time, exact, slow, counts)
+        still = jnp.linalg.norm(slope) == 0.0
+        return after, {
+            **_row(after),
+            "step_size": used_h,
+            "rho": trial.rho,
+            "jacobian": jnp.where(state.exact, 2.0, 1.0),
+            "correction": trial.corrected,
+            "w_steps": reused,
+            "ended": jnp.where(still, STATIONARY, jnp.where(stuck, STALLED, 0)),
+        }
+
+    def _corrects(self, objective: Objective) -> bool:
+        return self.correction and objective.has_gauss_newton and self.curvature != "hessian"
+
+    def _linearise(self, objective: Objective, state: State) -> Linear:
+        w, none = state.w, jnp.zeros((0,), state.w.dtype)
+
+        def gauss_newton() -> jax.Array:
+            a = derivatives.scaled_jacobian(objective, w)
+            return linalg.lower_gram(a.T) + jnp.diag(objective.decay)
+
+        def hessian() -> jax.Array:
+            return derivatives.hessian(objective, w)
+
+        if self.curvature == "hessian" or not objective.has_gauss_newton:
+            return Linear(hessian(), none, none)
+        if is_dual(objective):
+            a = derivatives.scaled_jacobian(objective, w)
+            return Linear(linalg.lower_gram(a), a, derivatives.residual(objective, w))
+        if self.curvature == "gauss-newton":
+            return Linear(gauss_newton(), none, none)
+        return Linear(jax.lax.cond(state.exact, hessian, gauss_newton), none, none)
+
+    def _attempts(self, objective: Objective, state: State, linear: Linear) -> Trial:
+        """Try step sizes from h downwards until the energy falls; the Gram matrix is kept."""
+        dual = linear.jacobian.size > 0
+        most = jnp.where(state.exact & (self.curvature == "auto"), EXACT_ATTEMPTS, ATTEMPTS)
+        uniform = objective.decay[0] if dual else jnp.zeros((), state.w.dtype)
+
+        def correct(factored: linalg.Shifted, d: jax.Array) -> tuple[jax.Array, jax.Array]:
+            if dual:
+                a = factored.pull(derivatives.curvature_rows(objective, state.w, d))
+            else:
+                a = -factored.solve(derivatives.curvature_gradient(objective, state.w, d))
+            good = 2.0 * jnp.linalg.norm(a) <= 0.75 * jnp.linalg.norm(d)
+            return jnp.where(good, d + 0.5 * a, d), good
+
+        def attempt(trial: Trial) -> Trial:
+            shift = 1.0 / trial.h
+            factored = linalg.Shifted.of(linear.gram, linear.jacobian, shift, uniform)
+            d = factored.descend(linear.residual, state.w) if dual else -factored.solve(state.gradient)
+            step, corrected = d, jnp.asarray(False)
+            if self._corrects(objective):
+                step, corrected = jax.lax.cond(
+                    state.exact, lambda f, d: (d, jnp.asarray(False)), correct, factored, d
+                )
+            promise = -0.5 * state.gradient @ d + 0.5 * shift * (d @ d)
+            loss = derivatives.value(objective, state.w + step)
+            rho = (state.loss - loss) / promise
+            accepted = jnp.isfinite(loss) & (loss < state.loss)
+            growth = jnp.where(rho > 0.9, 6.0, jnp.where(rho > 0.75, 3.0, jnp.where(rho < 0.25, 0.5, 1.0)))
+            h = trial.h * jnp.where(accepted, growth, 0.25)
+            return Trial(h, state.w + step, loss, rho, accepted, trial.tries + 1, factored, corrected, d)
+
+        no = jnp.asarray(False)
+        blank = linalg.Shifted(jnp.zeros_like(linear.gram), linear.jacobian, 1.0 / state.h, uniform)
+        start = Trial(
+            state.h, state.w, state.loss, jnp.zeros_like(state.h), no, jnp.asarray(0), blank, no, jnp.zeros_like(state.w)
+        )
+        return jax.lax.while_loop(lambda t: ~t.accepted & (t.tries < most), attempt, start)
+
+    def _reuse(self, objective: Objective, state: State, trial: Trial) -> Any:
+        """W-steps: first stages at the new points with the old factorization, while they keep their promise."""
+        dual = trial.factored.jacobian.size > 0
+
+        def propose(w: jax.Array, slope: jax.Array) -> tuple[jax.Array, jax.Array]:
+            if dual:
+                residual = derivatives.residual(objective, w)
+                d = trial.factored.descend(residual, w)
+                toward = residual @ (trial.factored.jacobian @ d) + objective.decay[0] * (w @ d)
+            else:
+                d = -trial.factored.solve(slope)
+                toward = slope @ d
+            return w + d, -0.5 * toward + 0.5 * trial.factored.shift * (d @ d)
+
+        def stage(carry: Any) -> Any:
+            w, loss, slope, candidate, promise, count, _ = carry
+            new_loss, new_slope = derivatives.value_and_gradient(objective, candidate)
+            better = jnp.isfinite(new_loss) & (new_loss < loss)
+            kept = better & jnp.where(count > 0, loss - new_loss >= W_PROMISE * promise, trial.rho > W_PROMISE)
+            more = trial.accepted & kept & (count < self.w_steps)
+            w, loss = jnp.where(better, candidate, w), jnp.where(better, new_loss, loss)
+            slope = jnp.where(better, new_slope, slope)
+            nothing = (w, jnp.zeros_like(loss))
+            candidate, promise = jax.lax.cond(more, propose, lambda w, slope: nothing, w, slope)
+            return w, loss, slope, candidate, promise, count + better, more
+
+        start = (state.w, state.loss, state.gradient, trial.w, jnp.zeros_like(state.loss), 0, jnp.asarray(True))
+
+        def counted(carry: Any) -> Any:
+            return *stage(carry[:-1]), carry[-1] + 1
+
+        ended = jax.lax.while_loop(lambda carry: carry[6], counted, (*start, 0))
+        w, loss, slope, _, _, count, _, evaluations = ended
+        return w, loss, slope, jnp.maximum(count - 1, 0), evaluations
+
+    def _judge(self, objective: Objective, state: State, trial: Trial, slope: jax.Array) -> Any:
+        """Which Jacobian comes next, how many slow steps there were, and whether the run is stuck."""
+        if self.curvature != "auto" or not objective.has_gauss_newton or is_dual(objective):
+            return state.exact, state.slow, ~trial.accepted
+        norm, before = jnp.linalg.norm(slope), jnp.linalg.norm(state.gradient)
+        unlimited = jnp.linalg.norm(trial.first) * trial.factored.shift < 0.1 * before
+        slow = jnp.where(unlimited & (norm > SLOW * before) & ~state.exact, state.slow + 1, 0)
+        exact = jnp.where(state.exact, trial.accepted, (slow >= SLOW_STEPS) | ~trial.accepted)
+        # Both curvatures in turn have failed to lower the loss: the count of slow steps says so without a new field.
+        stuck = ~trial.accepted & ~state.exact & (state.slow < 0)
+        slow = jnp.where(state.exact & ~trial.accepted, -1, slow)
+        return exact, slow, stuck
+
+
+def is_dual(objective: Objective) -> bool:
+    """Whether the m x m kernel is the smaller side, and Woodbury applies (one decay for all weights)."""
+    return objective.has_rows and objective.uniform_decay and objective.rows < objective.size
+
+
+def dense_bytes(objective: Objective) -> float:
+    """Memory that one step needs: the Jacobian, the Gram matrix, its factor and their copies."""
+    side = min(objective.rows, objective.size) if is_dual(objective) else objective.size
+    return objective.w0.dtype.itemsize * (2.0 * objective.rows * objective.size + 4.0 * side**2)
+
+
+def _row(state: State) -> dict[str, Any]:
+    norm = jnp.linalg.norm(state.gradient)
+    row = {"flow_time": state.flow_time, "order": 1.0, "loss": state.loss, "gradient_norm": norm}
+    return row | state.counts
+
+
+def _counted(objective: Objective, state: State, trial: Trial, evaluations: Any, corrects: bool) -> dict[str, Any]:
+    """What one macro step added to the counts."""
+    tries = trial.tries
+    jacobian = jnp.where(state.exact, 2.0 * objective.size, objective.rows / objective.samples)
+    corrections = jnp.where(state.exact, 0, tries) if corrects else 0
+    return {
+        "steps": trial.accepted,
+        "rejected_steps": tries - trial.accepted,
+        "rhs_evaluations": evaluations,
+        "loss_evaluations": tries,
+        "jacobian_evaluations": 1,
+        "hessian_products": corrections,
+        "factorizations": tries,
+        "linear_solves": tries + corrections + evaluations - 1,
+        "presentations": jacobian + tries + 2 * corrections + evaluations,
+    }
