@@ -1,0 +1,226 @@
+"""Result cells read back from a folder. A damaged file becomes a note on the page, never a failure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stiffgrad._types import Outcome
+from stiffgrad.solvers import create, names
+
+_REMEDY = "make some first: stiffgrad compare --problem digits --solver auto --solver adam --out {folder}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A loss or gradient norm fixed before the run, and what reaching it took.
+
+    Attributes
+    ----------
+    quantity : str
+        "loss" or "gradient_norm".
+    value : float
+        What was to be reached.
+    costs : dict of str to float
+        "wall_seconds", "presentations", "steps" at the moment it was reached; infinite where it was missed.
+    """
+
+    quantity: str
+    value: float
+    costs: Mapping[str, float]
+
+    @property
+    def hit(self) -> bool:
+        """Whether it was reached within the budget."""
+        return bool(np.isfinite(self.costs["wall_seconds"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run: a solver with its options on a problem from the start of one seed; times in seconds."""
+
+    file: str
+    problem: str
+    solver: str
+    options: Mapping[str, Any]
+    seed: int
+    seconds: float
+    outcome: Outcome
+    message: str
+    loss: float
+    gradient_norm: float
+    wall_seconds: float
+    compile_seconds: float
+    total_seconds: float
+    statistics: Mapping[str, float]
+    trace: Mapping[str, NDArray[np.float64]]
+    targets: Mapping[str, Target]
+    scores: Mapping[str, NDArray[np.float64]]
+    score_name: str
+    learning_rate: float
+    tuning_seconds: float
+    environment: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """The solver's name, with the options that were set by hand."""
+        shown = [f"{name}={value}" for name, value in sorted(self.options.items()) if name != "learning_rate"]
+        return self.solver + (f" ({', '.join(shown)})" if shown else "")
+
+    @property
+    def is_ode(self) -> bool:
+        """Whether the trace tells the order of an integrator."""
+        return bool(np.isfinite(self.trace["order"]).any())
+
+
+@dataclasses.dataclass(frozen=True)
+class Damage:
+    """A file that cannot be used, and why."""
+
+    file: str
+    reason: str
+
+
+def read(folder: str | Path) -> tuple[list[Cell], list[Damage]]:
+    """All cells of a folder, sorted by problem, solver and seed, and the files that could not be read.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not exist or holds no usable cell; the message names it and the command that fills it.
+    """
+    folder = Path(folder)
+    remedy = _REMEDY.format(folder=folder)
+    if not folder.is_dir():
+        raise ValueError(f"folder={str(folder)!r} does not exist or is no folder; {remedy}")
+    cells: list[Cell] = []
+    damages: list[Damage] = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            cells.append(_cell(path.name, json.loads(path.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            damages.append(Damage(path.name, _reason(error)))
+        except KeyError as error:
+            damages.append(Damage(path.name, f"has no entry {error}"))
+    if not cells:
+        found = f"has {len(damages)} JSON files, but none is a readable result" if damages else "holds no results"
+        first = f" ({damages[0].file}: {damages[0].reason})" if damages else ""
+        raise ValueError(f"folder={str(folder)!r} {found}{first}; {remedy}")
+    return sorted(cells, key=_place), damages
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"is not valid JSON: {error}"
+    if isinstance(error, UnicodeDecodeError):
+        return "is not text"
+    return str(error)
+
+
+def _place(cell: Cell) -> tuple[str, int, str, int]:
+    order = names()
+    return cell.problem, order.index(cell.solver) if cell.solver in order else len(order), cell.label, cell.seed
+
+
+def _cell(file: str, data: Any) -> Cell:
+    if not isinstance(data, dict):
+        raise ValueError(f"holds a {type(data).__name__}, not one result")
+    trace = {name: _numbers(column) for name, column in data["trace"].items()}
+    missing = {"loss", "wall_seconds", "presentations", "steps", "order", "step_size", "flow_time"} - set(trace)
+    if missing:
+        raise ValueError(f"its trace has no column {', '.join(sorted(missing))}")
+    lengths = {len(column) for column in trace.values()}
+    if len(lengths) != 1 or lengths == {0}:
+        raise ValueError(f"its trace has columns of {sorted(lengths)} rows; all need the same number, at least 1")
+    return Cell(
+        file=file,
+        problem=str(data["problem"]),
+        solver=str(data["solver"]),
+        options=dict(data["options"] or {}),
+        seed=int(data["seed"]),
+        seconds=_number(data["seconds"]),
+        outcome=_outcome(data["outcome"]),
+        message=str(data["message"]),
+        loss=_number(data["loss"]),
+        gradient_norm=_number(data["gradient_norm"]),
+        wall_seconds=_number(data["wall_seconds"]),
+        compile_seconds=_number(data["compile_seconds"]),
+        total_seconds=_number(data["total_seconds"]),
+        statistics={name: _number(value) for name, value in data["statistics"].items()},
+        trace=trace,
+        targets={name: _target(value) for name, value in data["targets"].items()},
+        scores=_scores(data["scores"] or []),
+        score_name=str(data["score_name"] or "score"),
+        learning_rate=_number(data["learning_rate"]),
+        tuning_seconds=_number(data["tuning_seconds"]),
+        environment=dict(data["environment"] or {}),
+    )
+
+
+def _outcome(name: Any) -> Outcome:
+    try:
+        return Outcome[str(name)]
+    except KeyError:
+        raise ValueError(f"outcome {name!r} is none of {', '.join(Outcome.__members__)}") from None
+
+
+def _number(value: Any) -> float:
+    """JSON has no NaN: null stands for what could not be told, or is not finite."""
+    return np.nan if value is None else float(value)
+
+
+def _numbers(column: Sequence[Any]) -> NDArray[np.float64]:
+    return np.array([_number(value) for value in column], dtype=float)
+
+
+def _target(data: Mapping[str, Any]) -> Target:
+    quantity = next((name for name in ("loss", "gradient_norm") if data.get(name) is not None), None)
+    if quantity is None:
+        raise ValueError("a target names neither a loss nor a gradient_norm")
+    costs = {name: _number(data.get(name)) for name in ("wall_seconds", "presentations", "steps")}
+    return Target(quantity, float(data[quantity]), {n: np.inf if np.isnan(v) else v for n, v in costs.items()})
+
+
+def _scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
+    columns = ("wall_seconds", "presentations", "steps", "loss", "train", "test")
+    return {name: _numbers([row.get(name) for row in rows]) for name in columns}
+
+
+def by_problem(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """The cells of each problem, in order."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.problem, []).append(cell)
+    return groups
+
+
+def by_label(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """The cells of each solver (with its options), in order."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.label, []).append(cell)
+    return groups
+
+
+def holes(cells: Sequence[Cell]) -> list[str]:
+    """What a complete comparison would hold and this folder does not, in words."""
+    seen = []
+    for problem, group in by_problem(cells).items():
+        seeds = {cell.seed for cell in group}
+        for label, runs in by_label(group).items():
+            absent = sorted(seeds - {cell.seed for cell in runs})
+            if absent:
+                which = ", ".join(map(str, absent))
+                seen.append(f"{problem}, {label}: no result for seed{'s' if len(absent) > 1 else ''} {which}")
+    return seen
+
+
+def describe_solver(name: str) -> str:
+    """The one line that the solver says about itself; empty for an unknown name."""
+    return create(name).summary if name in names() else ""

@@ -1,0 +1,271 @@
+"""Pictures of saved results, as matplotlib figures: for the pages, the README and notebooks.
+
+Each takes the cells that `read` returns, and gives a `matplotlib.figure.Figure` that belongs to no window:
+save it with `figure.savefig("name.svg")`. A picture of the pages can be saved from the command line too:
+`stiffgrad report runs/demo --picture docs/demo.svg`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stiffgrad.report import _measures as measures
+from stiffgrad.report._cells import Cell, by_label, by_problem
+from stiffgrad.report._format import duration, ratio_text
+from stiffgrad.report._style import GREY, INK, Look, figure, label_ends, log_axis, looks, style
+
+Looks = Mapping[str, Look]
+
+AXIS_NAMES = {
+    "wall_seconds": "wall time in seconds, compilation left out",
+    "presentations": "presentations of the training set",
+    "flow_time": "time of the gradient flow (no unit)",
+    "loss": "training loss, best so far",
+    "gradient_norm": "norm of the gradient, smallest so far",
+    "step_size": "step (in flow time)",
+    "order": "order of the method",
+}
+
+
+def loss_curves(cells: Sequence[Cell], x: str = "wall_seconds", y: str = "loss", styles: Looks | None = None) -> Figure:
+    """Best loss so far against time or presentations on one problem: median line, range over the seeds.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        Cells of one problem.
+    x : str
+        "wall_seconds" or "presentations".
+    y : str
+        "loss" or "gradient_norm".
+    styles : mapping of str to Look, optional
+        Looks by label, to share them between pictures.
+    """
+    groups = by_label(cells)
+    styles = styles or looks(list(groups))
+    curves = {
+        label: [(cell.trace[x], measures.best_so_far(cell.trace[y])) for cell in runs] for label, runs in groups.items()
+    }
+    with style():
+        picture = figure(5.2, 3.5)
+        axes = picture.add_subplot()
+        grid = measures.log_grid([curve for group in curves.values() for curve in group])
+        _log_log(axes, grid, curves)
+        ends = [(label, *_draw(axes, grid, group, styles[label])) for label, group in curves.items()]
+        _draw_targets(axes, cells, y)
+        axes.set_xlabel(AXIS_NAMES[x])
+        axes.set_ylabel(AXIS_NAMES[y])
+        picture.draw_without_rendering()
+        label_ends(axes, [(label, a, b, styles[label]) for label, a, b in ends])
+    return picture
+
+
+def _log_log(axes: Axes, grid: np.ndarray, curves: Mapping[str, Sequence[measures.Curve]]) -> None:
+    values = np.concatenate([y for group in curves.values() for _, y in group])
+    shown = values[np.isfinite(values) & (values > 0)]
+    log_axis(axes, "x")
+    log_axis(axes, "y", powers=True)
+    if shown.size:
+        # What diverges would squeeze the rest: show no more than ten times the worst start.
+        starts = [y[0] for group in curves.values() for _, y in group if np.isfinite(y[0]) and y[0] > 0]
+        high = min(shown.max(), 10 * max(starts, default=shown.max()))
+        axes.set_ylim(shown.min() / 1.6, max(high * 1.6, shown.min() * 10))
+    low = grid[0] if grid[0] < grid[-1] else grid[0] / 10
+    axes.set_xlim(low, max(grid[-1] * 1.15, low * 10))
+
+
+def _draw(
+    axes: Axes, grid: np.ndarray, curves: Sequence[measures.Curve], look: Look, log: bool = True
+) -> tuple[float, float]:
+    """Draw median and range up to the end of the longest run; return where the line ends."""
+    ends = [x[np.isfinite(x)].max(initial=grid[0]) for x, _ in curves]
+    points = grid[grid <= max(ends) * (1 + 1e-9)]
+    points = points if points.size else grid[:1]
+    middle, low, high = measures.median_band(curves, points)
+    if log:
+        floor = axes.get_ylim()[0]
+        middle, low, high = (np.maximum(part, floor) for part in (middle, low, high))
+    if len(curves) > 1:
+        axes.fill_between(points, low, high, color=look.colour, alpha=0.15, linewidth=0)
+    axes.plot(points, middle, color=look.colour, linestyle=look.dash)
+    axes.plot(points[-1:], middle[-1:], color=look.colour, marker=look.marker, linestyle="none")
+    final = middle[-1] if np.isfinite(middle[-1]) else axes.get_ylim()[1]
+    return float(points[-1]), float(final)
+
+
+def _draw_targets(axes: Axes, cells: Sequence[Cell], y: str) -> None:
+    named = {name: target.value for cell in cells for name, target in cell.targets.items() if target.quantity == y}
+    low, high = axes.get_ylim()
+    for name, value in named.items():
+        if low < value < high:
+            axes.axhline(value, color=GREY, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
+            where = (axes.get_xlim()[0], value)
+            axes.annotate(f"target “{name}”", where, xytext=(3, 2), textcoords="offset points", fontsize=8, color=GREY)
+
+
+def score_curves(cells: Sequence[Cell], part: str = "train", styles: Looks | None = None) -> Figure:
+    """Accuracy (or R²) against wall time on one problem: median line, range over the seeds.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        Cells of one problem.
+    part : str
+        "train" for the training set, "test" for the held-out part.
+    styles : mapping of str to Look, optional
+        Looks by label, to share them between pictures.
+    """
+    groups = {label: _scored(runs, part) for label, runs in by_label(cells).items()}
+    groups = {label: curves for label, curves in groups.items() if curves}
+    styles = styles or looks(list(groups))
+    name = {"accuracy": "accuracy", "R2": "R²"}.get(cells[0].score_name, cells[0].score_name)
+    with style():
+        picture = figure(5.2, 3.1)
+        axes = picture.add_subplot()
+        grid = measures.log_grid([curve for curves in groups.values() for curve in curves])
+        log_axis(axes, "x")
+        axes.set_xlim(grid[0], max(grid[-1] * 1.15, grid[0] * 10))
+        axes.set_ylim(*_score_limits([y for curves in groups.values() for _, y in curves], name))
+        if name == "accuracy":
+            axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%" if value <= 1.0001 else "")
+        ends = [(label, *_draw(axes, grid, curves, styles[label], log=False)) for label, curves in groups.items()]
+        axes.set_xlabel(AXIS_NAMES["wall_seconds"])
+        axes.set_ylabel(f"{name}, {'training set' if part == 'train' else 'held-out data'}")
+        picture.draw_without_rendering()
+        label_ends(axes, [(label, a, b, styles[label]) for label, a, b in ends])
+    return picture
+
+
+def _scored(cells: Sequence[Cell], part: str) -> list[measures.Curve]:
+    curves = []
+    for cell in cells:
+        known = np.isfinite(cell.scores[part])
+        if known.any():
+            curves.append((cell.scores["wall_seconds"][known], cell.scores[part][known]))
+    return curves
+
+
+def _score_limits(columns: Sequence[np.ndarray], name: str) -> tuple[float, float]:
+    values = np.concatenate([*columns, np.empty(0)])
+    low = float(values.min(initial=1.0))
+    if name == "R²":
+        # A start can be worse than any constant by far; below -0.5 nothing is to be told apart.
+        low = max(low, -0.5)
+    return low - 0.03 * (1 - low) - 1e-3, 1 + 0.03 * (1 - low) + 1e-3
+
+
+def time_to_target(
+    cells: Sequence[Cell], target: str | Mapping[str, str] = "medium", styles: Looks | None = None, columns: int = 2
+) -> Figure:
+    """Wall time to a target, one panel a problem: a dot for each seed's run, a large one for the median.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        Cells of any number of problems.
+    target : str or mapping
+        "easy", "medium" or "deep", for all problems or for each.
+    styles : mapping of str to Look, optional
+        Looks by label, to share them between pictures.
+    columns : int
+        Panels side by side.
+    """
+    problems = by_problem(cells)
+    styles = styles or looks([cell.label for cell in cells])
+    columns = min(columns, len(problems))
+    rows = -(-len(problems) // columns)
+    most = max(len(by_label(group)) for group in problems.values())
+    with style():
+        picture = figure(4.9 * columns, (0.95 + 0.27 * most) * rows)
+        panels = picture.subplots(rows, columns, squeeze=False).flat
+        for axes, (problem, group) in zip(panels, problems.items(), strict=False):
+            chosen = target if isinstance(target, str) else target[problem]
+            _panel(axes, problem, chosen, group, styles)
+        for axes in list(panels)[len(problems) :]:
+            axes.set_axis_off()
+    return picture
+
+
+def _panel(axes: Axes, problem: str, target: str, cells: Sequence[Cell], styles: Looks) -> None:
+    reached = {label: measures.reach(runs, target) for label, runs in by_label(cells).items()}
+    factors = measures.ratios(reached)
+    order = sorted(reached, key=lambda label: (reached[label].bound, reached[label].median))
+    budget = max(cell.seconds for cell in cells)
+    log_axis(axes, "x")
+    fastest = min(float(found.costs.min()) for found in reached.values())
+    axes.set_xlim(max(fastest, 1e-6) / 1.6, max(budget, fastest * 10) * 1.3)
+    axes.axvline(budget, color=GREY, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
+    for height, label in enumerate(order):
+        found, look = reached[label], styles[label]
+        axes.plot(
+            found.costs, np.full(found.runs, height), linestyle="none", marker=look.marker, markersize=4,
+            color=look.colour, alpha=0.35, markeredgewidth=0,
+        )  # fmt: skip
+        face = "white" if found.bound else look.colour
+        axes.plot(
+            [found.median], [height], marker=look.marker, markersize=8, color=look.colour, markerfacecolor=face,
+            markeredgewidth=1.6,
+        )  # fmt: skip
+        axes.annotate(
+            _beside(found, factors[label]), (1.02, height), xycoords=("axes fraction", "data"), va="center",
+            fontsize=8.5, color=INK, annotation_clip=False,
+        )  # fmt: skip
+    axes.set_yticks(range(len(order)), order)
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    quantity = next((cell.targets[target] for cell in cells if target in cell.targets), None)
+    goal = "" if quantity is None else f": {quantity.quantity.replace('_', ' ')} {quantity.value:g}"
+    axes.set_title(f"{problem}, target “{target}”{goal}")
+    axes.set_xlabel("seconds to the target (log scale)")
+
+
+def _beside(found: measures.Reach, factor: float) -> str:
+    if not found.hits:
+        return "missed"
+    text = duration(found.median, at_least=found.bound)
+    if np.isfinite(factor):
+        text += "  fastest" if factor == 1 and not found.bound else f"  {ratio_text(factor, found.bound)}"
+    return text if found.hits == found.runs else f"{text}  {found.hits}/{found.runs}"
+
+
+def step_and_order(cells: Sequence[Cell], styles: Looks | None = None) -> Figure:
+    """Step size and order of the ODE solvers along the run, on one problem; one seed, the first, of each solver.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        Cells of one problem; those without an order in their trace are left out.
+    styles : mapping of str to Look, optional
+        Looks by label, to share them between pictures.
+    """
+    groups = by_label([cell for cell in cells if cell.is_ode])
+    styles = styles or looks(list(groups))
+    with style():
+        picture = figure(5.2, 4.3)
+        upper, lower = picture.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+        log_axis(upper, "x")
+        log_axis(upper, "y")
+        ends, top = [], 1.0
+        for label, runs in groups.items():
+            trace = runs[0].trace
+            known = (trace["flow_time"] > 0) & (trace["step_size"] > 0)
+            if not known.any():
+                continue
+            time, step, order = (trace[name][known] for name in ("flow_time", "step_size", "order"))
+            look = styles[label]
+            upper.plot(time, step, color=look.colour, linestyle=look.dash, linewidth=1.2)
+            lower.step(time, order, color=look.colour, linestyle=look.dash, linewidth=1.4, where="post")
+            ends.append((label, float(time[-1]), float(step[-1]), look))
+            top = max(top, float(np.nanmax(order, initial=1.0)))
+        upper.set_ylabel(AXIS_NAMES["step_size"])
+        lower.set_ylabel("order")
+        lower.set_ylim(0, top + 0.6)
+        lower.yaxis.get_major_locator().set_params(integer=True)
+        lower.set_xlabel(AXIS_NAMES["flow_time"])
+        picture.draw_without_rendering()
+        label_ends(upper, ends)
+    return picture
