@@ -10,6 +10,7 @@ from stiffgrad.analysis import minimum, same_minimum, spectrum, stiffness, stiff
 from stiffgrad.driver import Step, Until, solve  # noqa: E402
 from stiffgrad.networks import MLP, mlp  # noqa: E402
 from stiffgrad.objective import Objective, Term, least_squares, minimise, supervised  # noqa: E402
+from stiffgrad.solvers._ode import ToleranceSchedule  # noqa: E402
 from stiffgrad.trace import Solution, Statistics, Trace  # noqa: E402
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Statistics",
     "Step",
     "Term",
+    "ToleranceSchedule",
     "Trace",
     "Until",
     "least_squares",

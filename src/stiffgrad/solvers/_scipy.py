@@ -1,0 +1,230 @@
+"""How each of SciPy's codes takes one step, and where it keeps its counts.
+
+The Fortran codes keep them in the arrays `iwork` and `rwork`; the comments at the head of ODEPACK's and of Hairer's
+sources say where. One run of `vode`, `zvode` or `lsoda` at a time in a process: they keep global state.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import integrate
+
+from stiffgrad._types import Outcome
+from stiffgrad.flow import Flow
+from stiffgrad.solvers._base import Finished, Monitor
+from stiffgrad.solvers._ode import FIRST_HORIZON, HORIZON, Accepted, Guard, OdeRun, Stepper, Vector
+
+if TYPE_CHECKING:
+    from stiffgrad.solvers.scipy import LSODA, DormandPrince, PythonSolver, VodeSolver
+
+HIGHEST = {"bdf": 5, "adams": 12}
+NO_LIMIT = 2**31 - 1
+
+
+def _quietly(function: Any, *arguments: Any, **options: Any) -> Any:
+    """Call SciPy without its warnings: the caller reads the status that they describe."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return function(*arguments, **options)
+
+
+# Where nlu stands in iwork, counted from 0; nni, ncfn and netf follow. ZVODE has one more length before it.
+_NLU = {"vode": 18, "zvode": 19}
+
+
+class Vode(Stepper):
+    """VODE and ZVODE."""
+
+    def __init__(self, solver: VodeSolver, flow: Flow, w: Vector, rtol: float, atol: float) -> None:
+        self._stiff = solver.method == "bdf"
+        self._nlu = _NLU[solver.name]
+        self._guard = Guard(flow.size)
+        jacobian = flow.jacobian(solver.jacobian) if self._stiff else None
+        self._ode = integrate.ode(self._guard.vector(flow.rhs), self._guard.matrix(jacobian))
+        self._ode.set_integrator(
+            solver.name,
+            method=solver.method,
+            with_jacobian=self._stiff,
+            rtol=rtol,
+            atol=atol,
+            order=solver.max_order or HIGHEST[solver.method],
+        )
+        self._ode.set_initial_value(w, 0.0)
+
+    def set_tolerances(self, rtol: float, atol: float) -> None:
+        # VODE reads both at every call ("the new values will be used", its source on ISTATE = 2).
+        self._ode._integrator.call_args[:2] = [rtol, atol]
+
+    def step(self) -> Accepted:
+        y = _quietly(self._ode.integrate, self._ode.t + FIRST_HORIZON, step=True)
+        self._guard.raise_kept()
+        code = self._ode._integrator
+        if not self._ode.successful():
+            raise _failed(code)
+        nst, _, nje, nqu = (int(count) for count in code.iwork[10:14])
+        nlu, nni, ncfn, netf = (int(count) for count in code.iwork[self._nlu : self._nlu + 4])
+        # Every failure of the error test or of the corrector repeats the step.
+        counts: dict[str, float] = {"steps": nst, "rejected_steps": ncfn + netf, "error_test_failures": netf}
+        if self._stiff:
+            counts |= {"newton_iterations": nni, "newton_failures": ncfn, "linear_solves": nni}
+            counts |= {"factorizations": nlu, "jacobian_evaluations": nje}
+        return Accepted(y.real, float(self._ode.t), float(code.rwork[10]), nqu, counts, {})
+
+
+def _failed(code: Any) -> Finished:
+    reason = code.messages.get(code.istate, f"istate {code.istate}")
+    return Finished(Outcome.FAILED, f"{type(code).__name__}: {reason.rstrip('.')}")
+
+
+class Lsoda(Stepper):
+    """LSODA, through the class that shows how it stops after each step."""
+
+    def __init__(self, solver: LSODA, flow: Flow, w: Vector, rtol: float, atol: float) -> None:
+        self._guard = Guard(flow.size)
+        jac = self._guard.matrix(flow.jacobian(solver.jacobian))
+        rhs = self._guard.vector(flow.rhs)
+        self._lsoda = integrate.LSODA(rhs, 0.0, w, HORIZON, rtol=rtol, atol=atol, jac=jac)
+        self._code = self._lsoda._lsoda_solver._integrator
+        highest = solver.max_order or HIGHEST["adams"]
+        self._code.iwork[7:9] = [highest, min(highest, HIGHEST["bdf"])]
+
+    def set_tolerances(self, rtol: float, atol: float) -> None:
+        self._code.call_args[:2] = [rtol, atol]  # read at every call, as in VODE
+
+    def step(self) -> Accepted:
+        _quietly(self._lsoda.step)
+        self._guard.raise_kept()
+        if self._lsoda.status == "failed":
+            raise _failed(self._code)
+        if self._lsoda.status == "finished":
+            raise _at_horizon()
+        nst, _, nje, nqu = (int(count) for count in self._code.iwork[10:14])
+        # LSODA factorises once for every Jacobian: it rescales none.
+        counts: dict[str, float] = {"steps": nst, "jacobian_evaluations": nje, "factorizations": nje}
+        extra = {"stiff_method": float(self._code.iwork[18] == 2)}
+        return Accepted(self._lsoda.y, float(self._lsoda.t), float(self._code.rwork[10]), nqu, counts, extra)
+
+
+def _at_horizon() -> Finished:
+    return Finished(Outcome.STATIONARY, f"flow time {HORIZON:g} is reached")
+
+
+class DormandPrinceRun(OdeRun):
+    """All steps in one library call; the callback `solout` reports each and stops the code."""
+
+    def __init__(self, solver: DormandPrince, flow: Flow, w: Vector) -> None:
+        super().__init__(solver, flow, w)
+        self.method = solver
+
+    def advance(self, monitor: Monitor) -> None:
+        """Integrate until the monitor says stop."""
+        solver, flow = self.method, self.flow
+        guard = Guard(flow.size)
+        # As vectors (of two at least) the tolerances are read at every step: a schedule may change them in place.
+        rtol, atol = (np.full(max(2, flow.size), value) for value in self.tolerances(monitor.limits.loss))
+        before = 0.0
+        accepted = -1  # the first call of solout shows the start
+        stopped = False
+
+        def report(t: float, y: Vector) -> bool:
+            nonlocal before, accepted
+            accepted += 1
+            if not accepted:
+                return False
+            each, after = solver.evaluations
+            # Two evaluations come before: the slope at the start, and one more for the size of the first step.
+            attempts = (flow.counts["rhs_evaluations"] - 2 - after * accepted) // each
+            rejected = attempts - accepted
+            counts = {"steps": accepted, "rejected_steps": rejected, "error_test_failures": rejected}
+            step_size, before = t - before, t
+            stop = self.report(
+                Accepted(np.array(y), t, step_size, solver.order, counts, {}), (rtol[0], atol[0]), monitor
+            )
+            if self.scheduled:
+                rtol[:], atol[:] = self.tolerances(monitor.limits.loss)
+            return stop
+
+        def solout(t: float, y: Vector) -> int:
+            nonlocal stopped
+            try:
+                stopped = guard.error is not None or report(float(t), y)
+            except BaseException as error:  # Finished, Ctrl-C
+                guard.error = error
+            return -1 if stopped or guard.error is not None else 1
+
+        ode = integrate.ode(guard.vector(flow.rhs))
+        ode.set_integrator(solver.name, rtol=rtol, atol=atol, nsteps=NO_LIMIT)
+        ode.set_solout(solout)
+        ode.set_initial_value(self.w, 0.0)
+        ode._integrator.iwork[3] = -1  # no test for stiffness
+        _quietly(ode.integrate, HORIZON)
+        guard.raise_kept()
+        if not ode.successful():
+            raise _failed(ode._integrator)
+        if not stopped:
+            raise _at_horizon()
+
+
+class Python(Stepper):
+    """One of the classes of `scipy.integrate`; evaluation times and linear solves are counted on their way."""
+
+    def __init__(self, solver: PythonSolver, flow: Flow, w: Vector, rtol: float, atol: float) -> None:
+        self._radau = solver.name == "radau"
+        self._attempts = 0
+        self._solves = 0
+        self._newton = 0
+        self._steps = 0
+        self._times: list[float] = []
+        make = integrate.Radau if self._radau else integrate.BDF
+        jacobian = flow.jacobian(solver.jacobian)
+        self._code = code = make(flow.rhs, 0.0, w, np.inf, rtol=rtol, atol=atol, jac=jacobian)
+        evaluate, solve = code.fun, code.solve_lu
+
+        def fun(t: float, y: Vector) -> Vector:
+            self._times.append(t)
+            return evaluate(t, y)
+
+        def solve_lu(factors: Any, b: Vector) -> Vector:
+            self._solves += 1
+            # A Newton iteration solves once for BDF, and once with each factorization for Radau.
+            self._newton += not self._radau or np.iscomplexobj(factors[0])
+            return solve(factors, b)
+
+        code.fun, code.solve_lu = fun, solve_lu
+
+    def set_tolerances(self, rtol: float, atol: float) -> None:
+        code = self._code
+        if (code.rtol, code.atol) != (rtol, atol):
+            code.rtol, code.atol = rtol, atol
+            code.newton_tol = max(10 * np.finfo(float).eps / rtol, min(0.03, rtol**0.5))  # as their constructors do
+
+    def step(self) -> Accepted:
+        code = self._code
+        before = code.t
+        order = 5 if self._radau else code.order
+        self._times.clear()
+        reason = _quietly(code.step)
+        if code.status == "failed":
+            raise Finished(Outcome.FAILED, f"{type(code).__name__}: {reason}")
+        self._steps += 1
+        self._attempts += self._tried(before)
+        counts = {
+            "steps": self._steps,
+            "rejected_steps": self._attempts - self._steps,
+            "newton_iterations": self._newton,
+            "jacobian_evaluations": code.njev,
+            "factorizations": code.nlu,
+            "linear_solves": self._solves,
+        }
+        return Accepted(code.y, float(code.t), float(code.t - before), order, counts, {})
+
+    def _tried(self, before: float) -> int:
+        """How many step sizes the last step tried, from the times at which it evaluated."""
+        times = [t for t in self._times if t != before]
+        if self._radau:
+            times = times[:-1:3]  # three stages an iteration, and last the slope at the new point
+        return 1 + sum(a != b for a, b in itertools.pairwise(times))
