@@ -146,6 +146,8 @@ def solve(
     until = Until(loss=1e-8) if until is None else until
     if not isinstance(until, Until):
         raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be a function of a Step, not {type(callback).__name__}")
     run = Run(objective, method, until, validation, progress, callback, checkpoint)
     solution = run.solve()
     if throw and solution.outcome.failure:
@@ -315,12 +317,14 @@ class Run:
         w = np.asarray(self.w)
         # Exact at the returned point, and not charged to the solver.
         loss, slope = self.objective.value_and_gradient(w)
+        with np.errstate(over="ignore", invalid="ignore"):
+            norm = float(np.linalg.norm(np.asarray(slope)))
         best = None if self._best is None else self.objective.unflatten(np.asarray(self._best[1]))
         return Solution(
             params=self.objective.unflatten(w),
             w=w,
             loss=float(loss),
-            gradient_norm=float(np.linalg.norm(np.asarray(slope))),
+            gradient_norm=norm,
             outcome=self.outcome,
             message=f"{self.solver.name}: {self.outcome.value} ({self.reason}). {self.outcome.advice}",
             statistics=Statistics.from_row(self.trace.last),

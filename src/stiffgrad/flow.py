@@ -73,7 +73,8 @@ class Flow:
         return self.loss, self.gradient_norm
 
     def _remember(self, w: Vector, loss: float, slope: Vector) -> None:
-        self.point, self.loss, self.gradient_norm = w, loss, float(np.linalg.norm(slope))
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverging run is judged by the driver, not warned about
+            self.point, self.loss, self.gradient_norm = w, loss, float(np.linalg.norm(slope))
 
     def value_and_gradient(self, w: Vector) -> tuple[float, Vector]:
         """E(w) and its gradient, (n,). Counts one right-side evaluation and one presentation."""
