@@ -10,6 +10,7 @@ from stiffgrad.solvers._base import Solver
 
 # name -> "module:class", and the options that the name stands for.
 _REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
+    "auto": ("auto:Auto", {}),
     "rosenbrock": ("rosenbrock:Rosenbrock", {}),
     "vode": ("scipy:VODE", {}),
     "zvode": ("scipy:ZVODE", {}),
@@ -18,6 +19,18 @@ _REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
     "dop853": ("scipy:DOP853", {}),
     "radau": ("scipy:Radau", {}),
     "bdf": ("scipy:BDF", {}),
+    "sgd": ("descent:Descent", {"method": "sgd"}),
+    "momentum": ("descent:Descent", {"method": "momentum"}),
+    "nesterov": ("descent:Descent", {"method": "nesterov"}),
+    "adagrad": ("descent:Descent", {"method": "adagrad"}),
+    "adadelta": ("descent:Descent", {"method": "adadelta"}),
+    "rmsprop": ("descent:Descent", {"method": "rmsprop"}),
+    "adam": ("descent:Descent", {"method": "adam"}),
+    "adamw": ("descent:Descent", {"method": "adamw"}),
+    "nadam": ("descent:Descent", {"method": "nadam"}),
+    "lbfgs": ("minimisers:LBFGS", {}),
+    "bfgs": ("minimisers:BFGS", {}),
+    "cg": ("minimisers:CG", {}),
 }
 
 
