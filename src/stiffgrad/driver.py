@@ -285,15 +285,19 @@ class Run:
             self.outcome, self.reason = Outcome.INTERRUPTED, "Ctrl-C while compiling"
             loss, norm = np.nan, np.nan
         compile_seconds = time.perf_counter() - begin
-        self._begin = self._mark = time.perf_counter()
-        budget = self.until.wall_seconds
-        self.flow.deadline = np.inf if budget is None else self._begin + budget
+        self.begin()
         self._first_row(loss, norm)
         with self._progress:
             while self.outcome is None:
                 self._advance()
         wall_seconds = time.perf_counter() - self._begin
-        return self._solution(wall_seconds, compile_seconds)
+        return self.collect(wall_seconds, compile_seconds)
+
+    def begin(self) -> None:
+        """Start the clock of the solving time."""
+        self._begin = self._mark = time.perf_counter()
+        budget = self.until.wall_seconds
+        self.flow.deadline = np.inf if budget is None else self._begin + budget
 
     def _first_row(self, loss: float, norm: float) -> None:
         row = {**dict.fromkeys(COLUMNS, np.nan), "loss": loss, "gradient_norm": norm, "wall_seconds": 0.0}
@@ -312,7 +316,8 @@ class Run:
         except KeyboardInterrupt:
             self.outcome, self.reason = Outcome.INTERRUPTED, "Ctrl-C"
 
-    def _solution(self, wall_seconds: float, compile_seconds: float) -> Solution:
+    def collect(self, wall_seconds: float, compile_seconds: float) -> Solution:
+        """The solution of a run that has ended."""
         assert self.outcome is not None
         w = np.asarray(self.w)
         # Exact at the returned point, and not charged to the solver.

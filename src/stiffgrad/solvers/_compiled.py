@@ -78,8 +78,8 @@ class CompiledSolver(Solver, abc.ABC, Generic[State]):
         return state
 
 
-@jax.jit
-def _initial(solver: CompiledSolver[Any], objective: Objective, w: jax.Array) -> Any:
+def initial_rows(solver: CompiledSolver[Any], objective: Objective, w: jax.Array) -> Any:
+    """The first state and its packed row."""
     state, row = solver.initial(objective, w)
     return state, _packed(solver, row)
 
@@ -88,8 +88,7 @@ def _packed(solver: CompiledSolver[Any], row: dict[str, Any]) -> jax.Array:
     return jnp.stack([jnp.asarray(row[name], jnp.float64) for name in (*solver.columns, "ended")])
 
 
-@jax.jit
-def _chunk(
+def run_rows(
     solver: CompiledSolver[Any], objective: Objective, state: Any, row: jax.Array, limits: Limits, length: Any
 ) -> Any:
     """Up to `length` steps; returns the state, its row, all rows, and how many of them are filled."""
@@ -117,6 +116,10 @@ def _chunk(
 
     rows = jnp.zeros((MAX_ROWS, len(names)))
     return jax.lax.while_loop(going, body, (state, row, rows, jnp.asarray(0)))
+
+
+_initial = jax.jit(initial_rows)
+_chunk = jax.jit(run_rows)
 
 
 class CompiledRun:

@@ -1,0 +1,151 @@
+"""`multistart`: many starts of one objective at once, in one compiled loop under `vmap`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from stiffgrad._types import Outcome, Params
+from stiffgrad.driver import Run, Until
+from stiffgrad.objective import Objective
+from stiffgrad.solvers._base import Limits, Solver
+from stiffgrad.solvers._compiled import ENDED, MAX_ROWS, CompiledSolver, initial_rows, run_rows
+from stiffgrad.solvers._registry import resolve
+from stiffgrad.trace import Solution
+
+CHUNK_SECONDS = 0.1
+
+
+def multistart(
+    objective: Objective,
+    starts: Sequence[Params] | NDArray[np.float64],
+    until: Until | None = None,
+    solver: str | Solver = "rosenbrock",
+) -> list[Solution]:
+    """Train from many starts at once, each with its own step control and stop.
+
+    Parameters
+    ----------
+    objective : Objective
+    starts : sequence of pytrees, or array of shape (S, n)
+        Parameters with the structure of the objective's, or flat.
+    until : Until, optional
+        For each start; the wall time is that of all together. By default a loss of 1e-8 or 60 seconds.
+    solver : str or Solver
+        A solver whose loop is compiled: "rosenbrock", "exponential", "chebyshev" or a method of Optax.
+
+    Returns
+    -------
+    list of Solution
+        One for each start, best loss first; `wall_seconds` is the time until that start was done, in company.
+
+    Raises
+    ------
+    ValueError, TypeError
+        No starts, starts of another structure or not finite, or a solver that is not compiled.
+
+    Examples
+    --------
+    >>> from stiffgrad.objective import minimise
+    >>> double_well = minimise(lambda w: ((w**2 - 1) ** 2).sum() + 0.1 * w.sum(), np.array([0.5]))
+    >>> best = multistart(double_well, [np.array([0.5]), np.array([-0.5])], Until(gradient_norm=1e-8))[0]
+    >>> float(best.w[0]) < 0
+    True
+    """
+    method = resolve(solver)
+    if not isinstance(method, CompiledSolver):
+        raise TypeError(f"solver={method.name!r} is not compiled: multistart takes 'rosenbrock' and its like")
+    until = Until(loss=1e-8) if until is None else until
+    w = _flat_starts(objective, starts)
+    method.check(objective)
+    batch = _Batch(objective, method, until, w)
+    return sorted(batch.solve(), key=lambda solution: (np.isnan(solution.loss), solution.loss))
+
+
+def _flat_starts(objective: Objective, starts: Any) -> jax.Array:
+    if isinstance(starts, np.ndarray | jax.Array) and starts.ndim == 2 and starts.shape[1] == objective.size:
+        w = jnp.asarray(starts, objective.w0.dtype)
+    elif isinstance(starts, Sequence):
+        w = jnp.stack([objective.flatten(start) for start in starts]) if len(starts) else jnp.zeros((0, 1))
+    else:
+        raise TypeError(f"starts must be a sequence of params or an array (S, {objective.size}), not {type(starts)}")
+    if not len(w):
+        raise ValueError("starts is empty: give at least one")
+    if not bool(jnp.all(jnp.isfinite(w))):
+        raise ValueError("starts contain NaN or infinity: start from finite parameters")
+    return w
+
+
+@jax.jit
+def _initial(solver: CompiledSolver[Any], objective: Objective, w: jax.Array) -> Any:
+    return jax.vmap(lambda start: initial_rows(solver, objective, start))(w)
+
+
+@jax.jit
+def _chunk(
+    solver: CompiledSolver[Any], objective: Objective, state: Any, row: jax.Array, limits: Limits, length: Any
+) -> Any:
+    return jax.vmap(lambda s, r: run_rows(solver, objective, s, r, limits, length))(state, row)
+
+
+class _Batch:
+    """The starts of one call: their states on the device, and one `Run` each to record and judge."""
+
+    def __init__(self, objective: Objective, solver: CompiledSolver[Any], until: Until, w: jax.Array) -> None:
+        self.objective = objective
+        self.solver = solver
+        self.w = w
+        self.runs = [Run(objective, solver, until) for _ in w]
+        self.done_seconds = np.zeros(len(w))
+
+    def solve(self) -> list[Solution]:
+        """Compile, then run chunks until every start is done."""
+        begin = time.perf_counter()
+        never = Limits(np.inf, np.inf, -1.0, -1.0)
+        state, row = _initial(self.solver, self.objective, self.w)
+        jax.block_until_ready(_chunk(self.solver, self.objective, state, row, never, 0))
+        compile_seconds = time.perf_counter() - begin
+        self.begin = time.perf_counter()
+        for run in self.runs:
+            run.begin()
+        state, row = _initial(self.solver, self.objective, self.w)
+        self._report(state, np.asarray(row)[:, None, :], np.ones(len(self.w), int))
+        self._loop(state, row)
+        return [run.collect(seconds, compile_seconds) for run, seconds in zip(self.runs, self.done_seconds, strict=True)]
+
+    def _loop(self, state: Any, row: jax.Array) -> None:
+        length = 1.0
+        while any(run.outcome is None for run in self.runs):
+            mark = time.perf_counter()
+            try:
+                chunk = int(max(1.0, length))
+                limits = self.runs[0].limits
+                state, row, rows, counts = _chunk(self.solver, self.objective, state, row, limits, chunk)
+                counts = np.asarray(counts)
+            except KeyboardInterrupt:
+                for run in self.runs:
+                    run.outcome = run.outcome or Outcome.INTERRUPTED
+                return
+            seconds_a_step = (time.perf_counter() - mark) / max(1, counts.max())
+            affordable = self.runs[0].seconds_left() / seconds_a_step
+            length = min(4.0 * chunk, CHUNK_SECONDS / seconds_a_step, MAX_ROWS, affordable)
+            self._report(state, np.asarray(rows), counts)
+
+    def _report(self, state: Any, rows: NDArray[np.float64], counts: NDArray[np.int64]) -> None:
+        weights = np.asarray(jax.vmap(self.solver.weights)(state))
+        for i, run in enumerate(self.runs):
+            if run.outcome is not None or not counts[i]:
+                continue
+            filled = rows[i, : counts[i]].T
+            columns = dict(zip((*self.solver.columns, "ended"), filled, strict=True))
+            ended = int(columns.pop("ended")[-1])
+            run.chunk(weights[i], columns)
+            if ended and run.outcome is None:
+                run.outcome, run.reason = ENDED[ended], self.solver.reason(ended)
+            self.done_seconds[i] = time.perf_counter() - self.begin

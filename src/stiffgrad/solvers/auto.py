@@ -1,0 +1,137 @@
+"""`auto`: picks the integrator for a problem from its size, the memory, and what products cost on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from stiffgrad.flow import Flow
+from stiffgrad.memory import available_bytes
+from stiffgrad.objective import Objective
+from stiffgrad.solvers._base import Monitor, Solver
+from stiffgrad.solvers.exponential import Exponential
+from stiffgrad.solvers.rosenbrock import Rosenbrock, dense_bytes, is_dual
+
+CHEAP_FLOPS = 2e8  # a dense step below this is milliseconds: nothing is worth measuring first
+PRODUCTS = 40.0  # Hessian products in a typical step of `exponential`
+DENSE_GAIN = 2.0  # a dense step is worth so many matrix-free ones: it needs fewer of them
+CHOICES = ("rosenbrock, n x n", "rosenbrock, m x m", "exponential")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What `auto` chose, and why."""
+
+    solver: Solver
+    kind: int  # index into CHOICES
+    reason: str
+
+
+@dataclasses.dataclass
+class Chosen:
+    """A run of the chosen solver."""
+
+    choice: Choice
+    state: Any
+
+    @property
+    def description(self) -> str:
+        """For `Solution.solver`."""
+        return f"auto: {CHOICES[self.choice.kind]} ({self.choice.reason})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Auto(Solver):
+    """Rosenbrock on the smaller side, or exponential, whichever promises to be faster here; nothing to set.
+
+    A dense step costs a Jacobian, a Gram matrix and a factorization; a matrix-free one some tens of Hessian products.
+    Both are estimated from short measurements, unless the dense step is so cheap that nothing is worth measuring.
+    The trace's column `chosen` says 0 for rosenbrock n x n, 1 for m x m, 2 for exponential.
+
+    Examples
+    --------
+    >>> Auto().name
+    'auto'
+    """
+
+    name: ClassVar[str] = "auto"
+    family: ClassVar[str] = "own"
+    summary: ClassVar[str] = "picks rosenbrock or exponential from size, memory and measured cost, and says why"
+    source: ClassVar[str] = "this package, docs/auto.md"
+
+    def start(self, flow: Flow, w: NDArray[np.float64]) -> Chosen:
+        """Choose, and compile the choice."""
+        choice = choose(flow.objective)
+        return Chosen(choice, choice.solver.start(flow, w))
+
+    def advance(self, state: Chosen, monitor: Monitor) -> Chosen:
+        """Advance the chosen solver."""
+        state.state = state.choice.solver.advance(state.state, _Labelled(monitor, state.choice.kind))
+        return state
+
+
+class _Labelled:
+    """A monitor that adds what was chosen to every row."""
+
+    def __init__(self, monitor: Monitor, kind: int) -> None:
+        self._monitor = monitor
+        self._kind = kind
+        self.limits = monitor.limits
+        self.steps_only = monitor.steps_only
+        self.seconds_left = monitor.seconds_left
+        self.step = monitor.step
+
+    def chunk(self, w: Any, rows: Mapping[str, NDArray[np.float64]]) -> bool:
+        return self._monitor.chunk(w, {**rows, "chosen": np.full(len(rows["loss"]), float(self._kind))})
+
+
+def choose(objective: Objective) -> Choice:
+    """The integrator for an objective, and the reason in words."""
+    dual = is_dual(objective)
+    dense = Choice(Rosenbrock(), int(dual), "")
+    free = Choice(Exponential(), 2, "")
+    n, m = objective.size, objective.rows
+    if dense_bytes(objective) > 0.5 * available_bytes():
+        return dataclasses.replace(free, reason=f"dense matrices need {dense_bytes(objective) / 2**30:.1f} GiB")
+    flops = dense_flops(objective)
+    if flops <= CHEAP_FLOPS:
+        return dataclasses.replace(dense, reason=f"n = {n}, m = {m}: a dense step is cheap")
+    product, speed = _seconds(objective)
+    dense_seconds, free_seconds = flops / speed, PRODUCTS * product
+    words = f"a dense step takes about {dense_seconds:.2g} s, a matrix-free one {free_seconds:.2g} s"
+    return dataclasses.replace(dense if dense_seconds <= DENSE_GAIN * free_seconds else free, reason=words)
+
+
+def dense_flops(objective: Objective) -> float:
+    """Floating-point operations of a dense step: the Gram matrix and its factorization (Hessian: n products)."""
+    n, m = float(objective.size), float(objective.rows)
+    if is_dual(objective):
+        return m * m * n + m**3 / 3
+    if not objective.has_gauss_newton:
+        return 12.0 * m * n * n + n**3 / 3
+    return m * n * n + n**3 / 3
+
+
+def _seconds(objective: Objective) -> tuple[float, float]:
+    """Seconds of a Hessian product, and operations a second of a dense matrix product."""
+    w = objective.w0
+    square = jnp.ones((512, 512), w.dtype)
+    multiply: Callable[..., Any] = jax.jit(jnp.matmul)
+    return _best(lambda: objective.hvp(w, w)), 2.0 * 512**3 / _best(lambda: multiply(square, square))
+
+
+def _best(call: Callable[[], Any], repeats: int = 3) -> float:
+    jax.block_until_ready(call())
+    times = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - begin)
+    return min(times)
