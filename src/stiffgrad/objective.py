@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,13 +19,46 @@ from stiffgrad.losses import IDENTITY
 from stiffgrad.parameters import Layout
 from stiffgrad.terms import Term, block_of, flat_decay, flat_start
 
-_value = jax.jit(derivatives.value)
-_gradient = jax.jit(derivatives.gradient)
-_value_and_gradient = jax.jit(derivatives.value_and_gradient)
-_hessian = jax.jit(derivatives.hessian)
-_gauss_newton = jax.jit(derivatives.gauss_newton)
-_hvp = jax.jit(derivatives.hvp)
-_gnvp = jax.jit(derivatives.gnvp)
+
+class _Compiled:
+    """One derivative, compiled once for every structure of objectives.
+
+    The structure (layout, functions, losses) is hashed once an objective and not at every call: that takes longer
+    than the gradient of a small network.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._of_structure: dict[Any, Any] = {}
+        self._of_objective: weakref.WeakKeyDictionary[Objective, Any] = weakref.WeakKeyDictionary()
+
+    def __call__(self, objective: Objective, *vectors: Any) -> Any:
+        bound = self._of_objective.get(objective)
+        if bound is None:
+            leaves, structure = jax.tree.flatten(objective)
+            if structure not in self._of_structure:
+                self._of_structure[structure] = self._jit(structure)
+            bound = self._of_objective[objective] = functools.partial(self._of_structure[structure], leaves)
+        return bound(*vectors)
+
+    def _jit(self, structure: Any) -> Any:
+        def call(leaves: Any, *vectors: Any) -> Any:
+            return self._function(jax.tree.unflatten(structure, leaves), *vectors)
+
+        call.__name__ = self._function.__name__  # the name of the compiled program, in profiles and in the cache
+        return jax.jit(call)
+
+    def _cache_size(self) -> int:
+        return sum(function._cache_size() for function in self._of_structure.values())
+
+
+_value = _Compiled(derivatives.value)
+_gradient = _Compiled(derivatives.gradient)
+_value_and_gradient = _Compiled(derivatives.value_and_gradient)
+_hessian = _Compiled(derivatives.hessian)
+_gauss_newton = _Compiled(derivatives.gauss_newton)
+_hvp = _Compiled(derivatives.hvp)
+_gnvp = _Compiled(derivatives.gnvp)
 
 
 class Objective:
@@ -126,9 +161,26 @@ class Objective:
         """The pytree of a flat vector (n,)."""
         return self.layout.unflatten(w)
 
+    def with_decay(self, decay: Any) -> Objective:
+        """The same objective with another decay for each parameter, of shape (n,); works inside compiled code."""
+        return self._replaced(jnp.asarray(decay, self.w0.dtype), self.w0)
+
+    def with_start(self, params: Params) -> Objective:
+        """The same objective from another start."""
+        return self._replaced(self.decay, flat_start(params, self.layout, self.w0.dtype))
+
+    def _replaced(self, decay: jax.Array, w0: jax.Array) -> Objective:
+        if decay.shape != (self.size,) or w0.shape != (self.size,):
+            raise ValueError(f"decay has shape {decay.shape}, expected one number for each parameter, ({self.size},)")
+        uniform = self.uniform_decay and decay is self.decay
+        meta = (self.layout, self.rows, self.samples, uniform)
+        return _unflatten_objective(meta, (self.blocks, decay, w0))
+
     def _check(self, w: Any, name: str = "w") -> Any:
         if np.shape(w) != (self.size,):
             raise ValueError(f"{name} has shape {np.shape(w)}, expected the flat ({self.size},); see flatten(params)")
+        if isinstance(w, np.ndarray) and w.dtype == self.w0.dtype:
+            return w  # compiled code takes it as it is, faster than it can be converted first
         return jnp.asarray(w, self.w0.dtype)
 
     def _check_gauss_newton(self) -> None:
