@@ -117,7 +117,9 @@ class _Batch:
         state, row = _initial(self.solver, self.objective, self.w)
         self._report(state, np.asarray(row)[:, None, :], np.ones(len(self.w), int))
         self._loop(state, row)
-        return [run.collect(seconds, compile_seconds) for run, seconds in zip(self.runs, self.done_seconds, strict=True)]
+        return [
+            run.collect(seconds, compile_seconds) for run, seconds in zip(self.runs, self.done_seconds, strict=True)
+        ]
 
     def _loop(self, state: Any, row: jax.Array) -> None:
         length = 1.0

@@ -17,12 +17,14 @@ import jax.numpy as jnp
 from stiffgrad import derivatives, linalg
 from stiffgrad.memory import require
 from stiffgrad.objective import Objective
-from stiffgrad.solvers._compiled import STALLED, STATIONARY, CompiledSolver
+from stiffgrad.solvers._compiled import FAILED, STALLED, STATIONARY, CompiledSolver
+from stiffgrad.solvers._ros2 import PathOptions, path_step
 
 W_STEPS = 5  # first stages at most with one factorization, beyond the first
 W_PROMISE = 0.5  # a further W-step needs the last one to have earned this part of its promise
 ATTEMPTS = 40  # step sizes tried from one point before the run is called stalled
 EXACT_ATTEMPTS = 6  # and with the exact Hessian, before Gauss-Newton takes over again
+ROUNDINGS = 8.0  # a change of the loss below so many of its roundings tells nothing
 SLOW = 0.3  # a step that leaves more than this of the gradient, though h does not limit it, is slow
 SLOW_STEPS = 2  # so many slow steps in a row, and the exact Hessian takes over
 
@@ -59,6 +61,7 @@ class Trial(NamedTuple):
     loss: jax.Array
     rho: jax.Array
     accepted: jax.Array
+    tiny: jax.Array  # the promised decrease is below the rounding of the loss
     tries: jax.Array
     factored: linalg.Shifted
     corrected: jax.Array
@@ -67,8 +70,8 @@ class Trial(NamedTuple):
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["h0"],
-    meta_fields=["curvature", "correction", "w_steps"],
+    data_fields=["rtol", "atol", "h0"],
+    meta_fields=["curvature", "correction", "w_steps", "adaptive", "path"],
 )
 @dataclasses.dataclass(frozen=True)
 class Rosenbrock(CompiledSolver[State]):
@@ -84,6 +87,13 @@ class Rosenbrock(CompiledSolver[State]):
         Further stages with one factorization, at most.
     h0 : float, optional
         First step in flow time; by default ten explicit steps' worth.
+    adaptive : bool
+        False: every accepted step is h0 long.
+    path : bool
+        Follow the path of the flow itself by ROS2, an L-stable method of order 2, with the local error held below
+        atol + rtol |w| in the root mean square; without it only the descent matters.
+    rtol, atol : float
+        Relative and absolute tolerance of the path.
 
     Examples
     --------
@@ -95,17 +105,24 @@ class Rosenbrock(CompiledSolver[State]):
     correction: bool = True
     w_steps: int = W_STEPS
     h0: float | None = None
+    adaptive: bool = True
+    path: bool = False
+    rtol: float = 1e-4
+    atol: float = 1e-6
 
     name: ClassVar[str] = "rosenbrock"
     family: ClassVar[str] = "own"
-    summary: ClassVar[str] = "linearly implicit Euler, geodesic correction, reused Jacobians; dense, to a few 1000 weights"
+    summary: ClassVar[str] = (
+        "linearly implicit Euler, geodesic correction, reused Jacobians; dense, to a few 1000 weights"
+    )
     source: ClassVar[str] = "Hairer and Wanner (1996) IV.7; Transtrum and Sethna (2012), arXiv:1201.5885"
     columns: ClassVar[tuple[str, ...]] = (
         "flow_time", "step_size", "order", "loss", "gradient_norm", *COUNTED, "rho", "jacobian", "correction", "w_steps"
     )  # fmt: skip
     reasons: ClassVar[dict[int, str]] = {
         STATIONARY: "the gradient vanishes to rounding",
-        STALLED: "no step size lowers the loss: it is exact to rounding",
+        STALLED: "no step size lowers the loss: the promised decrease is below its rounding",
+        FAILED: "no step size meets the tolerances: loosen rtol and atol",
     }
 
     def check(self, objective: Objective) -> None:
@@ -116,6 +133,12 @@ class Rosenbrock(CompiledSolver[State]):
             raise ValueError("curvature='gauss-newton' needs outputs, which minimise(loss) lacks: use 'hessian'")
         if self.w_steps < 0:
             raise ValueError(f"w_steps={self.w_steps!r} must not be negative")
+        if not (self.rtol >= 0 and self.atol >= 0 and self.rtol + self.atol > 0):
+            raise ValueError(f"rtol={self.rtol!r} and atol={self.atol!r} must not be negative, nor both zero")
+        if self.h0 is not None and not self.h0 > 0:
+            raise ValueError(f"h0={self.h0!r} must be positive")
+        if not self.adaptive and self.h0 is None:
+            raise ValueError("adaptive=False needs the step size h0")
         require(dense_bytes(objective), "solver 'rosenbrock'", "use solver='exponential', which forms no matrix")
 
     def weights(self, state: State) -> jax.Array:
@@ -140,16 +163,22 @@ class Rosenbrock(CompiledSolver[State]):
         return state, {**_row(state), **nothing, "step_size": h, "ended": 0}
 
     def step(self, objective: Objective, state: State) -> tuple[State, dict[str, Any]]:
-        """One accepted first stage with its correction, and the W-steps after it."""
+        """One accepted first stage with its correction, and the W-steps after it; or a step along the path."""
+        if self.path:
+            return self._path_step(objective, state)
         linear = self._linearise(objective, state)
         trial = self._attempts(objective, state, linear)
-        w, loss, slope, reused, evaluations = self._reuse(objective, state, trial)
+        w, loss, slope, moved, reused, evaluations = self._reuse(objective, state, trial)
+        trial = trial._replace(accepted=moved)
         tried = _counted(objective, state, trial, evaluations, self._corrects(objective))
         counts = {name: state.counts[name] + jnp.asarray(more, w.dtype) for name, more in tried.items()}
         used_h = 1.0 / trial.factored.shift
         flow_time = state.flow_time + jnp.where(trial.accepted, used_h * (1 + reused), 0.0)
         exact, slow, stuck = self._judge(objective, state, trial, slope)
         after = State(w, loss, slope, trial.h, flow_time, exact, slow, counts)
+        # In float64 a gradient that no step lowers is zero to rounding; in float32 better numbers would go on.
+        ending = STATIONARY if w.dtype == jnp.float64 else STALLED
+        ending = jnp.where(trial.tiny, ending, STALLED)
         still = jnp.linalg.norm(slope) == 0.0
         return after, {
             **_row(after),
@@ -158,8 +187,26 @@ class Rosenbrock(CompiledSolver[State]):
             "jacobian": jnp.where(state.exact, 2.0, 1.0),
             "correction": trial.corrected,
             "w_steps": reused,
-            "ended": jnp.where(still, STATIONARY, jnp.where(stuck, STALLED, 0)),
+            "ended": jnp.where(still, STATIONARY, jnp.where(stuck, ending, 0)),
         }
+
+    def _path_step(self, objective: Objective, state: State) -> tuple[State, dict[str, Any]]:
+        gauss_newton = self.curvature == "gauss-newton"
+        options = PathOptions(self.adaptive, gauss_newton, ATTEMPTS)
+        trial = path_step(objective, state.w, state.gradient, state.h, (self.rtol, self.atol), options)
+        tries, moved = trial.tries, trial.accepted
+        jacobian = objective.rows / objective.samples if gauss_newton else 2.0 * objective.size
+        added = {"steps": moved, "rejected_steps": tries - moved, "rhs_evaluations": 2 * tries}
+        added |= {"jacobian_evaluations": 1, "factorizations": tries, "linear_solves": 2 * tries}
+        added |= {"presentations": jacobian + 2 * tries}
+        counts = {name: count + jnp.asarray(added.get(name, 0), count.dtype) for name, count in state.counts.items()}
+        w, loss = jnp.where(moved, trial.w, state.w), jnp.where(moved, trial.loss, state.loss)
+        slope = jnp.where(moved, trial.gradient, state.gradient)
+        flow_time = state.flow_time + jnp.where(moved, trial.used_h, 0.0)
+        after = State(w, loss, slope, trial.h, flow_time, state.exact, state.slow, counts)
+        nothing = dict.fromkeys(("rho", "correction", "w_steps"), jnp.nan)
+        kind = {"order": 2.0, "jacobian": 1.0 if gauss_newton else 2.0, "step_size": trial.used_h}
+        return after, {**_row(after), **nothing, **kind, "ended": jnp.where(moved, 0, FAILED)}
 
     def _corrects(self, objective: Objective) -> bool:
         return self.correction and objective.has_gauss_newton and self.curvature != "hessian"
@@ -186,6 +233,7 @@ class Rosenbrock(CompiledSolver[State]):
     def _attempts(self, objective: Objective, state: State, linear: Linear) -> Trial:
         """Try step sizes from h downwards until the energy falls; the Gram matrix is kept."""
         dual = linear.jacobian.size > 0
+        noise = ROUNDINGS * jnp.finfo(state.w.dtype).eps * jnp.abs(state.loss)
         most = jnp.where(state.exact & (self.curvature == "auto"), EXACT_ATTEMPTS, ATTEMPTS)
         uniform = objective.decay[0] if dual else jnp.zeros((), state.w.dtype)
 
@@ -203,21 +251,30 @@ class Rosenbrock(CompiledSolver[State]):
             d = factored.descend(linear.residual, state.w) if dual else -factored.solve(state.gradient)
             step, corrected = d, jnp.asarray(False)
             if self._corrects(objective):
-                step, corrected = jax.lax.cond(
-                    state.exact, lambda f, d: (d, jnp.asarray(False)), correct, factored, d
-                )
+                step, corrected = jax.lax.cond(state.exact, lambda f, d: (d, jnp.asarray(False)), correct, factored, d)
             promise = -0.5 * state.gradient @ d + 0.5 * shift * (d @ d)
             loss = derivatives.value(objective, state.w + step)
-            rho = (state.loss - loss) / promise
-            accepted = jnp.isfinite(loss) & (loss < state.loss)
+            # Where rounding hides the promised decrease, the gradient judges instead, in `_reuse`.
+            tiny = promise < noise
+            rho = jnp.where(tiny, 1.0, (state.loss - loss) / promise)
+            accepted = jnp.isfinite(loss) & ((loss < state.loss) | (tiny & (loss <= state.loss + noise)))
             growth = jnp.where(rho > 0.9, 6.0, jnp.where(rho > 0.75, 3.0, jnp.where(rho < 0.25, 0.5, 1.0)))
-            h = trial.h * jnp.where(accepted, growth, 0.25)
-            return Trial(h, state.w + step, loss, rho, accepted, trial.tries + 1, factored, corrected, d)
+            h = trial.h * jnp.where(accepted, growth if self.adaptive else 1.0, 0.25)
+            return Trial(h, state.w + step, loss, rho, accepted, tiny, trial.tries + 1, factored, corrected, d)
 
         no = jnp.asarray(False)
         blank = linalg.Shifted(jnp.zeros_like(linear.gram), linear.jacobian, 1.0 / state.h, uniform)
         start = Trial(
-            state.h, state.w, state.loss, jnp.zeros_like(state.h), no, jnp.asarray(0), blank, no, jnp.zeros_like(state.w)
+            state.h,
+            state.w,
+            state.loss,
+            jnp.zeros_like(state.h),
+            no,
+            no,
+            jnp.asarray(0),
+            blank,
+            no,
+            jnp.zeros_like(state.w),
         )
         return jax.lax.while_loop(lambda t: ~t.accepted & (t.tries < most), attempt, start)
 
@@ -238,7 +295,8 @@ class Rosenbrock(CompiledSolver[State]):
         def stage(carry: Any) -> Any:
             w, loss, slope, candidate, promise, count, _ = carry
             new_loss, new_slope = derivatives.value_and_gradient(objective, candidate)
-            better = jnp.isfinite(new_loss) & (new_loss < loss)
+            less = jnp.linalg.norm(new_slope) < jnp.linalg.norm(slope)
+            better = jnp.isfinite(new_loss) & jnp.where(trial.tiny, less, new_loss < loss)
             kept = better & jnp.where(count > 0, loss - new_loss >= W_PROMISE * promise, trial.rho > W_PROMISE)
             more = trial.accepted & kept & (count < self.w_steps)
             w, loss = jnp.where(better, candidate, w), jnp.where(better, new_loss, loss)
@@ -254,7 +312,7 @@ class Rosenbrock(CompiledSolver[State]):
 
         ended = jax.lax.while_loop(lambda carry: carry[6], counted, (*start, 0))
         w, loss, slope, _, _, count, _, evaluations = ended
-        return w, loss, slope, jnp.maximum(count - 1, 0), evaluations
+        return w, loss, slope, count > 0, jnp.maximum(count - 1, 0), evaluations
 
     def _judge(self, objective: Objective, state: State, trial: Trial, slope: jax.Array) -> Any:
         """Which Jacobian comes next, how many slow steps there were, and whether the run is stuck."""
