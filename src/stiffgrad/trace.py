@@ -178,7 +178,7 @@ class TraceBuilder:
         if self._last is not None:
             extra.append((self._seen - 1, self._last))
         pieces += [_Piece(number, row) for number, row in dict(extra).items() if number % self._stride]
-        names = list(dict.fromkeys(name for piece in pieces for name in piece.columns))
+        names = dict.fromkeys([*COLUMNS, *(name for piece in pieces for name in piece.columns)])
         numbers = [piece.first + self._stride * np.arange(len(piece)) for piece in pieces]
         order = np.argsort(np.concatenate(numbers)) if pieces else np.zeros(0, int)
 
