@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad._types import Outcome
+from stiffgrad.experiments import problems
+from stiffgrad.experiments.cells import Method
 from stiffgrad.solvers import create, names
+from stiffgrad.trace import COLUMNS
 
 _REMEDY = "make some first: stiffgrad compare --problem digits --solver auto --solver adam --out {folder}"
 
@@ -51,6 +55,7 @@ class Cell:
     options: Mapping[str, Any]
     seed: int
     seconds: float
+    target: str
     outcome: Outcome
     message: str
     loss: float
@@ -58,6 +63,7 @@ class Cell:
     wall_seconds: float
     compile_seconds: float
     total_seconds: float
+    first_in_process: bool
     statistics: Mapping[str, float]
     trace: Mapping[str, NDArray[np.float64]]
     targets: Mapping[str, Target]
@@ -70,8 +76,7 @@ class Cell:
     @property
     def label(self) -> str:
         """The solver's name, with the options that were set by hand."""
-        shown = [f"{name}={value}" for name, value in sorted(self.options.items()) if name != "learning_rate"]
-        return self.solver + (f" ({', '.join(shown)})" if shown else "")
+        return Method(self.solver, tuple(sorted(self.options.items()))).label
 
     @property
     def is_ode(self) -> bool:
@@ -131,20 +136,16 @@ def _place(cell: Cell) -> tuple[str, int, str, int]:
 def _cell(file: str, data: Any) -> Cell:
     if not isinstance(data, dict):
         raise ValueError(f"holds a {type(data).__name__}, not one result")
-    trace = {name: _numbers(column) for name, column in data["trace"].items()}
-    missing = {"loss", "wall_seconds", "presentations", "steps", "order", "step_size", "flow_time"} - set(trace)
-    if missing:
-        raise ValueError(f"its trace has no column {', '.join(sorted(missing))}")
-    lengths = {len(column) for column in trace.values()}
-    if len(lengths) != 1 or lengths == {0}:
-        raise ValueError(f"its trace has columns of {sorted(lengths)} rows; all need the same number, at least 1")
+    trace = _trace(data["trace"])
+    target = str(data.get("target", problems.LEVELS[-1]))
     return Cell(
         file=file,
         problem=str(data["problem"]),
         solver=str(data["solver"]),
         options=dict(data["options"] or {}),
         seed=int(data["seed"]),
-        seconds=_number(data["seconds"]),
+        seconds=float(data["seconds"]),
+        target=target,
         outcome=_outcome(data["outcome"]),
         message=str(data["message"]),
         loss=_number(data["loss"]),
@@ -152,9 +153,10 @@ def _cell(file: str, data: Any) -> Cell:
         wall_seconds=_number(data["wall_seconds"]),
         compile_seconds=_number(data["compile_seconds"]),
         total_seconds=_number(data["total_seconds"]),
+        first_in_process=bool(data.get("first_in_process")),
         statistics={name: _number(value) for name, value in data["statistics"].items()},
         trace=trace,
-        targets={name: _target(value) for name, value in data["targets"].items()},
+        targets=_targets(data["targets"], target),
         scores=_scores(data["scores"] or []),
         score_name=str(data["score_name"] or "score"),
         learning_rate=_number(data["learning_rate"]),
@@ -177,6 +179,26 @@ def _number(value: Any) -> float:
 
 def _numbers(column: Sequence[Any]) -> NDArray[np.float64]:
     return np.array([_number(value) for value in column], dtype=float)
+
+
+def _trace(data: Mapping[str, Sequence[Any]]) -> dict[str, NDArray[np.float64]]:
+    """All columns of a trace; those that every picture needs must be there, the others may lack."""
+    trace = {name: _numbers(column) for name, column in data.items()}
+    missing = sorted({"loss", "wall_seconds", "presentations", "steps"} - set(trace))
+    if missing:
+        raise ValueError(f"its trace has no column {', '.join(missing)}")
+    lengths = {len(column) for column in trace.values()}
+    if len(lengths) != 1 or lengths == {0}:
+        raise ValueError(f"its trace has columns of {sorted(lengths)} rows; all need the same number, at least 1")
+    empty = np.full(lengths.pop(), np.nan)
+    return {**dict.fromkeys(COLUMNS, empty), **trace}
+
+
+def _targets(data: Mapping[str, Mapping[str, Any]], last: str) -> dict[str, Target]:
+    """The targets that the run was after; it stopped at `last`, so it could not reach those beyond."""
+    levels = problems.LEVELS
+    after = levels[levels.index(last) + 1 :] if last in levels else ()
+    return {name: _target(target) for name, target in data.items() if name not in after}
 
 
 def _target(data: Mapping[str, Any]) -> Target:
@@ -208,6 +230,21 @@ def by_label(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
     return groups
 
 
+def comparable(cells: Sequence[Cell]) -> tuple[list[Cell], list[str]]:
+    """The cells of each problem that had the same budget and target as most, and what was left out, in words."""
+    kept: list[Cell] = []
+    left_out = []
+    for problem, group in by_problem(cells).items():
+        settings = Counter((cell.seconds, cell.target) for cell in group)
+        usual = max(settings, key=lambda setting: (settings[setting], setting[0]))
+        kept += [cell for cell in group if (cell.seconds, cell.target) == usual]
+        for setting, count in settings.items():
+            if setting != usual:
+                words = f"{problem}: {count} result{'' if count == 1 else 's'} with a budget of {setting[0]:g} s"
+                left_out.append(f"{words} and the target “{setting[1]}”, left out beside {usual[0]:g} s, “{usual[1]}”")
+    return kept, left_out
+
+
 def holes(cells: Sequence[Cell]) -> list[str]:
     """What a complete comparison would hold and this folder does not, in words."""
     seen = []
@@ -224,3 +261,8 @@ def holes(cells: Sequence[Cell]) -> list[str]:
 def describe_solver(name: str) -> str:
     """The one line that the solver says about itself; empty for an unknown name."""
     return create(name).summary if name in names() else ""
+
+
+def describe_problem(name: str) -> str:
+    """The one line that the problem says about itself; empty for an unknown name."""
+    return problems.get(name).summary if name in problems.names() else ""

@@ -45,14 +45,14 @@ def duration(seconds: float, at_least: bool = False) -> str:
 
     Examples
     --------
-    >>> duration(0.00123), duration(2.345), duration(30, at_least=True), duration(600)
-    ('1.2 ms', '2.3 s', '>30 s', '600 s')
+    >>> duration(0.00123), duration(0.0999), duration(2.345), duration(30, at_least=True), duration(600)
+    ('1.2 ms', '0.1 s', '2.3 s', '>30 s', '600 s')
     """
     if not math.isfinite(seconds):
         return DASH
-    if 0 < seconds < 0.1:
+    if 0 < seconds < 0.0995:
         text = f"{1e3 * seconds:.2g} ms"
-    elif seconds < 10:
+    elif seconds < 9.95:
         text = f"{seconds:.2g} s"
     else:
         text = f"{seconds:,.0f} s"
@@ -69,7 +69,7 @@ def ratio_text(value: float, at_least: bool = False) -> str:
     """
     if not math.isfinite(value):
         return DASH
-    text = f"{value:.2g}" if value < 100 else f"{value:,.0f}"
+    text = f"{value:.2g}" if value < 99.5 else f"{value:,.0f}"
     return f"{'>' if at_least else ''}{text}×"
 
 

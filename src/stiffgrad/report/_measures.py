@@ -22,7 +22,7 @@ def best_so_far(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.fmin.accumulate(values)
 
 
-def log_grid(curves: Sequence[Curve], points: int = 240) -> NDArray[np.float64]:
+def log_grid(curves: Sequence[Curve], points: int = 150) -> NDArray[np.float64]:
     """A common logarithmic grid from the first positive to the last abscissa of all curves."""
     positive = np.concatenate([x[np.isfinite(x) & (x > 0)] for x, _ in curves] or [np.empty(0)])
     if positive.size == 0:
@@ -86,7 +86,8 @@ def reach(cells: Sequence[Cell], target: str, cost: str = "wall_seconds") -> Rea
     costs, hits = [], 0
     for cell in cells:
         found = cell.targets.get(target)
-        if found is not None and found.hit:
+        # A step may end after the budget: too late is missed.
+        if found is not None and found.costs["wall_seconds"] <= cell.seconds:
             hits += 1
             costs.append(found.costs[cost])
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, TypeAlias
 
 import jinja2
@@ -75,7 +75,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table that scrolls within its box; `groups` are (name, columns) above the columns, the head's left out."""
+    """A table that scrolls within its box; `groups` are (name or "", columns) above all columns but the head's."""
 
     kind: ClassVar[str] = "table"
     caption: str
@@ -149,8 +149,3 @@ def render(title: str, subtitle: str, lead: str, sections: Sequence[Section], fo
     )
     template = environment.get_template("page.html.j2")
     return template.render(title=title, subtitle=subtitle, lead=lead, sections=sections, footer=footer)
-
-
-def values(numbers: Sequence[float], write: Callable[[float], str], best: float | None = None) -> list[Value]:
-    """Table entries of numbers; those equal to `best` are strong."""
-    return [Value(write(value), strong=best is not None and value == best) for value in numbers]

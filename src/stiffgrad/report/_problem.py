@@ -8,7 +8,7 @@ import numpy as np
 
 from stiffgrad.report import _measures as measures
 from stiffgrad.report import pictures
-from stiffgrad.report._cells import Cell, by_label
+from stiffgrad.report._cells import Cell, by_label, describe_problem
 from stiffgrad.report._format import DASH, count, duration, number, percent, ratio_text
 from stiffgrad.report._page import Block, Heading, Listing, Pair, Picture, Row, Section, Table, Text, Value
 from stiffgrad.report._style import Look
@@ -62,7 +62,9 @@ def _intro(cells: Sequence[Cell]) -> Text:
     budget = duration(max(cell.seconds for cell in cells))
     starts = "1 start" if seeds == 1 else f"{seeds} starts"
     goals = f" The targets were fixed before the runs: {told}." if told else ""
-    return Text(f"Each solver had {budget} from each of {starts}.{goals}")
+    line = describe_problem(cells[0].problem)
+    task = f"The task: {line} (the numbers joined by dashes are the units of each layer). " if line else ""
+    return Text(f"{task}Each solver had {budget} from each of {starts}.{goals}")
 
 
 def _curves(cells: Sequence[Cell], styles: Looks) -> Pair:
@@ -163,11 +165,11 @@ def _final(cells: Sequence[Cell]) -> Table:
     groups = by_label(cells)
     scored = _has_scores(cells)
     tuned = any(np.isfinite(cell.learning_rate) for cell in cells)
-    columns = ["loss", "norm of gradient"]
-    columns += [f"{_score(cells)}, training", f"{_score(cells)}, held out"] if scored else []
-    columns += ["solving", "compiling", "in all"]
-    columns += ["learning rate", "tuning time"] if tuned else []
-    columns += ["outcome (runs)"]
+    parts = [("", ["loss", "gradient norm"])]
+    parts += [(_score(cells), ["training", "held out"])] if scored else []
+    parts += [("time", ["solving", "compiling", "in all"])]
+    parts += [("learning rate", ["best", "time to tune"])] if tuned else []
+    parts += [("", ["outcome (runs)"])]
     rows = []
     for label, runs in groups.items():
         entries = [Value(number(measures.median([c.loss for c in runs])))]
@@ -175,14 +177,23 @@ def _final(cells: Sequence[Cell]) -> Table:
         for part in ("train", "test") if scored else ():
             entries.append(Value(_written(cells, measures.median([measures.last(c.scores[part]) for c in runs]))))
         for name in ("wall_seconds", "compile_seconds", "total_seconds"):
-            entries.append(Value(duration(measures.median([getattr(c, name) for c in runs]))))
+            # A second run in a process finds its programs compiled.
+            fresh = [c for c in runs if c.first_in_process] if name != "wall_seconds" else runs
+            entries.append(Value(duration(measures.median([getattr(c, name) for c in fresh or runs]))))
         if tuned:
             rates = sorted({c.learning_rate for c in runs if np.isfinite(c.learning_rate)})
             entries.append(Value(", ".join(f"{rate:g}" for rate in rates) or DASH))
             entries.append(Value(duration(measures.median([c.tuning_seconds for c in runs]))))
-        entries.append(Value(_outcomes(runs)))
+        entries.append(Value(_outcomes(runs), wide=True))
         rows.append(Row(label, entries))
-    return Table("State at the end of the runs, and time spent", "solver", columns, rows, note=_final_note(tuned))
+    return Table(
+        "State at the end of the runs, and time spent",
+        "solver",
+        [column for _, columns in parts for column in columns],
+        rows,
+        groups=[(name, len(columns)) for name, columns in parts],
+        note=_final_note(tuned),
+    )
 
 
 def _final_note(tuned: bool) -> str:
@@ -210,8 +221,8 @@ def _messages(cells: Sequence[Cell]) -> list[Block]:
             said.setdefault(f"{cell.label}: {words}", []).append(str(cell.seed))
     if not said:
         return []
-    items = [f"{words} (start {', '.join(seeds)})" for words, seeds in said.items()]
-    return [Text("What was said about runs that ended before the last target:", small=True), Listing(items)]
+    items = [f"{words} (seed{'' if len(seeds) == 1 else 's'} {', '.join(seeds)})" for words, seeds in said.items()]
+    return [Text("What the solvers said of runs that ended before the last target:", small=True), Listing(items)]
 
 
 def _counts(cells: Sequence[Cell]) -> Table:
@@ -239,10 +250,9 @@ def _bands(cells: Sequence[Cell]) -> Table:
         spent = [measures.band_counts(cell, [*names, "wall_seconds"]) for cell in runs]
         for index, band in enumerate(measures.BAND_NAMES):
             inside = [found for run in spent if (found := run[index]) is not None]
-            head = f"{label}, {band}"
             if not inside:
-                rows.append(Row(head, [Value("not reached", quiet=True)] + [Value("")] * len(names), first=index == 0))
                 continue
+            head = f"{label}, {band}"
             entries = [Value(duration(measures.median([one["wall_seconds"] for one in inside])))]
             entries += [Value(count(measures.median([one[name] for one in inside]))) for name in names]
             rows.append(Row(head, entries, first=index == 0))
@@ -252,7 +262,8 @@ def _bands(cells: Sequence[Cell]) -> Table:
         ["time", *(COUNT_NAMES[name] for name in names)],
         rows,
         note="What a run spent while its best accuracy so far lay in the band. Accuracy is looked at now and then, so "
-        "a quick run may jump over a band, which then counts 0. Medians over the starts that reached the band.",
+        "a quick run may jump over a band, which then counts 0. Medians over the starts that reached the band; bands "
+        "that a solver never reached are left out.",
     )
 
 
@@ -262,11 +273,12 @@ def _told(cell: Cell, name: str) -> bool:
 
 def _steps(cells: Sequence[Cell], styles: Looks) -> Picture:
     ode = by_label([cell for cell in cells if cell.is_ode])
-    orders = ", ".join(f"{label} up to {np.nanmax(runs[0].trace['order']):.0f}" for label, runs in ode.items())
+    highest = {label: np.nanmax([np.nanmax(cell.trace["order"]) for cell in runs]) for label, runs in ode.items()}
+    orders = ", ".join(f"{label} {order:.0f}" for label, order in highest.items())
     return Picture(
         pictures.step_and_order(cells, styles),
         alt=f"Step size and order of the ODE solvers against flow time, from the first start. Highest order: {orders}.",
         caption="Step size and order of the ODE solvers along the run, from the first start. A stiff solver lengthens "
-        "its steps as the fast directions settle; a non-stiff one cannot. Only orders 1 and 2 of the BDF methods "
-        "(vode, lsoda, bdf, cvode) are stable for every stiff flow.",
+        "its steps as the fast directions settle; a non-stiff one is held back by them. Only orders 1 and 2 of "
+        "the BDF methods (vode, lsoda, bdf, cvode) are stable for every stiff flow.",
     )

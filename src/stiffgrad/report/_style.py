@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 # Okabe and Ito (2008), "Color Universal Design"; their yellow is left out, being too pale for lines on white.
-COLOURS: tuple[str, ...] = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Grey stands in its place.
+COLOURS: tuple[str, ...] = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2, 2, 2)))
 MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 
@@ -79,9 +80,25 @@ def style() -> Iterator[None]:
 
 def figure(width: float, height: float) -> Figure:
     """An empty figure, sizes in inches; it belongs to no window, so nothing has to be closed."""
-    picture = Figure(figsize=(width, height), layout="constrained")
+    picture = Figure(figsize=(width, height))
     FigureCanvasAgg(picture)
     return picture
+
+
+def place(picture: Figure, left: float, bottom: float, right: float, top: float, **shared: Any) -> Axes:
+    """Axes whose edges are so many inches from the left and lower edge of the figure.
+
+    matplotlib's layout engines draw a picture three times to find room for what stands beside the axes; here its
+    size is known.
+    """
+    width, height = picture.get_size_inches()
+    box = (left / width, bottom / height, (right - left) / width, (top - bottom) / height)
+    return picture.add_axes(box, **shared)
+
+
+def text_inches(texts: Iterable[str], size: float = 9) -> float:
+    """Width of the longest text, in inches, from above: letters of DejaVu Sans are 0.6 em wide on average."""
+    return max((len(text) for text in texts), default=0) * 0.61 * size / 72
 
 
 def svg(picture: Figure) -> bytes:
@@ -112,7 +129,7 @@ def power(exponent: int) -> str:
 
 
 def decade(value: float) -> str:
-    """A number on a logarithmic axis: plain from 0.01 to 10,000, as a power of ten beyond.
+    """A number on a logarithmic axis: plain from 0.001 to 10,000, as a power of ten beyond.
 
     Examples
     --------
@@ -121,19 +138,23 @@ def decade(value: float) -> str:
     """
     if not np.isfinite(value) or value <= 0:
         return ""
-    if 0.00999 < value < 10001:
+    if 0.000999 < value < 10001:
         return f"{value:,.0f}" if value >= 1 else f"{value:g}"
     exponent = np.log10(value)
     return power(round(exponent)) if abs(exponent - round(exponent)) < 1e-6 else f"{value:.0e}"
 
 
 def log_axis(axes: Axes, which: str, powers: bool = False) -> None:
-    """Make the axis "x" or "y" logarithmic, with readable ticks and at most seven of them."""
+    """Make the axis "x" or "y" logarithmic, with few and readable ticks; its limits must be set before."""
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(numticks=7))
+    low, high = axis.get_view_interval()
+    narrow = 0 < low < high < 50 * low
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,), numticks=7))
     axis.set_minor_formatter(NullFormatter())
-    written = (lambda value, _: power(round(np.log10(value)))) if powers else (lambda value, _: decade(value))
+    written = (
+        (lambda value, _: power(round(np.log10(value)))) if powers and not narrow else (lambda value, _: decade(value))
+    )
     axis.set_major_formatter(FuncFormatter(written))
 
 
@@ -176,6 +197,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[str, float, float, Look]], size:
     size : float
         Font size in points.
     """
+    axes.get_xlim(), axes.get_ylim()  # brings limits that follow from the data up to date
     to_axes = axes.transData + axes.transAxes.inverted()
     points = [to_axes.transform((x, y)) for _, x, y, _ in ends]
     box = axes.get_window_extent()

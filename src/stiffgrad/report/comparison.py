@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from stiffgrad.experiments.problems import LEVELS
 from stiffgrad.report import _measures as measures
 from stiffgrad.report import pictures
-from stiffgrad.report._cells import Cell, Damage, by_label, by_problem, describe_solver, holes, read
+from stiffgrad.report._cells import Cell, Damage, by_label, by_problem, comparable, describe_solver, holes, read
 from stiffgrad.report._format import duration, ratio_text
 from stiffgrad.report._page import Block, Code, Listing, Picture, Row, Section, Table, Text, Value, render
 from stiffgrad.report._problem import problem_section
 from stiffgrad.report._style import Look, looks
-
-TARGETS = ("easy", "medium", "deep")
 
 
 def write(folder: str | Path) -> Path:
@@ -58,12 +58,13 @@ def save(html: str, path: Path) -> Path:
 
 def page(cells: Sequence[Cell], damages: Sequence[Damage], folder: str | Path) -> str:
     """The page as HTML text; see `write`."""
+    cells, left_out = comparable(cells)
     styles = looks([cell.label for cell in cells])
     problems = by_problem(cells)
     chosen = {problem: _telling_target(group) for problem, group in problems.items()}
     sections = [_summary(cells, chosen, styles)]
     sections += [problem_section(problem, group, styles) for problem, group in problems.items()]
-    sections += [*_gaps(cells, damages), _methods(cells), _redo(cells, folder)]
+    sections += [*_gaps(cells, damages, left_out), _methods(cells), _redo(cells, folder)]
     seeds = len({cell.seed for cell in cells})
     return render(
         title="Training by solving an ODE, and by gradient descent",
@@ -81,7 +82,7 @@ def _many(count: int, what: str) -> str:
 
 def _telling_target(cells: Sequence[Cell]) -> str:
     """The target that tells most: "medium", or a lower one where nobody reached that."""
-    known = [name for name in TARGETS if any(name in cell.targets for cell in cells)] or list(cells[0].targets)
+    known = [name for name in LEVELS if any(name in cell.targets for cell in cells)] or list(cells[0].targets)
     for name in [name for name in ("medium", "easy") if name in known]:
         if any(not measures.reach(runs, name).bound for runs in by_label(cells).values()):
             return name
@@ -95,9 +96,9 @@ def _sentence(problems: Mapping[str, Sequence[Cell]], chosen: Mapping[str, str])
         reached = {label: measures.reach(runs, chosen[problem]) for label, runs in by_label(group).items()}
         there = sorted((found.median, label) for label, found in reached.items() if not found.bound)
         if not there:
-            clauses.append(f"on {problem}, no solver reached the target “{chosen[problem]}” from most starts")
+            clauses.append(f"on {problem}, no solver reached the {chosen[problem]} target from most starts")
             continue
-        clause = f"on {problem}, {there[0][1]} reached the target “{chosen[problem]}” first, in {duration(there[0][0])}"
+        clause = f"on {problem}, {there[0][1]} reached the {chosen[problem]} target first, in {duration(there[0][0])}"
         if len(there) > 1 and there[0][0] > 0:
             clause += f", {ratio_text(there[1][0] / there[0][0])[:-1]} times faster than the next, {there[1][1]}"
         clauses.append(clause)
@@ -110,21 +111,21 @@ def _summary(cells: Sequence[Cell], chosen: Mapping[str, str], styles: Mapping[s
     caption = (
         "How long each solver trained until the loss had fallen to the target: further left is faster. "
         "A small mark is one run, the large one the median over the starts; it is hollow where most runs missed the "
-        "target, which counts as the whole budget (dashed line). Beside it: the median, how many times the fastest "
-        "that is, and runs that got there out of all where some did not."
+        "target, which counts as the whole budget (dashed line). Beside it: the median, its ratio to the fastest, and "
+        "how many of the runs got there."
     )
     picture = Picture(
         pictures.time_to_target(cells, chosen, styles),
         alt="Dot plot on a logarithmic axis of the time to the target by solver. " + _spoken(cells, chosen),
         caption=caption,
-        narrow=pictures.time_to_target(cells, chosen, styles, columns=1),
+        narrow=pictures.time_to_target(cells, chosen, styles, columns=1, width=4.2),
     )
     blocks: list[Block] = [
         Text(
             "Every solver trains the same network on the same data, from the same starting weights, on the same "
-            "machine. An ODE solver follows the gradient flow dw/dt = -grad E(w), the path that gradient descent with "
-            "an infinitely small learning rate would take; it picks its own steps. Gradient descent and its variants "
-            "got the best of a grid of learning rates, found on other starts."
+            "machine. An ODE solver follows the gradient flow dw/dt = −∇E(w), the path down the loss E that gradient "
+            "descent with an infinitely small learning rate would take; it picks its own steps. Gradient descent and "
+            "its variants got the best of a grid of learning rates, found on other starts."
         ),
         picture,
         _scoreboard(cells),
@@ -152,7 +153,7 @@ def _spoken(cells: Sequence[Cell], chosen: Mapping[str, str]) -> str:
 def _scoreboard(cells: Sequence[Cell]) -> Table:
     """Over all problems: how many targets each solver reached, and how far from the fastest it was."""
     problems = by_problem(cells)
-    tasks = [(problem, name) for problem, group in problems.items() for name in TARGETS if name in group[0].targets]
+    tasks = [(problem, name) for problem, group in problems.items() for name in LEVELS if name in group[0].targets]
     factors: dict[str, dict[tuple[str, str], float]] = {label: {} for label in by_label(cells)}
     reached: dict[str, int] = dict.fromkeys(factors, 0)
     for problem, name in tasks:
@@ -181,12 +182,12 @@ def _scoreboard(cells: Sequence[Cell]) -> Table:
     )
 
 
-def _gaps(cells: Sequence[Cell], damages: Sequence[Damage]) -> list[Section]:
-    items = [f"{damage.file}: {damage.reason}" for damage in damages] + holes(cells)
+def _gaps(cells: Sequence[Cell], damages: Sequence[Damage], left_out: Sequence[str]) -> list[Section]:
+    items = [f"{damage.file}: {damage.reason}" for damage in damages] + holes(cells) + list(left_out)
     if not items:
         return []
-    words = "These results are missing or could not be read; everything above is made from the others. "
-    return [Section("Missing results", [Text(words + "Running the command below again makes them."), Listing(items)])]
+    words = "These results are missing, could not be read or do not compare; everything above is made from the others."
+    return [Section("Missing results", [Text(f"{words} Running the command below again makes them."), Listing(items)])]
 
 
 def _methods(cells: Sequence[Cell]) -> Section:
@@ -227,6 +228,7 @@ def command(cells: Sequence[Cell], folder: str | Path) -> str:
     words += [f"--problem {problem}" for problem in by_problem(cells)]
     words += [f"--solver {name}" for name in dict.fromkeys(cell.solver for cell in cells)]
     words += [f"--seeds {len({cell.seed for cell in cells})}", f"--seconds {max(cell.seconds for cell in cells):g}"]
+    words += [] if cells[0].target == LEVELS[-1] else [f"--target {cells[0].target}"]
     lines, line = [], ""
     for word in [*words, f"--out {folder}"]:
         if len(line) + len(word) > 90:
@@ -238,30 +240,25 @@ def command(cells: Sequence[Cell], folder: str | Path) -> str:
 
 
 def _environment(cells: Sequence[Cell]) -> dict[str, str]:
-    """What every cell says about its machine; where they differ, all values with the number of results."""
-    seen: dict[str, dict[str, int]] = {}
+    """What the cells say about their machine; where they differ, every value with its number of results."""
+    seen: dict[str, Counter[str]] = {}
     for cell in cells:
-        for name, value in _flatten(cell.environment):
-            counts = seen.setdefault(name, {})
-            counts[value] = counts.get(value, 0) + 1
-    return {
-        name: next(iter(counts))
-        if len(counts) == 1
-        else "; ".join(f"{v} ({_many(n, 'result')})" for v, n in counts.items())
+        for name, value in cell.environment.items():
+            seen.setdefault(name, Counter())[_plain(value)] += 1
+    told = {
+        name: next(iter(counts)) if len(counts) == 1 else "; ".join(f"{v} ({n} results)" for v, n in counts.items())
         for name, counts in seen.items()
     }
+    if "date" in seen:
+        dates = sorted(seen["date"])
+        told["date"] = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    return told
 
 
-def _flatten(data: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
-    flat = []
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            flat += _flatten(value, f"{prefix}{name} ")
-        elif isinstance(value, list | tuple):
-            flat.append((prefix + name, ", ".join(map(str, value))))
-        else:
-            flat.append((prefix + name, str(value)))
-    return flat
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 __all__ = ["command", "page", "save", "write"]

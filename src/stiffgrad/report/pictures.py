@@ -7,16 +7,18 @@ save it with `figure.savefig("name.svg")`. A picture of the pages can be saved f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from stiffgrad.report import _measures as measures
 from stiffgrad.report._cells import Cell, by_label, by_problem
 from stiffgrad.report._format import duration, ratio_text
-from stiffgrad.report._style import GREY, INK, Look, figure, label_ends, log_axis, looks, style
+from stiffgrad.report._style import GREY, INK, Look, figure, label_ends, log_axis, looks, place, style, text_inches
 
 Looks = Mapping[str, Look]
 
@@ -45,37 +47,55 @@ def loss_curves(cells: Sequence[Cell], x: str = "wall_seconds", y: str = "loss",
     styles : mapping of str to Look, optional
         Looks by label, to share them between pictures.
     """
-    groups = by_label(cells)
-    styles = styles or looks(list(groups))
-    curves = {
-        label: [(cell.trace[x], measures.best_so_far(cell.trace[y])) for cell in runs] for label, runs in groups.items()
+    groups = {
+        label: runs for label, runs in by_label(cells).items() if any(np.isfinite(c.trace[y]).any() for c in runs)
     }
+    styles = styles or looks(list(groups))
+    curves = {label: [_best_curve(cell, x, y) for cell in runs] for label, runs in groups.items()}
     with style():
         picture = figure(5.2, 3.5)
-        axes = picture.add_subplot()
+        axes = place(picture, 0.72, 0.5, 5.2 - _label_room(groups), 3.4)
         grid = measures.log_grid([curve for group in curves.values() for curve in group])
-        _log_log(axes, grid, curves)
+        _log_log(axes, grid, curves, _goals(cells, y))
         ends = [(label, *_draw(axes, grid, group, styles[label])) for label, group in curves.items()]
-        _draw_targets(axes, cells, y)
+        _draw_targets(axes, _goals(cells, y))
         axes.set_xlabel(AXIS_NAMES[x])
         axes.set_ylabel(AXIS_NAMES[y])
-        picture.draw_without_rendering()
         label_ends(axes, [(label, a, b, styles[label]) for label, a, b in ends])
     return picture
 
 
-def _log_log(axes: Axes, grid: np.ndarray, curves: Mapping[str, Sequence[measures.Curve]]) -> None:
+def _best_curve(cell: Cell, x: str, y: str) -> measures.Curve:
+    """Best value so far; the first row is the start, whatever it took a solver to look at it."""
+    return np.append(0.0, cell.trace[x][1:]), measures.best_so_far(cell.trace[y])
+
+
+def _label_room(labels: Iterable[str]) -> float:
+    """Inches to the right of the axes that the names of the lines need."""
+    return 0.42 + text_inches(labels)
+
+
+def _goals(cells: Sequence[Cell], y: str) -> dict[str, float]:
+    """The targets in the quantity `y`, by name."""
+    return {name: target.value for cell in cells for name, target in cell.targets.items() if target.quantity == y}
+
+
+def _log_log(
+    axes: Axes, grid: np.ndarray, curves: Mapping[str, Sequence[measures.Curve]], goals: Mapping[str, float]
+) -> None:
     values = np.concatenate([y for group in curves.values() for _, y in group])
     shown = values[np.isfinite(values) & (values > 0)]
-    log_axis(axes, "x")
-    log_axis(axes, "y", powers=True)
     if shown.size:
-        # What diverges would squeeze the rest: show no more than ten times the worst start.
+        # What diverges would squeeze the rest: show no more than ten times the worst start. And what lies far below
+        # the last target was not asked for.
         starts = [y[0] for group in curves.values() for _, y in group if np.isfinite(y[0]) and y[0] > 0]
         high = min(shown.max(), 10 * max(starts, default=shown.max()))
-        axes.set_ylim(shown.min() / 1.6, max(high * 1.6, shown.min() * 10))
+        low = max(shown.min(), min(goals.values(), default=0.0) / 30)
+        axes.set_ylim(low / 1.6, max(high * 1.6, low * 10))
     low = grid[0] if grid[0] < grid[-1] else grid[0] / 10
     axes.set_xlim(low, max(grid[-1] * 1.15, low * 10))
+    log_axis(axes, "x")
+    log_axis(axes, "y", powers=True)
 
 
 def _draw(
@@ -88,23 +108,25 @@ def _draw(
     middle, low, high = measures.median_band(curves, points)
     if log:
         floor = axes.get_ylim()[0]
+        # A line ends where it leaves the picture.
+        shown = np.searchsorted(-middle, -floor) + 1
+        points, middle, low, high = (part[:shown] for part in (points, middle, low, high))
         middle, low, high = (np.maximum(part, floor) for part in (middle, low, high))
     if len(curves) > 1:
         axes.fill_between(points, low, high, color=look.colour, alpha=0.15, linewidth=0)
-    axes.plot(points, middle, color=look.colour, linestyle=look.dash)
+    marked: dict[str, Any] = {"marker": look.marker, "markersize": 3.6, "markevery": max(len(points) // 6, 1)}
+    axes.plot(points, middle, color=look.colour, linestyle=look.dash, **marked)
     axes.plot(points[-1:], middle[-1:], color=look.colour, marker=look.marker, linestyle="none")
-    final = middle[-1] if np.isfinite(middle[-1]) else axes.get_ylim()[1]
-    return float(points[-1]), float(final)
+    return float(points[-1]), float(np.clip(middle[-1], *axes.get_ylim()))
 
 
-def _draw_targets(axes: Axes, cells: Sequence[Cell], y: str) -> None:
-    named = {name: target.value for cell in cells for name, target in cell.targets.items() if target.quantity == y}
+def _draw_targets(axes: Axes, goals: Mapping[str, float]) -> None:
     low, high = axes.get_ylim()
-    for name, value in named.items():
+    for name, value in goals.items():
         if low < value < high:
             axes.axhline(value, color=GREY, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
             where = (axes.get_xlim()[0], value)
-            axes.annotate(f"target “{name}”", where, xytext=(3, 2), textcoords="offset points", fontsize=8, color=GREY)
+            axes.annotate(f"{name} target", where, (3, 2), textcoords="offset points", fontsize=8, color=GREY)
 
 
 def score_curves(cells: Sequence[Cell], part: str = "train", styles: Looks | None = None) -> Figure:
@@ -125,17 +147,16 @@ def score_curves(cells: Sequence[Cell], part: str = "train", styles: Looks | Non
     name = {"accuracy": "accuracy", "R2": "R²"}.get(cells[0].score_name, cells[0].score_name)
     with style():
         picture = figure(5.2, 3.1)
-        axes = picture.add_subplot()
+        axes = place(picture, 0.72, 0.5, 5.2 - _label_room(groups), 3.0)
         grid = measures.log_grid([curve for curves in groups.values() for curve in curves])
-        log_axis(axes, "x")
         axes.set_xlim(grid[0], max(grid[-1] * 1.15, grid[0] * 10))
+        log_axis(axes, "x")
         axes.set_ylim(*_score_limits([y for curves in groups.values() for _, y in curves], name))
         if name == "accuracy":
             axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%" if value <= 1.0001 else "")
         ends = [(label, *_draw(axes, grid, curves, styles[label], log=False)) for label, curves in groups.items()]
         axes.set_xlabel(AXIS_NAMES["wall_seconds"])
         axes.set_ylabel(f"{name}, {'training set' if part == 'train' else 'held-out data'}")
-        picture.draw_without_rendering()
         label_ends(axes, [(label, a, b, styles[label]) for label, a, b in ends])
     return picture
 
@@ -159,7 +180,11 @@ def _score_limits(columns: Sequence[np.ndarray], name: str) -> tuple[float, floa
 
 
 def time_to_target(
-    cells: Sequence[Cell], target: str | Mapping[str, str] = "medium", styles: Looks | None = None, columns: int = 2
+    cells: Sequence[Cell],
+    target: str | Mapping[str, str] = "medium",
+    styles: Looks | None = None,
+    columns: int = 2,
+    width: float = 5.2,
 ) -> Figure:
     """Wall time to a target, one panel a problem: a dot for each seed's run, a large one for the median.
 
@@ -173,20 +198,24 @@ def time_to_target(
         Looks by label, to share them between pictures.
     columns : int
         Panels side by side.
+    width : float
+        Inches of each panel.
     """
     problems = by_problem(cells)
     styles = styles or looks([cell.label for cell in cells])
     columns = min(columns, len(problems))
-    rows = -(-len(problems) // columns)
-    most = max(len(by_label(group)) for group in problems.values())
+    heights = [0.98 + 0.27 * len(by_label(group)) for group in problems.values()]
+    rows = [max(heights[first : first + columns]) for first in range(0, len(heights), columns)]
+    names = text_inches((cell.label for cell in cells), 9.5)
     with style():
-        picture = figure(4.9 * columns, (0.95 + 0.27 * most) * rows)
-        panels = picture.subplots(rows, columns, squeeze=False).flat
-        for axes, (problem, group) in zip(panels, problems.items(), strict=False):
-            chosen = target if isinstance(target, str) else target[problem]
-            _panel(axes, problem, chosen, group, styles)
-        for axes in list(panels)[len(problems) :]:
-            axes.set_axis_off()
+        picture = figure(width * columns, sum(rows))
+        for index, (problem, group) in enumerate(problems.items()):
+            row, column = divmod(index, columns)
+            top = sum(rows[row:]) - 0.48
+            bottom = top - heights[index] + 0.98
+            left = width * column
+            axes = place(picture, left + names + 0.15, bottom, left + width - 1.55, top)
+            _panel(axes, problem, target if isinstance(target, str) else target[problem], group, styles)
     return picture
 
 
@@ -195,41 +224,53 @@ def _panel(axes: Axes, problem: str, target: str, cells: Sequence[Cell], styles:
     factors = measures.ratios(reached)
     order = sorted(reached, key=lambda label: (reached[label].bound, reached[label].median))
     budget = max(cell.seconds for cell in cells)
-    log_axis(axes, "x")
     fastest = min(float(found.costs.min()) for found in reached.values())
     axes.set_xlim(max(fastest, 1e-6) / 1.6, max(budget, fastest * 10) * 1.3)
+    log_axis(axes, "x")
     axes.axvline(budget, color=GREY, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
     for height, label in enumerate(order):
         found, look = reached[label], styles[label]
-        axes.plot(
-            found.costs, np.full(found.runs, height), linestyle="none", marker=look.marker, markersize=4,
-            color=look.colour, alpha=0.35, markeredgewidth=0,
-        )  # fmt: skip
-        face = "white" if found.bound else look.colour
-        axes.plot(
-            [found.median], [height], marker=look.marker, markersize=8, color=look.colour, markerfacecolor=face,
-            markeredgewidth=1.6,
-        )  # fmt: skip
-        axes.annotate(
-            _beside(found, factors[label]), (1.02, height), xycoords=("axes fraction", "data"), va="center",
-            fontsize=8.5, color=INK, annotation_clip=False,
-        )  # fmt: skip
+        small: dict[str, Any] = {"markersize": 4, "alpha": 0.4, "markeredgewidth": 0, "linestyle": "none"}
+        axes.plot(found.costs, np.full(found.runs, height), marker=look.marker, color=look.colour, **small)
+        large: dict[str, Any] = {
+            "markersize": 8,
+            "markeredgewidth": 1.6,
+            "markerfacecolor": "white" if found.bound else look.colour,
+        }
+        axes.plot([found.median], [height], marker=look.marker, color=look.colour, **large)
+    for words, inches in zip(_beside(order, reached, factors), (0.58, 1.12, 1.5), strict=True):
+        for height, word in enumerate(words, start=-1):
+            _right_of(axes, word, height, inches, GREY if height < 0 else INK)
     axes.set_yticks(range(len(order)), order)
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
-    quantity = next((cell.targets[target] for cell in cells if target in cell.targets), None)
-    goal = "" if quantity is None else f": {quantity.quantity.replace('_', ' ')} {quantity.value:g}"
-    axes.set_title(f"{problem}, target “{target}”{goal}")
-    axes.set_xlabel("seconds to the target (log scale)")
+    goals = {name: goal for cell in cells for name, goal in cell.targets.items()}
+    goal = f": {goals[target].quantity.replace('_', ' ')} {goals[target].value:g}" if target in goals else ""
+    # Across the whole panel, from the left edge of the names on.
+    axes.annotate(
+        f"{problem}, {target} target{goal}", (0, 1), (0, 21), xycoords="axes fraction", textcoords="offset points",
+        fontsize=10.5, fontweight="bold", annotation_clip=False,
+    )  # fmt: skip
+    axes.set_xlabel("seconds to the target")
 
 
-def _beside(found: measures.Reach, factor: float) -> str:
-    if not found.hits:
-        return "missed"
-    text = duration(found.median, at_least=found.bound)
-    if np.isfinite(factor):
-        text += "  fastest" if factor == 1 and not found.bound else f"  {ratio_text(factor, found.bound)}"
-    return text if found.hits == found.runs else f"{text}  {found.hits}/{found.runs}"
+def _beside(
+    order: Sequence[str], reached: Mapping[str, measures.Reach], factors: Mapping[str, float]
+) -> list[list[str]]:
+    """The three columns of numbers right of a panel, each under its heading."""
+    found = [reached[label] for label in order]
+    return [
+        ["median", *(duration(one.median, one.bound) for one in found)],
+        ["ratio", *(ratio_text(factors[label], reached[label].bound) for label in order)],
+        ["runs", *(f"{one.hits}/{one.runs}" for one in found)],
+    ]
+
+
+def _right_of(axes: Axes, text: str, height: float, inches: float, colour: str) -> None:
+    axes.annotate(
+        text, (1, height), (72 * inches, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+        ha="right", va="center", fontsize=8.5, color=colour, annotation_clip=False,
+    )  # fmt: skip
 
 
 def step_and_order(cells: Sequence[Cell], styles: Looks | None = None) -> Figure:
@@ -246,9 +287,9 @@ def step_and_order(cells: Sequence[Cell], styles: Looks | None = None) -> Figure
     styles = styles or looks(list(groups))
     with style():
         picture = figure(5.2, 4.3)
-        upper, lower = picture.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-        log_axis(upper, "x")
-        log_axis(upper, "y")
+        right = 5.2 - _label_room(groups)
+        upper = place(picture, 0.78, 1.85, right, 4.2)
+        lower = place(picture, 0.78, 0.5, right, 1.65, sharex=upper)
         ends, top = [], 1.0
         for label, runs in groups.items():
             trace = runs[0].trace
@@ -258,14 +299,18 @@ def step_and_order(cells: Sequence[Cell], styles: Looks | None = None) -> Figure
             time, step, order = (trace[name][known] for name in ("flow_time", "step_size", "order"))
             look = styles[label]
             upper.plot(time, step, color=look.colour, linestyle=look.dash, linewidth=1.2)
+            upper.plot(time[-1:], step[-1:], color=look.colour, marker=look.marker)
             lower.step(time, order, color=look.colour, linestyle=look.dash, linewidth=1.4, where="post")
+            lower.plot(time[-1:], order[-1:], color=look.colour, marker=look.marker)
             ends.append((label, float(time[-1]), float(step[-1]), look))
             top = max(top, float(np.nanmax(order, initial=1.0)))
+        log_axis(upper, "x")
+        log_axis(upper, "y")
+        upper.tick_params(labelbottom=False)
         upper.set_ylabel(AXIS_NAMES["step_size"])
         lower.set_ylabel("order")
         lower.set_ylim(0, top + 0.6)
-        lower.yaxis.get_major_locator().set_params(integer=True)
+        lower.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         lower.set_xlabel(AXIS_NAMES["flow_time"])
-        picture.draw_without_rendering()
         label_ends(upper, ends)
     return picture
