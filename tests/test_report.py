@@ -10,8 +10,8 @@ import pytest
 from stiffgrad import report
 from stiffgrad.report import _measures as measures
 from stiffgrad.report import pictures
-from stiffgrad.report._cells import holes
-from stiffgrad.report._style import COLOURS, looks, spread, svg
+from stiffgrad.report._cells import comparable, holes
+from stiffgrad.report._style import COLOURS, image, looks, spread
 from stiffgrad.report.comparison import command
 from stiffgrad.trace import COLUMNS, COUNTS
 
@@ -297,7 +297,7 @@ def test_a_loss_that_is_not_finite_or_zero_is_drawn(tmp_path):
     columns = dict.fromkeys(COLUMNS, [None] * 4) | {"steps": [0, 1, 2, 3], "presentations": [0, 1, 2, 3]}
     trace = columns | {"wall_seconds": [0.0, 0.1, 0.2, 0.3], "loss": loss}
     cells, _ = report.read(save(tmp_path / "run", make_cell(trace=trace, outcome="DIVERGED", scores=[])))
-    assert svg(pictures.loss_curves(cells)).startswith(b"<?xml")
+    assert image(pictures.loss_curves(cells), "svg").startswith(b"<?xml")
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
@@ -320,3 +320,36 @@ def test_the_command_names_everything_that_ran(folder):
     assert {words[i + 1] for i, word in enumerate(words) if word == "--solver"} == {"vode", "sgd"}
     assert words[words.index("--seeds") + 1] == "3"
     assert words[words.index("--seconds") + 1] == "4"
+
+
+@pytest.mark.parametrize(("ending", "magic"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_the_picture_of_the_page_is_saved_by_itself(tmp_path, ending, magic):
+    folder = save(tmp_path / "run", make_cell(scores=[]))
+    saved = report.write_picture(folder, tmp_path / "pictures" / f"demo.{ending}")
+    assert saved.read_bytes().startswith(magic)
+
+
+def test_a_picture_of_unknown_kind_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"demo.gif' must end in one of .svg, .pdf, .png"):
+        report.write_picture(tmp_path, tmp_path / "demo.gif")
+
+
+def test_results_of_another_budget_do_not_mix(tmp_path):
+    cells = [make_cell(seed=seed, scores=[]) for seed in (0, 1)]
+    cells.append(make_cell(seed=1, scores=[], seconds=9.0, key="other"))
+    kept, left_out = comparable(report.read(save(tmp_path / "run", *cells))[0])
+    assert [(cell.seed, cell.seconds) for cell in kept] == [(0, 4.0), (1, 4.0)]
+    assert left_out == ["digits: 1 result with a budget of 9 s and the target “deep”, left out beside 4 s, “deep”"]
+
+
+def test_targets_beyond_where_a_run_stopped_are_not_missed(tmp_path):
+    (cell,), _ = report.read(save(tmp_path / "run", make_cell(target="medium")))
+    assert list(cell.targets) == ["easy", "medium"]
+
+
+def test_a_target_reached_after_the_budget_is_missed(tmp_path):
+    (cell,), _ = report.read(save(tmp_path / "run", make_cell(rate=3.0, seconds=0.5)))
+    # log(20)/3 = 0.9986 s, while log(2)/3 = 0.2310 s.
+    assert measures.reach([cell], "medium").hits == 0
+    assert measures.reach([cell], "medium").median == 0.5
+    assert measures.reach([cell], "easy").median == pytest.approx(0.24)

@@ -101,17 +101,18 @@ def text_inches(texts: Iterable[str], size: float = 9) -> float:
     return max((len(text) for text in texts), default=0) * 0.61 * size / 72
 
 
-def svg(picture: Figure) -> bytes:
-    """The figure as SVG text."""
+def image(picture: Figure, form: str) -> bytes:
+    """The figure as "svg", "pdf" or "png", without the date: the same results give the same bytes."""
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[form]
     buffer = io.BytesIO()
     with style():
-        picture.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "stiffgrad"})
+        picture.savefig(buffer, format=form, dpi=160, metadata={**undated, "Creator": "stiffgrad"})
     return buffer.getvalue()
 
 
 def data_uri(picture: Figure) -> str:
     """The figure as the `src` of an image, so that a page needs no second file."""
-    return "data:image/svg+xml;base64," + base64.b64encode(svg(picture)).decode("ascii")
+    return "data:image/svg+xml;base64," + base64.b64encode(image(picture, "svg")).decode("ascii")
 
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -15,7 +15,9 @@ from stiffgrad.report._cells import Cell, Damage, by_label, by_problem, comparab
 from stiffgrad.report._format import duration, ratio_text
 from stiffgrad.report._page import Block, Code, Listing, Picture, Row, Section, Table, Text, Value, render
 from stiffgrad.report._problem import problem_section
-from stiffgrad.report._style import Look, looks
+from stiffgrad.report._style import Look, image, looks
+
+FORMATS = (".svg", ".pdf", ".png")
 
 
 def write(folder: str | Path) -> Path:
@@ -53,6 +55,35 @@ def save(html: str, path: Path) -> Path:
         os.replace(part.name, path)
     except OSError as error:
         raise ValueError(f"folder={str(path.parent)!r} cannot be written to: {error.strerror}") from error
+    return path
+
+
+def write_picture(folder: str | Path, path: str | Path) -> Path:
+    """Save the picture at the top of the page, time to a target by solver, as a file of its own.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where `stiffgrad compare --out` saved its results.
+    path : str or Path
+        Where to; its ending says how: .svg, .pdf or .png.
+
+    Raises
+    ------
+    ValueError
+        As `write`, and for an ending that is none of these or a file that cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise ValueError(f"picture={str(path)!r} must end in one of {', '.join(FORMATS)}")
+    cells, _ = comparable(read(folder)[0])
+    chosen = {problem: _telling_target(group) for problem, group in by_problem(cells).items()}
+    picture = pictures.time_to_target(cells, chosen)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image(picture, path.suffix[1:]))
+    except OSError as error:
+        raise ValueError(f"picture={str(path)!r} cannot be written: {error.strerror}") from error
     return path
 
 
@@ -261,4 +292,4 @@ def _plain(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-__all__ = ["command", "page", "save", "write"]
+__all__ = ["command", "page", "save", "write", "write_picture"]
