@@ -1,0 +1,80 @@
+"""`stiffgrad bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stiffgrad.cli._common import one_line_errors, print_table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command()(bench)
+
+
+def bench(
+    suite: Annotated[list[str] | None, typer.Option(help="dense, gradient-norm, easy or success; repeatable.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of results and tables.")] = Path("runs/bench"),
+    problem: Annotated[list[str] | None, typer.Option(help="Only this problem of the suite; repeatable.")] = None,
+    solver: Annotated[list[str] | None, typer.Option(help="Only this solver of the suite; repeatable.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Number of random starts; by default the suite's.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Budget of each run, in seconds of solving.")] = None,
+    jobs: Annotated[int, typer.Option(help="Runs at a time; above 1, times compare less well.")] = 1,
+    floor: Annotated[bool, typer.Option(help="Instead: rosenbrock's time against the cost of its products.")] = False,
+) -> None:
+    """Run the benchmark: our integrators, never with an option, against their peers. A second run resumes."""
+    with one_line_errors():
+        if floor:
+            _floor(problem or ["sine", "product2d"], seconds)
+        else:
+            _suites(suite or ["dense", "gradient-norm", "easy"], out, problem, solver, seeds, seconds, jobs)
+
+
+def _suites(
+    suites: list[str],
+    out: Path,
+    problem: list[str] | None,
+    solver: list[str] | None,
+    seeds: int | None,
+    seconds: float | None,
+    jobs: int,
+) -> None:
+    from stiffgrad.experiments import bench as benchmark
+    from stiffgrad.experiments.show import COLUMNS, NUMBERS, shown
+
+    for name in suites:  # all of them before the first one runs for hours
+        benchmark.select(name, problem or (), solver or ())
+    for name in suites:
+        summary = benchmark.bench(name, out, seeds, seconds, problem or (), solver or (), jobs, progress=True)
+        print_table(f"{name}: all runs, median seconds", COLUMNS, map(shown, summary.rows), NUMBERS)
+        columns, rows = benchmark.SPEEDUP_COLUMNS, benchmark.speedup_rows(summary)
+        print_table(f"{name}: {benchmark.SUITES[name].summary}", columns, rows, (columns[2], *columns[4:]))
+        typer.echo(f"written: {out / name}")
+
+
+def _floor(problems: list[str], seconds: float | None) -> None:
+    from stiffgrad.experiments.floor import floor
+
+    columns = (
+        "problem",
+        "m x n",
+        "product",
+        "Cholesky",
+        "products",
+        "factors",
+        "floor",
+        "achieved",
+        "achieved / floor",
+    )
+    rows = []
+    for name in problems:
+        found = floor(name, seconds=20.0 if seconds is None else seconds)
+        measured = (found.gram_seconds, found.factor_seconds)
+        counts = (found.jacobians, found.factorizations)
+        totals = (found.floor_seconds, found.solve_seconds, found.ratio)
+        size = f"{found.rows} x {found.size}"
+        rows.append((name, size, *(f"{v:.3g}" for v in measured), *map(str, counts), *(f"{v:.3g}" for v in totals)))
+    print_table("rosenbrock against its floor, in seconds", columns, rows, columns[2:])
