@@ -235,7 +235,7 @@ def quadratic_with_floor(w):
     return 1.0 + quadratic(w - 1.0)
 
 
-@pytest.mark.parametrize("name", ["dopri5", "dop853"])
+@pytest.mark.parametrize("name", NAMES)
 def test_an_unbounded_loss_does_not_hang_or_warn(name):
     def bottomless(w):
         return -((w**4).sum())

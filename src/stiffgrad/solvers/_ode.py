@@ -112,8 +112,8 @@ class OdeSolver(Solver, abc.ABC):
         """Raise ValueError or TypeError for an option beside rtol and atol, naming it."""
 
     @abc.abstractmethod
-    def uses_jacobian(self) -> str | None:
-        """The kind of Jacobian that must be compiled, or None."""
+    def compile(self, flow: Flow) -> None:
+        """Compile what the run will evaluate."""
 
     @abc.abstractmethod
     def run(self, flow: Flow, w: Vector) -> OdeRun:
@@ -126,7 +126,7 @@ class OdeSolver(Solver, abc.ABC):
             if not isinstance(value, ToleranceSchedule):
                 _check_positive(f"{name}={value!r}", value)
         self.check(flow)
-        flow.warm_up(self.uses_jacobian())
+        self.compile(flow)
         return self.run(flow, np.array(w, dtype=float))
 
     def advance(self, state: OdeRun, monitor: Monitor) -> OdeRun:
@@ -179,6 +179,7 @@ class SteppedRun(OdeRun):
         super().__init__(solver, flow, w)
         self._make = make
         self._stepper: Stepper | None = None
+        self._flow_time = 0.0
 
     def advance(self, monitor: Monitor) -> None:
         """Take one step; the first call makes the stepper, whose constructor may evaluate."""
@@ -194,6 +195,10 @@ class SteppedRun(OdeRun):
             if self.rest.stationary:
                 raise self.rest.end(end.reason) from end
             raise
+        if accepted.flow_time == self._flow_time:
+            reason = f"the step size fell below the rounding of the flow time {self._flow_time:.1e}"
+            raise Finished(Outcome.FAILED, f"{reason}: the flow blows up, or the tolerances are too tight")
+        self._flow_time = accepted.flow_time
         self.report(accepted, (rtol, atol), monitor)
 
 
@@ -239,13 +244,13 @@ class Rest:
     def __init__(self, patience: int) -> None:
         self._patience = patience
         self._loss = self._norm = np.inf
-        self._largest = 0.0
+        self._largest = self._now = 0.0
         self._waited = 0
 
     def check(self, flow: Flow) -> None:
         """Look at the last evaluation. Raises Finished: stationary, or stalled where the gradient is not small."""
         loss, norm = flow.loss, flow.gradient_norm
-        self._largest = max(self._largest, norm)
+        self._largest, self._now = max(self._largest, norm), norm
         fell = loss < self._loss - 4 * np.finfo(float).eps * abs(self._loss) if np.isfinite(self._loss) else True
         if fell or norm < 0.9 * self._norm:
             self._waited = 0
@@ -259,14 +264,14 @@ class Rest:
     @property
     def stationary(self) -> bool:
         """Whether the gradient has fallen so far that nothing is left to do."""
-        return self._norm <= REST * self._largest
+        return self._now <= REST * self._largest
 
     def end(self, reason: str) -> Finished:
         """Stationary, or stalled where the gradient is not small."""
         if self.stationary:
-            return Finished(Outcome.STATIONARY, f"gradient norm {self._norm:.1e}; {reason}")
+            return Finished(Outcome.STATIONARY, f"gradient norm {self._now:.1e}; {reason}")
         return Finished(
-            Outcome.STALLED, f"gradient norm {self._norm:.1e}; {reason}: the tolerances hide any further decrease"
+            Outcome.STALLED, f"gradient norm {self._now:.1e}; {reason}: the tolerances hide any further decrease"
         )
 
 

@@ -19,6 +19,9 @@ _REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
     "dop853": ("scipy:DOP853", {}),
     "radau": ("scipy:Radau", {}),
     "bdf": ("scipy:BDF", {}),
+    "cvode": ("sundials:CVODE", {}),
+    "cvode-adams": ("sundials:CVODEAdams", {}),
+    "cvode-krylov": ("sundials:CVODEKrylov", {}),
     "sgd": ("descent:Descent", {"method": "sgd"}),
     "momentum": ("descent:Descent", {"method": "momentum"}),
     "nesterov": ("descent:Descent", {"method": "nesterov"}),
@@ -31,6 +34,10 @@ _REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
     "lbfgs": ("minimisers:LBFGS", {}),
     "bfgs": ("minimisers:BFGS", {}),
     "cg": ("minimisers:CG", {}),
+    "levenberg-marquardt": ("peers:LevenbergMarquardt", {}),
+    "optimistix-bfgs": ("peers:OptimistixBFGS", {}),
+    "minpack": ("minimisers:MINPACK", {}),
+    "ssbroyden": ("peers:SSBroyden", {}),
 }
 
 

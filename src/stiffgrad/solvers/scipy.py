@@ -42,9 +42,9 @@ class VodeSolver(OdeSolver, abc.ABC):
         check_order(self.max_order, HIGHEST[self.method])
         check_jacobian(self.jacobian, flow)
 
-    def uses_jacobian(self) -> str | None:
-        """None for Adams."""
-        return self.jacobian if self.method == "bdf" else None
+    def compile(self, flow: Flow) -> None:
+        """Adams needs no Jacobian."""
+        flow.warm_up(self.jacobian if self.method == "bdf" else None)
 
     def run(self, flow: Flow, w: Vector) -> SteppedRun:
         """A run of VODE."""
@@ -126,9 +126,9 @@ class LSODA(OdeSolver):
         check_order(self.max_order, HIGHEST["adams"])
         check_jacobian(self.jacobian, flow)
 
-    def uses_jacobian(self) -> str | None:
-        """The kind asked for."""
-        return self.jacobian
+    def compile(self, flow: Flow) -> None:
+        """Gradient and Jacobian."""
+        flow.warm_up(self.jacobian)
 
     def run(self, flow: Flow, w: Vector) -> SteppedRun:
         """A run of LSODA."""
@@ -161,9 +161,9 @@ class DormandPrince(OdeSolver, abc.ABC):
     def check(self, flow: Flow) -> None:
         """There is no further option."""
 
-    def uses_jacobian(self) -> str | None:
-        """None: explicit."""
-        return None
+    def compile(self, flow: Flow) -> None:
+        """The gradient."""
+        flow.warm_up()
 
     def run(self, flow: Flow, w: Vector) -> DormandPrinceRun:
         """A run that reports from inside the library."""
@@ -213,9 +213,9 @@ class PythonSolver(OdeSolver, abc.ABC):
         """Check jacobian."""
         check_jacobian(self.jacobian, flow)
 
-    def uses_jacobian(self) -> str | None:
-        """The kind asked for."""
-        return self.jacobian
+    def compile(self, flow: Flow) -> None:
+        """Gradient and Jacobian."""
+        flow.warm_up(self.jacobian)
 
     def run(self, flow: Flow, w: Vector) -> SteppedRun:
         """A run of SciPy's class of that name."""
