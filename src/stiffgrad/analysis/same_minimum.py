@@ -134,7 +134,9 @@ def same_minimum(objective: Objective, a: Params, b: Params, *, points: int = 51
 
 def _matched(objective: Objective, left: Vector, right: Vector) -> tuple[Vector, str]:
     """The point b as near to a as matching brings it, and a note where nothing was matched."""
-    networks = {block.function for block in objective.blocks if isinstance(block.function, MLP)}
+    # A function that wraps a network, for instance to add logistic outputs, holds it as `network`.
+    functions = [getattr(block.function, "network", block.function) for block in objective.blocks]
+    networks = {function for function in functions if isinstance(function, MLP)}
     a, b = objective.unflatten(left), objective.unflatten(right)
     if not is_mlp(a):
         return right, " No hidden units were matched: the parameters are not a list of {weight, bias} layers."
