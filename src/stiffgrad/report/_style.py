@@ -150,8 +150,12 @@ def log_axis(axes: Axes, which: str, powers: bool = False) -> None:
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
-    narrow = 0 < low < high < 50 * low
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,), numticks=7))
+    narrow = 0 < low < high < 150 * low
+    box = axes.get_window_extent()
+    # A label of a horizontal axis takes half an inch, one of a vertical axis a third.
+    inches = (box.width / 0.55 if which == "x" else box.height / 0.35) / axes.figure.dpi
+    few = max(int(inches), 2)
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow and few > 4 else (1,), numticks=min(few, 8)))
     axis.set_minor_formatter(NullFormatter())
     written = (
         (lambda value, _: power(round(np.log10(value)))) if powers and not narrow else (lambda value, _: decade(value))

@@ -18,6 +18,7 @@ from stiffgrad.report._problem import problem_section
 from stiffgrad.report._style import Look, image, looks
 
 FORMATS = (".svg", ".pdf", ".png")
+MAX_CLAUSES = 3  # more problems than that are counted, not told one by one
 
 
 def write(folder: str | Path) -> Path:
@@ -121,20 +122,26 @@ def _telling_target(cells: Sequence[Cell]) -> str:
 
 
 def _sentence(problems: Mapping[str, Sequence[Cell]], chosen: Mapping[str, str]) -> str:
-    """Who was fastest where, in one or two sentences; the same rule for every solver."""
-    clauses = []
-    for problem, group in list(problems.items())[:4]:
+    """Who was fastest where, in a sentence; the same rule for every solver."""
+    order: dict[str, list[tuple[float, str]]] = {}
+    for problem, group in problems.items():
         reached = {label: measures.reach(runs, chosen[problem]) for label, runs in by_label(group).items()}
-        there = sorted((found.median, label) for label, found in reached.items() if not found.bound)
-        if not there:
-            clauses.append(f"on {problem}, no solver reached the {chosen[problem]} target from most starts")
-            continue
-        clause = f"on {problem}, {there[0][1]} reached the {chosen[problem]} target first, in {duration(there[0][0])}"
-        if len(there) > 1 and there[0][0] > 0:
-            clause += f", {ratio_text(there[1][0] / there[0][0])[:-1]} times faster than the next, {there[1][1]}"
-        clauses.append(clause)
-    text = "; ".join(clauses) + "."
+        order[problem] = sorted((found.median, label) for label, found in reached.items() if not found.bound)
+    if len(problems) > MAX_CLAUSES:
+        wins = Counter(there[0][1] for there in order.values() if there)
+        told = ", ".join(f"{label} on {count}" for label, count in wins.most_common())
+        return f"Of {len(problems)} problems, these solvers reached the target first: {told or 'none'}."
+    text = "; ".join(_clause(problem, chosen[problem], there) for problem, there in order.items()) + "."
     return text[0].upper() + text[1:]
+
+
+def _clause(problem: str, target: str, there: Sequence[tuple[float, str]]) -> str:
+    if not there:
+        return f"on {problem}, no solver reached the {target} target from most starts"
+    clause = f"on {problem}, {there[0][1]} reached the {target} target first, in {duration(there[0][0])}"
+    if len(there) > 1 and there[0][0] > 0:
+        clause += f", {ratio_text(there[1][0] / there[0][0])[:-1]} times faster than the next, {there[1][1]}"
+    return clause
 
 
 def _summary(cells: Sequence[Cell], chosen: Mapping[str, str], styles: Mapping[str, Look]) -> Section:

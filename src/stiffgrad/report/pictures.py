@@ -22,6 +22,8 @@ from stiffgrad.report._style import GREY, INK, Look, figure, label_ends, log_axi
 
 Looks = Mapping[str, Look]
 
+WIDTH = 4.8  # inches: narrow, so that a phone need not shrink the letters much
+
 AXIS_NAMES = {
     "wall_seconds": "wall time in seconds, compilation left out",
     "presentations": "presentations of the training set",
@@ -53,8 +55,8 @@ def loss_curves(cells: Sequence[Cell], x: str = "wall_seconds", y: str = "loss",
     styles = styles or looks(list(groups))
     curves = {label: [_best_curve(cell, x, y) for cell in runs] for label, runs in groups.items()}
     with style():
-        picture = figure(5.2, 3.5)
-        axes = place(picture, 0.72, 0.5, 5.2 - _label_room(groups), 3.4)
+        picture = figure(WIDTH, 3.5)
+        axes = place(picture, 0.72, 0.5, WIDTH - _label_room(groups), 3.4)
         grid = measures.log_grid([curve for group in curves.values() for curve in group])
         _log_log(axes, grid, curves, _goals(cells, y))
         ends = [(label, *_draw(axes, grid, group, styles[label])) for label, group in curves.items()]
@@ -146,8 +148,8 @@ def score_curves(cells: Sequence[Cell], part: str = "train", styles: Looks | Non
     styles = styles or looks(list(groups))
     name = {"accuracy": "accuracy", "R2": "R²"}.get(cells[0].score_name, cells[0].score_name)
     with style():
-        picture = figure(5.2, 3.1)
-        axes = place(picture, 0.72, 0.5, 5.2 - _label_room(groups), 3.0)
+        picture = figure(WIDTH, 3.1)
+        axes = place(picture, 0.72, 0.5, WIDTH - _label_room(groups), 3.0)
         grid = measures.log_grid([curve for curves in groups.values() for curve in curves])
         axes.set_xlim(grid[0], max(grid[-1] * 1.15, grid[0] * 10))
         log_axis(axes, "x")
@@ -215,11 +217,14 @@ def time_to_target(
             bottom = top - heights[index] + 0.98
             left = width * column
             axes = place(picture, left + names + 0.15, bottom, left + width - 1.55, top)
-            _panel(axes, problem, target if isinstance(target, str) else target[problem], group, styles)
+            chosen = target if isinstance(target, str) else target[problem]
+            _panel(axes, chosen, group, styles)
+            where = ((left + 0.08) / picture.get_figwidth(), (top + 0.27) / picture.get_figheight())
+            picture.text(*where, f"{problem}: {_goal(group, chosen)}", fontsize=10.5, fontweight="bold")
     return picture
 
 
-def _panel(axes: Axes, problem: str, target: str, cells: Sequence[Cell], styles: Looks) -> None:
+def _panel(axes: Axes, target: str, cells: Sequence[Cell], styles: Looks) -> None:
     reached = {label: measures.reach(runs, target) for label, runs in by_label(cells).items()}
     factors = measures.ratios(reached)
     order = sorted(reached, key=lambda label: (reached[label].bound, reached[label].median))
@@ -244,14 +249,14 @@ def _panel(axes: Axes, problem: str, target: str, cells: Sequence[Cell], styles:
     axes.set_yticks(range(len(order)), order)
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
-    goals = {name: goal for cell in cells for name, goal in cell.targets.items()}
-    goal = f": {goals[target].quantity.replace('_', ' ')} {goals[target].value:g}" if target in goals else ""
-    # Across the whole panel, from the left edge of the names on.
-    axes.annotate(
-        f"{problem}, {target} target{goal}", (0, 1), (0, 21), xycoords="axes fraction", textcoords="offset points",
-        fontsize=10.5, fontweight="bold", annotation_clip=False,
-    )  # fmt: skip
     axes.set_xlabel("seconds to the target")
+
+
+def _goal(cells: Sequence[Cell], target: str) -> str:
+    """A target in words, with its value."""
+    found = next((cell.targets[target] for cell in cells if target in cell.targets), None)
+    value = "" if found is None else f" ({found.quantity.replace('_', ' ')} {found.value:g})"
+    return f"{target} target{value}"
 
 
 def _beside(
@@ -286,8 +291,8 @@ def step_and_order(cells: Sequence[Cell], styles: Looks | None = None) -> Figure
     groups = by_label([cell for cell in cells if cell.is_ode])
     styles = styles or looks(list(groups))
     with style():
-        picture = figure(5.2, 4.3)
-        right = 5.2 - _label_room(groups)
+        picture = figure(WIDTH, 4.3)
+        right = WIDTH - _label_room(groups)
         upper = place(picture, 0.78, 1.85, right, 4.2)
         lower = place(picture, 0.78, 0.5, right, 1.65, sharex=upper)
         ends, top = [], 1.0
