@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ def _write(folder: Path, name: str, suite: Suite, summary: Summary) -> None:
         writer = csv.writer(file)
         fields = [field.name for field in dataclasses.fields(summary.rows[0])]
         writer.writerow(fields)
-        writer.writerows([getattr(row, field) for field in fields] for row in summary.rows)
+        writer.writerows([*dataclasses.astuple(row)[:-1], json.dumps(row.outcomes)] for row in summary.rows)
     made = environment()
     parts = [
         f"# {name}: {suite.summary}",
