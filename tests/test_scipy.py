@@ -210,7 +210,7 @@ def test_out_of_time_inside_a_callback_ends_the_run(name, capfd):
     assert captured.out == captured.err == ""
 
 
-def test_a_guard_keeps_the_first_exception_and_answers_zeros():
+def test_a_guard_keeps_the_first_exception_and_always_answers():
     def fail(t, w):
         raise KeyError("first")
 

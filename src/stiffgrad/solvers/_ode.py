@@ -203,9 +203,9 @@ class SteppedRun(OdeRun):
 
 
 class Guard:
-    """Callbacks for Fortran, which cannot pass an exception on without printing: keeps it, and answers zeros since.
+    """Callbacks for Fortran, which cannot pass an exception on without printing: keeps it, and repeats the last answer.
 
-    With a zero right side the library ends its step after a few more calls; `raise_kept` then raises.
+    On a constant slope the library ends its step after a few more calls; `raise_kept` then raises.
     """
 
     def __init__(self, size: int) -> None:
@@ -221,13 +221,16 @@ class Guard:
         return None if function is None else self._safe(function, (self._size, self._size))
 
     def _safe(self, function: Callable[[float, Vector], Any], shape: tuple[int, ...]) -> Callable[[float, Any], Any]:
+        answer = np.zeros(shape)
+
         def call(t: float, w: Any) -> Any:
+            nonlocal answer
             if self.error is None:
                 try:
-                    return function(t, w.real)
+                    answer = function(t, w.real)
                 except BaseException as error:  # Ctrl-C too: `raise_kept` raises it
                     self.error = error
-            return np.zeros(shape)
+            return answer
 
         return call
 
