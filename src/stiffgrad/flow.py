@@ -97,6 +97,16 @@ class Flow:
         self._count("loss_evaluations", 1)
         return float(self.objective.value(w))
 
+    def residual(self, w: Vector) -> Vector:
+        """The pseudo-residual, (m,). Counts one loss evaluation and one presentation."""
+        self._count("loss_evaluations", 1)
+        return np.asarray(self.objective.residual(w))
+
+    def scaled_jacobian(self, w: Vector) -> NDArray[np.float64]:
+        """The Jacobian A of the pseudo-residual, (m, n). Counts as one Jacobian and a presentation for each output."""
+        self._count("jacobian_evaluations", self.outputs)
+        return np.asarray(self.objective.scaled_jacobian(w))
+
     def hessian(self, w: Vector, kind: str = "autodiff") -> NDArray[np.float64]:
         """Dense H(w), or the Gauss-Newton matrix for kind="gauss-newton"; (n, n)."""
         gauss_newton = kind == "gauss-newton"

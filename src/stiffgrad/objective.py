@@ -59,6 +59,8 @@ _hessian = _Compiled(derivatives.hessian)
 _gauss_newton = _Compiled(derivatives.gauss_newton)
 _hvp = _Compiled(derivatives.hvp)
 _gnvp = _Compiled(derivatives.gnvp)
+_residual = _Compiled(derivatives.residual)
+_scaled_jacobian = _Compiled(derivatives.scaled_jacobian)
 
 
 class Objective:
@@ -216,6 +218,20 @@ class Objective:
         """Gauss-Newton-vector product of shape (n,), matrix-free."""
         self._check_gauss_newton()
         return _gnvp(self, self._check(w), self._check(v, "v"))
+
+    def residual(self, w: Any) -> jax.Array:
+        """The pseudo-residual r of shape (m,), with gradient A'r + decay w."""
+        self._check_rows()
+        return _residual(self, self._check(w))
+
+    def scaled_jacobian(self, w: Any) -> jax.Array:
+        """A of shape (m, n) with A'A + diag(decay) the Gauss-Newton matrix; costs N k backward passes."""
+        self._check_rows()
+        return _scaled_jacobian(self, self._check(w))
+
+    def _check_rows(self) -> None:
+        if not self.has_rows:
+            raise ValueError("a loss of this objective has no pseudo-residual: use gradient and gauss_newton instead")
 
     def __repr__(self) -> str:
         losses = ", ".join(block.loss.name for block in self.blocks)

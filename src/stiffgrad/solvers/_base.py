@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from stiffgrad._types import Outcome
 from stiffgrad.flow import Flow
+from stiffgrad.losses import SQUARED
+from stiffgrad.objective import Objective
 
 
 class Limits(NamedTuple):
@@ -93,3 +95,18 @@ class Solver(abc.ABC):
     def describe(self, state: Any = None) -> str:
         """What ran, for `Solution.solver`; `state` is the last one."""
         return getattr(state, "description", self.name)
+
+
+def check_sum_of_squares(objective: Objective, name: str) -> None:
+    """Raise ValueError where E is not a sum of squares."""
+    if any(block.loss != SQUARED for block in objective.blocks):
+        losses = ", ".join(block.loss.name for block in objective.blocks)
+        raise ValueError(
+            f"solver {name!r} minimises sums of squares only, and this objective has the loss {losses}; "
+            "use loss='squared' or least_squares(...), or a solver such as 'lbfgs' or 'auto'"
+        )
+
+
+def has_decay(objective: Objective) -> bool:
+    """Whether any parameter has a weight decay, which adds rows to a sum of squares."""
+    return bool(np.any(np.asarray(objective.decay) > 0))

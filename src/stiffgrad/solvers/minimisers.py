@@ -1,4 +1,4 @@
-"""SciPy's minimisers with line searches, to compare with: L-BFGS, BFGS and conjugate gradients."""
+"""SciPy's minimisers, to compare with: L-BFGS, BFGS and conjugate gradients, and MINPACK's Levenberg-Marquardt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stiffgrad._types import Outcome
 from stiffgrad.flow import Flow
-from stiffgrad.solvers._base import Finished, Monitor, Solver
+from stiffgrad.solvers._base import Finished, Monitor, Solver, check_sum_of_squares, has_decay
 
 FALL = 1e-3  # a start must lower the loss by this part of it, or the method gives up instead of starting again
 ROUNDING = 1e3  # in units of the number type's precision: how much counts as rounding
@@ -149,3 +149,108 @@ class CG(Minimiser):
     def options(self) -> dict[str, Any]:
         """No tolerance, no budget: the driver has them."""
         return {"gtol": 0.0, "maxiter": 10**9}
+
+
+# ---- sums of squares
+
+
+class _Stop(Exception):
+    """The driver said stop; raised through MINPACK."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MINPACK(Solver):
+    """Levenberg-Marquardt of MINPACK (`lmder`), by SciPy's `least_squares(method="lm")`, for sums of squares.
+
+    The Jacobian is analytic. MINPACK wants at least as many residuals as weights: rows of zeros make up for it. It
+    asks for a Jacobian once an accepted step, which is where the row of that step is recorded; a trial point that
+    reaches the target ends the run at once. Tolerances are the smallest that SciPy allows.
+
+    Raises
+    ------
+    ValueError
+        For another loss than "squared".
+
+    Examples
+    --------
+    >>> from stiffgrad import Until, least_squares, solve
+    >>> line = least_squares(lambda p, s: p["k"] * s[0] - s[1], {"k": 0.0}, np.array([[1.0, 2.0], [2.0, 4.0]]))
+    >>> solve(line, MINPACK(), until=Until(loss=1e-12)).outcome.success
+    True
+    """
+
+    name = "minpack"
+    family = "peers"
+    summary = "MINPACK's Levenberg-Marquardt; squared losses only"
+    source = "More 1978; scipy.optimize.least_squares(method='lm')"
+
+    def start(self, flow: Flow, w: NDArray[np.float64]) -> Flow:
+        """Compile the residual, its Jacobian, and the gradient."""
+        check_sum_of_squares(flow.objective, self.name)
+        flow.warm_up()
+        flow.objective.residual(w)
+        flow.objective.scaled_jacobian(w)
+        return flow
+
+    def advance(self, state: Flow, monitor: Monitor) -> Flow:
+        """Run MINPACK until it or the driver ends."""
+        run = _LeastSquares(state, monitor)
+        tolerances = dict.fromkeys(("ftol", "xtol", "gtol"), float(np.finfo(float).eps))
+        start = np.array(state.point, float)
+        try:
+            result = scipy.optimize.least_squares(
+                run.residual, start, run.jacobian, method="lm", max_nfev=2**31 - 1, **tolerances
+            )
+        except _Stop:
+            return state
+        outcome = {1: Outcome.STATIONARY, 2: Outcome.STALLED, 3: Outcome.STALLED, 4: Outcome.STALLED}
+        raise Finished(outcome.get(result.status, Outcome.FAILED), f"SciPy says: {result.message}")
+
+
+class _LeastSquares:
+    """Residual and Jacobian as MINPACK wants them, with rows for the weight decay and of zeros; and the trace."""
+
+    def __init__(self, flow: Flow, monitor: Monitor) -> None:
+        self.flow = flow
+        self.monitor = monitor
+        self.rows = flow.objective.rows
+        decay = np.sqrt(np.asarray(flow.objective.decay, float)) if has_decay(flow.objective) else np.zeros(0)
+        self.decay = decay
+        height = max(self.rows + decay.size, flow.size)
+        self._residual = np.zeros(height)
+        self._jacobian = np.zeros((height, flow.size))
+        self._jacobian[self.rows : self.rows + decay.size] = np.diag(decay) if decay.size else 0.0
+        self._accepted = np.array(flow.point, float)
+        self._trials = -1  # the start is none
+        self._steps = 0
+
+    def residual(self, w: NDArray[np.float64]) -> NDArray[np.float64]:
+        """At a trial point; ends the run where that reaches the target."""
+        r = self._residual
+        r[: self.rows] = self.flow.residual(w)
+        r[self.rows : self.rows + self.decay.size] = self.decay * w if self.decay.size else 0.0
+        self._trials += 1
+        if 0.5 * (r @ r) <= self.monitor.limits.loss and self._trials:
+            self.flow.refresh(w)
+            self._record(w)
+        return r.copy()
+
+    def jacobian(self, w: NDArray[np.float64]) -> NDArray[np.float64]:
+        """At an accepted point, which was the last trial; its row is recorded here."""
+        self._jacobian[: self.rows] = self.flow.scaled_jacobian(w)
+        if not np.array_equal(w, self._accepted):
+            r = self._residual
+            self.flow.point, self.flow.loss = np.array(w), float(0.5 * (r @ r))
+            self.flow.gradient_norm = float(np.linalg.norm(r @ self._jacobian))
+            self._record(w)
+        return self._jacobian
+
+    def _record(self, w: NDArray[np.float64]) -> None:
+        self._accepted = np.array(w)
+        self._steps += 1
+        counts = {
+            "rejected_steps": self._trials - self._steps,
+            "factorizations": self.flow.counts["jacobian_evaluations"],
+        }
+        if self.monitor.step(w, counts=counts):
+            raise _Stop
