@@ -7,12 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
-
 from stiffgrad.experiments.study import KEYS
 from stiffgrad.report._page import Block, Code, Listing, Picture, Row, Section, Table, Text, Value, render
-from stiffgrad.report._style import GREY, figure, label_ends, log_axis, looks, style
+from stiffgrad.report._study_pictures import draw
 from stiffgrad.report.comparison import save
 
 TITLES = {
@@ -58,7 +55,8 @@ def page(findings: Mapping[str, Any]) -> str:
     known = [key for key in KEYS if key in findings]
     return render(
         title="Why was the stiff solver slower?",
-        subtitle=f"Five suspects, five measured answers; {findings.get('seeds', '?')} starts of each network",
+        subtitle=f"Five suspects, five measured answers; {findings['seeds']} "
+        f"start{'' if findings['seeds'] == 1 else 's'} of each network",
         lead=_lead(findings),
         sections=[
             _summary(findings, known),
@@ -74,7 +72,7 @@ def _lead(findings: Mapping[str, Any]) -> str:
         "Training moves the weights along the gradient flow dw/dt = -grad E(w). An experiment solved it with a "
         "stiff ODE "
         "solver, which needed far fewer iterations than gradient descent, and yet more time. A reply named five "
-        "suspects. Each is put to the test here; every sentence in bold below is made from the measurements."
+        "suspects. Each is put to the test here; every answer is a sentence that the code makes from the measurements."
     )
     return (
         "A quick run, to see that everything works: its answers mean little. " + words
@@ -118,99 +116,5 @@ def _table(table: Mapping[str, Any]) -> Table:
     return Table(table["caption"], table["head"], table["columns"], rows, note=table["note"])
 
 
-# ---- pictures
-
-
 def _picture(chart: Mapping[str, Any]) -> Picture:
-    drawn = {"lines": _lines, "dots": _dots, "stacked": _stacked}[chart["kind"]](chart)
-    return Picture(drawn, alt=chart["caption"] + ". The table below holds the numbers.", caption=chart["caption"])
-
-
-def _numbers(values: Sequence[Any]) -> np.ndarray:
-    return np.array([np.nan if value is None else value for value in values], dtype=float)
-
-
-def _lines(chart: Mapping[str, Any]) -> Figure:
-    styles = looks(list(chart["curves"]))
-    with style():
-        picture = figure(6.4, 3.6)
-        axes = picture.add_subplot()
-        ends = []
-        for name, curve in chart["curves"].items():
-            x, y = _numbers(curve["x"]), _numbers(curve["y"])
-            shown = np.isfinite(x) & np.isfinite(y)
-            for axis, values in (("x", x), ("y", y)):
-                shown &= (values > 0) if axis in chart["logs"] else True
-            if not shown.any():
-                continue
-            look = styles[name]
-            axes.plot(x[shown], y[shown], color=look.colour, linestyle=look.dash)
-            axes.plot(x[shown][-1:], y[shown][-1:], color=look.colour, marker=look.marker)
-            ends.append((name, float(x[shown][-1]), float(y[shown][-1]), look))
-        for axis in chart["logs"] if ends else "":
-            log_axis(axes, axis)
-        if chart["mark"] is not None:
-            axes.axhline(chart["mark"], color=GREY, linewidth=0.8, linestyle=(0, (2, 2)))
-        if "left" in chart["x"] or "still there" in chart["x"] or "error" in chart["x"]:
-            axes.invert_xaxis()  # training goes from left to right
-        axes.set_xlabel(chart["x"])
-        axes.set_ylabel(chart["y"])
-        picture.draw_without_rendering()
-        label_ends(axes, ends)
-    return picture
-
-
-def _dots(chart: Mapping[str, Any]) -> Figure:
-    groups = chart["values"]
-    styles = looks([name for rows in groups.values() for name in rows])
-    tall = max((len(rows) for rows in groups.values()), default=1)
-    count = max(1, len(groups))
-    columns = min(2, count)
-    with style():
-        picture = figure(4.6 * columns, (0.9 + 0.25 * tall) * -(-count // columns))
-        panels = list(np.ravel(picture.subplots(-(-count // columns), columns, squeeze=False)))
-        for axes, (group, rows) in zip(panels, groups.items(), strict=False):
-            _dot_panel(axes, group, rows, styles, chart["x"])
-        for axes in panels[len(groups) :]:
-            axes.set_axis_off()
-    return picture
-
-
-def _dot_panel(axes: Any, group: str, rows: Mapping[str, Sequence[Any]], styles: Mapping[str, Any], label: str) -> None:
-    known = np.concatenate([_numbers(values) for values in rows.values()])
-    known = known[np.isfinite(known) & (known > 0)]
-    low, high = (known.min(), known.max()) if known.size else (0.1, 1.0)
-    log_axis(axes, "x")
-    edge = high * 3
-    axes.set_xlim(low / 2, edge * 1.6)
-    for place, (name, values) in enumerate(rows.items()):
-        numbers, look = _numbers(values), styles[name]
-        found = numbers[np.isfinite(numbers)]
-        missed = len(numbers) - len(found)
-        axes.plot(found, np.full(len(found), place), look.marker, color=look.colour, alpha=0.6)
-        axes.plot(np.full(missed, edge), np.full(missed, place), "x", color=GREY)
-    axes.axvline(edge, color=GREY, linewidth=0.5, linestyle=(0, (2, 2)), zorder=0)
-    axes.set_yticks(range(len(rows)), list(rows))
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_title(f"{group} (x: missed)")
-    axes.set_xlabel(label)
-
-
-def _stacked(chart: Mapping[str, Any]) -> Figure:
-    styles = looks(chart["parts"])
-    with style():
-        picture = figure(6.4, 0.9 + 0.38 * max(1, len(chart["bars"])))
-        axes = picture.add_subplot()
-        for place, shares in enumerate(chart["bars"].values()):
-            left = 0.0
-            for part, share in zip(chart["parts"], np.nan_to_num(_numbers(shares)), strict=True):
-                axes.barh(place, 100 * share, left=left, color=styles[part].colour, edgecolor="white", height=0.7)
-                left += 100 * share
-        for part in chart["parts"]:
-            axes.barh(0, 0, color=styles[part].colour, label=part)
-        axes.set_yticks(range(len(chart["bars"])), list(chart["bars"]))
-        axes.invert_yaxis()
-        axes.set_xlim(0, 100)
-        axes.set_xlabel("share of the wall time, %")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(chart["parts"]), fontsize=8.5)
-    return picture
+    return Picture(draw(chart), alt=chart["caption"] + ". The table below holds the numbers.", caption=chart["caption"])

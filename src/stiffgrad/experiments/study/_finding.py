@@ -43,7 +43,9 @@ class Finding:
         return plain({"question": self.question, "answer": self.answer, "evidence": evidence, "command": command})
 
 
-def table(caption: str, head: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str = "") -> dict:
+def table(
+    caption: str, head: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str = ""
+) -> dict[str, Any]:
     """A table; the first entry of each row is its head."""
     return {
         "caption": caption,
@@ -55,20 +57,38 @@ def table(caption: str, head: str, columns: Sequence[str], rows: Sequence[Sequen
 
 
 def lines(
-    caption: str, x: str, y: str, curves: Mapping[str, tuple[Any, Any]], *, logs: str = "xy", mark: float | None = None
+    caption: str,
+    x: str,
+    y: str,
+    curves: Mapping[str, tuple[Any, Any]],
+    *,
+    logs: str = "xy",
+    mark: float | None = None,
+    falls: bool = False,
 ) -> dict[str, Any]:
-    """Curves y(x) by name; `logs` names the logarithmic axes, `mark` is a level to draw across."""
+    """Curves y(x) by name; `logs` names the logarithmic axes, `mark` is a level to draw across.
+
+    With `falls` x falls during training, so the axis runs from large to small.
+    """
     drawn = {name: {"x": list(map(float, a)), "y": list(map(float, b))} for name, (a, b) in curves.items()}
-    return {"kind": "lines", "caption": caption, "x": x, "y": y, "logs": logs, "mark": mark, "curves": drawn}
+    return {
+        "kind": "lines",
+        "caption": caption,
+        "x": x,
+        "y": y,
+        "logs": logs,
+        "mark": mark,
+        "falls": falls,
+        "curves": drawn,
+    }
 
 
-def dots(caption: str, x: str, values: Mapping[str, Mapping[str, Sequence[float]]], mark: float | None = None) -> dict:
+def dots(caption: str, x: str, values: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, Any]:
     """One panel for each group, one row for each name, a dot for each run, on a logarithmic axis; null is a miss."""
     return {
         "kind": "dots",
         "caption": caption,
         "x": x,
-        "mark": mark,
         "values": {g: {n: list(map(float, v)) for n, v in rows.items()} for g, rows in values.items()},
     }
 
@@ -123,7 +143,7 @@ def show(value: float, digits: int = 3) -> str:
 
 def times(value: float) -> str:
     """A ratio as text."""
-    return "–" if np.isnan(value) else ("more than the budget allows" if np.isinf(value) else f"{value:.2g} times")
+    return "an unknown number of times" if np.isnan(value) else f"{value:.2g} times"
 
 
 def within(words: Sequence[str]) -> str:

@@ -57,7 +57,7 @@ class Scale:
 
 FULL = Scale()
 QUICK = Scale(
-    ("iris",), ("iris",), ("zvode", "vode"), ("xor-exact",), seeds=1, patience=0.1, rates=(0.1, 0.01), tuning=0.2
+    ("iris",), ("iris",), ("zvode", "vode"), ("xor-exact",), seeds=1, patience=0.15, rates=(0.1, 0.01), tuning=0.2
 )
 
 

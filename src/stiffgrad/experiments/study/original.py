@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stiffgrad.experiments.study._finding import Finding, dots, middle, over, show, table, times, within
+from stiffgrad.experiments.study._finding import Finding, dots, middle, over, show, table, within
 from stiffgrad.experiments.study._lab import DESCENT, ORIGINAL, SHARES, Lab
 from stiffgrad.experiments.study._runs import Run
 
@@ -124,24 +124,22 @@ def sentence(plain: dict[str, float], best: dict[str, float], slower: dict[str, 
     faster = [p for p, r in slower.items() if r <= 1]
     words = {0: "Not reproduced", total: "Reproduced"}.get(len(both), "Partly reproduced")
     text = (
-        f"{words}: to 99% of the loss that training can remove, zvode needed fewer iterations than plain gradient "
-        f"descent "
-        f"on {len(less)} of {total} problems (where both got there, {_span(plain)} fewer; than the best of seven tuned "
-        f"variants, {_span(best)} fewer), and more wall time than the fastest variant on {len(more)} of {total} "
-        f"({_span(slower)} the time where it got there)."
+        f"{words}: to 99% of the loss that training can remove, plain gradient descent needed more iterations than "
+        f"zvode on "
+        f"{len(less)} of {total} problems{_span(plain, 'as many')}, the best of seven tuned variants on "
+        f"{sum(r > 1 for r in best.values())}{_span(best, 'as many')}; and zvode took more wall time than the fastest "
+        f"variant on {len(more)}{_span(slower, 'the time')}."
     )
     if missed:
         text += f" On {within(missed)} zvode did not get there within the budget from most starts."
     return text + (f" It was faster as well on {within(faster)}." if faster else "")
 
 
-def _span(ratios: dict[str, float]) -> str:
-    """Smallest to largest of the finite ratios."""
-    known = sorted(r for r in ratios.values() if np.isfinite(r))
+def _span(ratios: dict[str, float], what: str) -> str:
+    """Smallest to largest of the ratios of those that both got there."""
+    known = sorted(r for r in ratios.values() if np.isfinite(r) and r > 0)
+    if not known:
+        return ""
     return (
-        "never, so no ratio of"
-        if not known
-        else times(known[0])
-        if len(known) == 1
-        else (f"{known[0]:.2g} to {known[-1]:.2g} times")
+        f" ({known[0]:.2g} times {what})" if len(known) == 1 else f" ({known[0]:.2g} to {known[-1]:.2g} times {what})"
     )

@@ -98,6 +98,7 @@ def answer(lab: Lab) -> Finding:
                 "times the stiff solver",
                 curves,
                 mark=1.0,
+                falls=True,
             )
         ],
         [

@@ -79,6 +79,7 @@ def answer(lab: Lab) -> Finding:
                 "excess",
                 curves,
                 mark=STIFF,
+                falls=True,
             ),
             dots(
                 "Wall time to 99% of the removable loss at tolerance 1e-4, one mark a start",
@@ -128,29 +129,27 @@ def _path(lab: Lab, problem: str, group: list[Run]) -> dict[str, Any]:
 
 def sentence(wins: dict[str, dict[str, float]], numbers: dict[str, Any]) -> str:
     """The answer from the time of each rival over vode's, and from where the spectrum says stiff."""
-    stiff = [p for p, ratio in wins.items() if ratio.get("dopri5", np.nan) > 2]
-    mild = [p for p, ratio in wins.items() if 1 < ratio.get("dopri5", np.nan) <= 2]
-    loose = [p for p, ratio in wins.items() if ratio.get("dopri5", np.nan) <= 1]
-    told = ", ".join(
-        f"{p} {times(ratio['dopri5'])}"
-        for p, ratio in wins.items()
-        if np.isfinite(ratio.get("dopri5", np.nan)) and ratio["dopri5"] > 0
+    ratios = {p: found.get("dopri5", np.nan) for p, found in wins.items()}
+    told = ", ".join(f"{p} {times(r)}" for p, r in ratios.items() if np.isfinite(r) and r > 0)
+    groups = (
+        ("takes more than twice vode's time to 99% of the removable loss on", [p for p, r in ratios.items() if r > 2]),
+        ("takes up to twice vode's time on", [p for p, r in ratios.items() if 1 < r <= 2]),
+        (
+            "is at least as fast, so that the suspicion is right and the flow hardly stiff where it matters, on",
+            [p for p, r in ratios.items() if r <= 1],
+        ),
+        ("and vode both miss it on", [p for p, r in ratios.items() if np.isnan(r)]),
     )
-    missed = [p for p, ratio in wins.items() if np.isinf(ratio.get("dopri5", np.nan))]
-    text = (
-        f"At equal tolerance dopri5 takes more than twice vode's time to 99% of the removable loss on {within(stiff)}"
-    )
-    text += f", up to twice on {within(mild)}" if mild else ""
-    text += f", and less on {within(loose)}: there the suspicion is right, the flow is hardly stiff where it matters"
-    text += f" (time of dopri5 over vode: {told or 'none'}"
-    text += f"; dopri5 missed on {within(missed)})." if missed else ")."
+    text = "At equal tolerance dopri5 " + "; ".join(f"{words} {within(ps)}" for words, ps in groups if ps)
+    text += f" (its time over vode's: {told})." if told else "."
     becomes = [
         f"{p} when {100 * n['stiff_at']:.3g}% of the loss is removed"
         for p, n in numbers.items()
         if np.isfinite(n["stiff_at"])
     ]
     never = [p for p, n in numbers.items() if np.isnan(n["stiff_at"])]
-    text += f" By the spectrum, the flow becomes stiff on {within(becomes)}" if becomes else " By the spectrum"
-    text += f", never on {within(never)}." if never else "."
+    by_spectrum = [f"becomes stiff on {within(becomes)}"] if becomes else []
+    by_spectrum += [f"never does on {within(never)}"] if never else []
+    text += f" By the spectrum, the flow {', and '.join(by_spectrum)}."
     better = [p for p, ratio in wins.items() if ratio.get("chebyshev", np.inf) < min(1.0, ratio.get("dopri5", np.inf))]
     return text + (f" chebyshev beats both vode and dopri5 on {within(better)}." if better else "")
