@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 import warnings
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
+import threadpoolctl
 from numpy.typing import NDArray
 
 from stiffgrad._types import Outcome
@@ -34,6 +36,7 @@ class Minimiser(Solver, abc.ABC):
     family = "descent"
     source = "scipy.optimize.minimize"
     method: ClassVar[str]
+    blas_threads: ClassVar[int | None] = None  # as they are set
 
     @abc.abstractmethod
     def options(self) -> dict[str, Any]:
@@ -41,6 +44,7 @@ class Minimiser(Solver, abc.ABC):
 
     def start(self, flow: Flow, w: NDArray[np.float64]) -> Flow:
         """Compile the loss and its gradient."""
+        _blas()  # looking for the libraries takes a while, too
         self.options()  # a bad one raises here, before anything is compiled
         flow.warm_up()
         flow.objective.value(w)
@@ -71,12 +75,17 @@ class Minimiser(Solver, abc.ABC):
             if stopped:
                 raise StopIteration
 
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _blas().limit(limits=self.blas_threads):
             warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"scipy\.optimize")
             result = scipy.optimize.minimize(
                 flow.value_and_gradient, w, jac=True, method=self.method, callback=callback, options=self.options()
             )
         return None if stopped else result
+
+
+@functools.cache
+def _blas() -> threadpoolctl.ThreadpoolController:
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
 
 
 def _verdict(flow: Flow, w: NDArray[np.float64], first: float, reason: str) -> Finished:
@@ -115,6 +124,7 @@ class LBFGS(Minimiser):
     summary = "L-BFGS with a line search"
     source = "Byrd, Lu, Nocedal and Zhu 1995; scipy.optimize.minimize"
     method: ClassVar[str] = "L-BFGS-B"
+    blas_threads: ClassVar[int | None] = 1  # its matrices are tiny: waking threads for them takes longer than the work
 
     def options(self) -> dict[str, Any]:
         """No tolerance, no budget: the driver has them."""

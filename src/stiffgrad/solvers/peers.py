@@ -121,15 +121,19 @@ class OptimistixSolver(CompiledSolver[PeerState], abc.ABC):
         """The accepted weights."""
         return state.w
 
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {}
+
     def _fn(self) -> Callable[[Any, Any], tuple[Any, None]]:
         return lambda w, objective: (self.function(objective, w), None)
 
     def _start(self, objective: Objective, w: jax.Array) -> Any:
         shape = jax.eval_shape(lambda w: self.function(objective, w), w)
-        return self.peer(w.dtype).init(self._fn(), w, objective, {}, shape, None, frozenset())
+        return self.peer(w.dtype).init(self._fn(), w, objective, self._options, shape, None, frozenset())
 
     def _call(self, objective: Objective, w: jax.Array, inner: Any) -> tuple[jax.Array, Any]:
-        w, inner, _ = self.peer(w.dtype).step(self._fn(), w, objective, {}, inner, frozenset())
+        w, inner, _ = self.peer(w.dtype).step(self._fn(), w, objective, self._options, inner, frozenset())
         return w, inner
 
     def _ended(self, inner: Any) -> jax.Array:
@@ -238,6 +242,7 @@ LINEAR_SOLVERS: dict[str, Callable[[], Any]] = {
     "cholesky": lambda: lineax.Normal(lineax.Cholesky()),
     "lsmr": lambda: lineax.LSMR(rtol=1e-6, atol=1e-6),
 }
+JACOBIANS = ("auto", "forward", "reverse")
 
 
 @jax.tree_util.register_static
@@ -246,6 +251,7 @@ class _LevenbergMarquardt(OptimistixSolver):
     """The compiled part of `LevenbergMarquardt`, which knows whether there is weight decay."""
 
     linear_solver: str
+    reverse: bool
     decayed: bool
 
     name = "levenberg-marquardt"
@@ -253,7 +259,7 @@ class _LevenbergMarquardt(OptimistixSolver):
     source = "optimistix.LevenbergMarquardt"
 
     def peer(self, dtype: Any) -> Any:
-        """Levenberg-Marquardt, as a user would make it; its Jacobian by forward mode, its default."""
+        """Levenberg-Marquardt, as a user would make it."""
         solver = LINEAR_SOLVERS[self.linear_solver]()
         return optimistix.LevenbergMarquardt(*_tolerances(dtype), linear_solver=solver)
 
@@ -279,24 +285,32 @@ class _LevenbergMarquardt(OptimistixSolver):
             row |= {"factorizations": calls, "linear_solves": calls}
         return {**row, "presentations": calls * (1 + outputs)}
 
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {"jac": "bwd" if self.reverse else "fwd"}
+
 
 @dataclasses.dataclass(frozen=True)
 class LevenbergMarquardt(Solver):
     """Optimistix's Levenberg-Marquardt, for sums of squares.
 
-    The row of the start to the last accepted step; `step_size` is the inverse damping, a step in flow time. A
-    Jacobian counts as many presentations as there are outputs, although Optimistix takes one forward pass a weight.
+    `step_size` is the inverse damping, a step in flow time: the method is linearly implicit Euler on the flow. A
+    Jacobian counts as many presentations as there are outputs, by our convention, although Optimistix takes a pass
+    over all samples for each weight or residual.
 
     Parameters
     ----------
     linear_solver : str
-        "qr" is Optimistix's default; "cholesky" solves the normal equations; "lsmr" is matrix-free, and may give up
-        where the damping gets small.
+        "qr" is Optimistix's default; "cholesky" solves the normal equations, and is not faster here: forming the
+        Jacobian dominates; "lsmr" is matrix-free, with cheap steps that stop making progress before deep targets.
+    jacobian : str
+        Optimistix's option: "forward" mode, its default; "reverse" mode; "auto" takes the cheaper, which is reverse
+        mode where there are fewer residuals than weights.
 
     Raises
     ------
     ValueError
-        For another loss than "squared", or an unknown linear solver.
+        For another loss than "squared", or an unknown option.
 
     Examples
     --------
@@ -307,6 +321,7 @@ class LevenbergMarquardt(Solver):
     """
 
     linear_solver: str = "qr"
+    jacobian: str = "auto"
 
     name = "levenberg-marquardt"
     family = "peers"
@@ -318,7 +333,12 @@ class LevenbergMarquardt(Solver):
         check_sum_of_squares(flow.objective, self.name)
         if self.linear_solver not in LINEAR_SOLVERS:
             raise ValueError(f"linear_solver={self.linear_solver!r} is unknown; use one of {', '.join(LINEAR_SOLVERS)}")
-        return _LevenbergMarquardt(self.linear_solver, has_decay(flow.objective)).start(flow, w)
+        if self.jacobian not in JACOBIANS:
+            raise ValueError(f"jacobian={self.jacobian!r} is unknown; use one of {', '.join(JACOBIANS)}")
+        decayed = has_decay(flow.objective)
+        rows = flow.objective.rows + decayed * flow.size
+        reverse = self.jacobian == "reverse" or (self.jacobian == "auto" and rows < flow.size)
+        return _LevenbergMarquardt(self.linear_solver, reverse, decayed).start(flow, w)
 
     def advance(self, state: CompiledRun, monitor: Monitor) -> CompiledRun:
         """Run one chunk."""
