@@ -75,7 +75,7 @@ def _dots(chart: Mapping[str, Any]) -> Figure:
     groups = chart["values"]
     names = list(dict.fromkeys(name for rows in groups.values() for name in rows))
     styles = looks(names)
-    left = text_inches(names) + 0.25
+    left = text_inches(names, 9.5) + 0.3
     heights = [ROW * len(rows) + 0.95 for rows in groups.values()]
     picture = figure(WIDTH, sum(heights))
     top = sum(heights)
@@ -110,7 +110,7 @@ def _stacked(chart: Mapping[str, Any]) -> Figure:
     styles = looks(chart["parts"])
     height = 0.34 * max(1, len(chart["bars"])) + 1.0
     picture = figure(WIDTH, height)
-    axes = place(picture, text_inches(chart["bars"]) + 0.25, 0.55, WIDTH - 0.3, height - 0.42)
+    axes = place(picture, text_inches(chart["bars"], 9.5) + 0.3, 0.55, WIDTH - 0.3, height - 0.42)
     for row, shares in enumerate(chart["bars"].values()):
         left = 0.0
         for part, share in zip(chart["parts"], 100 * np.nan_to_num(_numbers(shares)), strict=True):

@@ -67,6 +67,30 @@ def page(findings: Mapping[str, Any]) -> str:
     )
 
 
+def markdown(findings: Mapping[str, Any]) -> str:
+    """The answers and their tables as Markdown, for the documentation; the pictures are on the page."""
+    known = [key for key in KEYS if key in findings]
+    parts = ["# Why was the stiff solver slower?", _lead(findings)]
+    parts.append("\n".join(f"- {name}: {words}" for name, words in findings["settings"].items()))
+    for key in known:
+        entry = findings[key]
+        parts += [f"## {TITLES[key]}", entry["question"], f"**{entry['answer']}**"]
+        for table in entry["evidence"]["tables"]:
+            parts += [f"{table['caption']}:", _markdown_table(table), table["note"]]
+        parts += [*entry["evidence"]["remarks"], f"```sh\n{entry['command']}\n```"]
+    machine = findings["environment"]
+    parts.append(
+        f"Made on {machine.get('cpu')}, {machine.get('cores')} cores, Python {machine.get('python')}, "
+        f"{machine.get('date')}; {findings['seeds']} starts of each network."
+    )
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _markdown_table(table: Mapping[str, Any]) -> str:
+    rows = [[table["head"], *table["columns"]], ["---"] * (1 + len(table["columns"])), *table["rows"]]
+    return "\n".join("| " + " | ".join(str(value).replace("|", "\\|") for value in row) + " |" for row in rows)
+
+
 def _lead(findings: Mapping[str, Any]) -> str:
     words = (
         "Training moves the weights along the gradient flow dw/dt = -grad E(w). An experiment solved it with a "

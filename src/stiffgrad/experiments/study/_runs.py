@@ -20,6 +20,22 @@ from stiffgrad.solvers._ode import ToleranceSchedule
 from stiffgrad.trace import COLUMNS, COUNTS, Solution
 
 KEPT_ROWS = 300
+KEPT_COLUMNS = (
+    "flow_time",
+    "step_size",
+    "order",
+    "loss",
+    "gradient_norm",
+    "wall_seconds",
+    "steps",
+    "error_test_failures",
+    "newton_iterations",
+    "newton_failures",
+    "rhs_evaluations",
+    "jacobian_evaluations",
+    "factorizations",
+    "presentations",
+)
 KEPT_POINTS = 150
 PROBES = 12
 Columns = Mapping[str, NDArray[np.float64]]
@@ -137,7 +153,8 @@ def _solved(spec: Spec, objective: Objective) -> dict[str, Any]:
     solution = solve(objective, create(spec.solver, **options), until=until, callback=kept, throw=False)
     if solution.outcome is Outcome.INTERRUPTED:
         raise KeyboardInterrupt
-    trace = {name: solution.trace[name] for name in solution.trace}
+    trace = {name: solution.trace[name] for name in KEPT_COLUMNS}
+    rows = kept_rows(trace)
     return {
         "outcome": solution.outcome.name,
         "message": solution.message,
@@ -148,11 +165,16 @@ def _solved(spec: Spec, objective: Objective) -> dict[str, Any]:
         "compile_seconds": solution.compile_seconds,
         "statistics": dataclasses.asdict(solution.statistics),
         "w": np.asarray(solution.w),
-        "trace": {name: column[kept_rows(trace)] for name, column in trace.items()},
+        "trace": {name: _rounded(trace[name][rows]) for name in KEPT_COLUMNS},
         "points": _points(spec, objective, kept),
         "probes": _probes(objective, kept) if spec.probe else [],
         "verdict": _verdict(objective, solution) if spec.gradient_norm is not None else None,
     }
+
+
+def _rounded(column: NDArray[np.float64]) -> list[float]:
+    """Nine digits: a third of the size of a file, and more than any answer needs."""
+    return [float(f"{value:.9g}") for value in column]
 
 
 def kept_rows(trace: Columns) -> NDArray[np.int64]:
