@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import concurrent.futures
+import sys
 from collections.abc import Callable
 from typing import Any
 
-from joblib.externals.loky import ProcessPoolExecutor
-from joblib.externals.loky.process_executor import BrokenProcessPool
+from joblib.externals.loky import ProcessPoolExecutor, process_executor
+
+
+def _keep_process() -> None:
+    # Loky replaces a process that has grown by 300 MB, with a warning about leaks. Here that is data and compiled
+    # code, which the next cell uses again.
+    process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
 
 
 class Crashed(Exception):
@@ -45,13 +51,13 @@ class Worker:
         if self._killed:
             raise Crashed("the worker was stopped")
         if self._executor is None:
-            self._executor = ProcessPoolExecutor(max_workers=1)
+            self._executor = ProcessPoolExecutor(max_workers=1, initializer=_keep_process)
         try:
             return self._executor.submit(function, *arguments).result(timeout_seconds)
         except concurrent.futures.TimeoutError:
             self._end()
             raise Crashed(f"no answer within {timeout_seconds:g} s; its process was ended") from None
-        except (BrokenProcessPool, concurrent.futures.CancelledError) as error:
+        except (process_executor.BrokenProcessPool, concurrent.futures.CancelledError) as error:
             self._end()
             raise Crashed(
                 f"its process died: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
