@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -94,9 +96,9 @@ def test_primal_and_dual_give_the_same_step(seed):
     generator = np.random.default_rng(seed)
     a, r, w = generator.normal(size=(5, 9)), generator.normal(size=5), generator.normal(size=9)
     shift, decay = 10.0 ** generator.uniform(-3, 2), 10.0 ** generator.uniform(-4, 0)
-    none = jnp.zeros((0,))
-    primal = linalg.Shifted.of(jnp.asarray(a.T @ a + decay * np.eye(9)), none, shift, 0.0)
-    dual = linalg.Shifted.of(jnp.asarray(a @ a.T), jnp.asarray(a), shift, decay)
+    primal = linalg.Primal(linalg.factor(jnp.asarray(a.T @ a + decay * np.eye(9)), shift), shift)
+    lower = linalg.factor(jnp.asarray(a @ a.T), shift + decay)
+    dual = linalg.Dual(lower, shift, decay, lambda d: a @ d, lambda b: a.T @ b)
     step = -primal.solve(a.T @ r + decay * w)
     assert np.allclose(dual.descend(r, w), step, rtol=1e-10, atol=1e-10 * np.abs(step).max())
 
@@ -116,6 +118,20 @@ def test_energy_never_rises(seed, loss, decay):
     assert np.all(np.diff(losses) <= 8 * np.finfo(float).eps * losses[:-1])
 
 
+@pytest.mark.parametrize("loss", ["squared", "binary_cross_entropy", "cross_entropy"])
+def test_kernel_and_products_by_layers(loss):
+    """The kernel from layer factors, A d and A'b without A: equal to the dense rows."""
+    apply, params = sg.mlp([3, 5, 4, 2], seed=3)
+    generator = np.random.default_rng(3)
+    targets = generator.integers(0, 2, 7) if loss == "cross_entropy" else generator.uniform(size=(7, 2))
+    objective = sg.supervised(apply, params, generator.normal(size=(7, 3)), targets, loss=loss)
+    w, d, b = objective.w0, generator.normal(size=objective.size), generator.normal(size=14)
+    a = np.asarray(derivatives.scaled_jacobian(objective, w))
+    assert np.allclose(np.tril(derivatives.kernel(objective, w)), np.tril(a @ a.T), atol=1e-13)
+    assert np.allclose(derivatives.push(objective, w, d), a @ d, atol=1e-13)
+    assert np.allclose(derivatives.pull(objective, w, b), b @ a, atol=1e-13)
+
+
 def test_dual_is_used_where_the_kernel_is_smaller():
     assert is_dual(network(10))
     assert not is_dual(network(40))
@@ -126,12 +142,13 @@ def test_correction_lowers_the_residual_error_by_one_order():
     objective = network(6)
     w = objective.w0
     a, r = derivatives.scaled_jacobian(objective, w), derivatives.residual(objective, w)
-    dual = linalg.Shifted.of(linalg.lower_gram(a), a, jnp.asarray(1e-9), 0.0)
+    lower = linalg.factor(derivatives.kernel(objective, w), 1e-9)
+    dual = linalg.Dual(lower, 1e-9, 0.0, partial(derivatives.push, objective, w), partial(derivatives.pull, objective, w))
     direction = dual.descend(r, w)
     errors = {"plain": [], "corrected": []}
     for scale in (0.1, 0.05, 0.025):
         d = scale * direction
-        correction = dual.pull(derivatives.curvature_rows(objective, w, d))
+        correction = -dual.solve(derivatives.curvature_rows(objective, w, d))
         linear = r + a @ d
         errors["plain"].append(np.linalg.norm(derivatives.residual(objective, w + d) - linear))
         errors["corrected"].append(np.linalg.norm(derivatives.residual(objective, w + d + 0.5 * correction) - linear))
@@ -170,7 +187,7 @@ def test_quadratic_convergence_with_the_hessian():
 
 def test_counters_equal_calls(monkeypatch):
     """Uncompiled, every derivative is called as often as the counts say."""
-    calls = dict.fromkeys(("value", "value_and_gradient", "scaled_jacobian", "hvp", "factor"), 0)
+    calls = dict.fromkeys(("value", "value_and_gradient", "gauss_newton_lower", "hvp", "factor"), 0)
 
     def counting(module, name):
         real = getattr(module, name)
@@ -182,7 +199,7 @@ def test_counters_equal_calls(monkeypatch):
         monkeypatch.setattr(module, name, wrapped)
 
     objective = network(40, seed=2)
-    for name in ("value", "value_and_gradient", "scaled_jacobian", "hvp"):
+    for name in ("value", "value_and_gradient", "gauss_newton_lower", "hvp"):
         counting(derivatives, name)
     counting(linalg, "factor")
     solver = Rosenbrock(curvature="gauss-newton")
@@ -194,7 +211,7 @@ def test_counters_equal_calls(monkeypatch):
     # `value` is called once a trial; the derivatives module calls its own `value` nowhere else.
     assert calls["value"] == count["loss_evaluations"]
     assert calls["value_and_gradient"] == count["rhs_evaluations"]
-    assert calls["scaled_jacobian"] == count["jacobian_evaluations"] == 6
+    assert calls["gauss_newton_lower"] == count["jacobian_evaluations"] == 6
     assert calls["factor"] == count["factorizations"]
     assert count["steps"] + count["rejected_steps"] == count["factorizations"]
     expected = count["rhs_evaluations"] + count["loss_evaluations"] + 2 * count["hessian_products"] + 6

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from stiffgrad import linalg
 from stiffgrad.losses import Loss
+from stiffgrad.networks import MLP
 from stiffgrad.parameters import Layout
 
 if TYPE_CHECKING:
@@ -170,6 +172,84 @@ def residual(objective: Objective, w: Any) -> jax.Array:
     """The pseudo-residual r of shape (m,), with A'r + decay w the gradient."""
     layout = objective.layout
     return jnp.concatenate([b.rows(lambda piece: _block_residual(piece, layout, w)) for b in objective.blocks])
+
+
+def _row_map(block: Block, layout: Layout, w: Any) -> Callable[[Any], jax.Array]:
+    """u -> sqrt(c) R(z)' f(u), with R at w: its derivative at w is the block's part of A."""
+    fixed = jax.lax.stop_gradient(outputs(block, layout, w))
+    scale = jnp.sqrt(block.coefficients)[:, None]
+
+    def rows(u: Any) -> jax.Array:
+        z = outputs(block, layout, u)[:, :, None]
+        return (jax.vmap(block.loss.root)(fixed, block.targets, z)[:, :, 0] * scale).ravel()
+
+    return rows
+
+
+def push(objective: Objective, w: Any, d: Any) -> jax.Array:
+    """A d of shape (m,), matrix-free. Not for objectives in chunks."""
+    maps = [_row_map(block, objective.layout, w) for block in objective.blocks]
+    return jnp.concatenate([jax.jvp(rows, (w,), (d,))[1] for rows in maps])
+
+
+def pull(objective: Objective, w: Any, b: Any) -> jax.Array:
+    """A'b of shape (n,), matrix-free. Not for objectives in chunks."""
+    maps = [_row_map(block, objective.layout, w) for block in objective.blocks]
+    return jax.vjp(lambda u: jnp.concatenate([rows(u) for rows in maps]), w)[1](b)[0]
+
+
+def kernel(objective: Objective, w: Any) -> jax.Array:
+    """The lower triangle of AA', (m, m).
+
+    For a multilayer perceptron a row of A is, layer by layer, the outer product of a backward signal and the layer's
+    inputs, so AA' is a sum of Hadamard products of two thin Gram matrices, and A is never formed (Jacot, Gabriel,
+    Hongler 2018, section 4): m^2 times the widths instead of m^2 n operations.
+    """
+    functions = {block.function for block in objective.blocks}
+    if len(functions) > 1 or not isinstance(next(iter(functions)), MLP):
+        return linalg.lower_gram(scaled_jacobian(objective, w))
+    layers = [_layer_factors(block, objective.layout, w) for block in objective.blocks]
+    factors = [tuple(jnp.concatenate(part) for part in zip(*layer, strict=True)) for layer in zip(*layers, strict=True)]
+
+    def strip(rows: slice, columns: slice) -> jax.Array:
+        return sum(((d[rows] @ d[columns].T) * (a[rows] @ a[columns].T) for d, a in factors), jnp.zeros(()))
+
+    return linalg.lower_strips(objective.rows, strip)
+
+
+def _layer_factors(block: Block, layout: Layout, w: Any) -> list[tuple[jax.Array, jax.Array]]:
+    """For each layer the scaled backward signals (N k, out) and the inputs with a one for the bias (N k, in + 1)."""
+    params, network = layout.unflatten(w), block.function
+    assert isinstance(network, MLP)
+    zero = [jnp.zeros_like(layer["bias"]) for layer in params]
+
+    def sample(x: Any, y: Any, c: Any) -> Any:
+        (z, signals), inputs = _with_signals(network, params, zero, x)
+        scaled = [jnp.sqrt(c) * block.loss.root(z, y, signal) for signal in signals]
+        return scaled, [jnp.append(a, 1.0) for a in inputs]
+
+    signals, inputs = jax.vmap(sample)(block.samples, block.targets, block.coefficients)
+    k = network.sizes[-1]
+    flat = [signal.reshape(-1, signal.shape[-1]) for signal in signals]
+    return list(zip(flat, [jnp.repeat(a, k, axis=0) for a in inputs], strict=True))
+
+
+def _with_signals(network: MLP, params: Any, zero: Any, x: Any) -> Any:
+    def run(shifts: Any) -> Any:
+        z, inputs = network.layers(params, shifts, x)
+        return z, (z, inputs)
+
+    signals, (z, inputs) = jax.jacrev(run, has_aux=True)(zero)
+    return (z, signals), inputs
+
+
+def gauss_newton_lower(objective: Objective, w: Any) -> jax.Array:
+    """The lower triangle of the Gauss-Newton matrix, (n, n); the strict upper one is arbitrary."""
+
+    def part(block: Block) -> jax.Array:
+        return linalg.lower_gram(_block_scaled(block, objective.layout, w).T)
+
+    return _total(objective, part) + jnp.diag(objective.decay)
 
 
 def gauss_newton(objective: Objective, w: Any) -> jax.Array:

@@ -6,7 +6,8 @@ Only the lower triangle of a Gram matrix is formed, in blocks, for Cholesky read
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +24,15 @@ def lower_gram(a: jax.Array, block: int = GRAM_BLOCK) -> jax.Array:
     size = a.shape[0]
     if size <= 2 * block:
         return a @ a.T
+    return lower_strips(size, lambda rows, columns: a[rows] @ a[columns].T, block)
+
+
+def lower_strips(size: int, strip: Callable[[slice, slice], jax.Array], block: int = GRAM_BLOCK) -> jax.Array:
+    """A lower triangle put together from strips of rows, each from its first column to its diagonal block."""
     parts = []
     for start in range(0, size, block):
         stop = min(start + block, size)
-        strip = a[start:stop] @ a[:stop].T
-        parts.append(jnp.pad(strip, ((0, 0), (0, size - stop))))
+        parts.append(jnp.pad(strip(slice(start, stop), slice(0, stop)), ((0, 0), (0, size - stop))))
     return jnp.concatenate(parts)
 
 
@@ -44,35 +49,40 @@ def solve(lower: jax.Array, rhs: jax.Array) -> jax.Array:
     return solve_triangular(lower, half, lower=True, trans=1)
 
 
-class Shifted(NamedTuple):
-    """A factored (shift I + M): what all steps with one Jacobian and one step size share.
+@dataclasses.dataclass(frozen=True)
+class Primal:
+    """A factored (shift I + M), M of shape (n, n)."""
 
-    Primal: M is n x n. Dual: M = decay I + A'A by the m x m kernel AA', with `jacobian` = A of shape (m, n).
+    lower: jax.Array
+    shift: jax.Array  # 1/h
+
+    def solve(self, rhs: jax.Array) -> jax.Array:
+        """(shift I + M)^-1 rhs, for rhs of shape (n,)."""
+        return solve(self.lower, rhs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dual:
+    """A factored (shift + decay) I + AA', (m, m), which solves with shift I + decay I + A'A by Woodbury.
+
+    `push` is d -> A d and `pull` is b -> A'b: the Jacobian A itself (m x n) is not needed any more.
     """
 
     lower: jax.Array
-    jacobian: jax.Array  # empty in the primal form
     shift: jax.Array  # 1/h
-    decay: jax.Array  # dual: the one decay of all weights
+    decay: jax.Array  # the one decay of all weights
+    push: Callable[[jax.Array], jax.Array]
+    pull: Callable[[jax.Array], jax.Array]
 
-    @classmethod
-    def of(cls, gram: jax.Array, jacobian: jax.Array, shift: jax.Array, decay: jax.Array) -> Shifted:
-        """Factor: one Cholesky factorization."""
-        return cls(factor(gram, shift + decay), jacobian, shift, decay)
-
-    def solve(self, rhs: jax.Array) -> jax.Array:
-        """Primal: (shift I + M)^-1 rhs, for rhs of shape (n,)."""
-        return solve(self.lower, rhs)
+    def solve(self, b: jax.Array) -> jax.Array:
+        """(shift I + decay I + A'A)^-1 A'b for b of shape (m,)."""
+        return self.pull(solve(self.lower, b))
 
     def descend(self, residual: jax.Array, w: jax.Array) -> jax.Array:
-        """Dual step from the residual r (m,) at w: d = -(shift I + decay + A'A)^-1 (A'r + decay w), by Woodbury.
+        """The step from the residual r (m,) at w: d = -(shift I + decay I + A'A)^-1 (A'r + decay w).
 
         With C = shift + decay: d = -A'(C I + AA')^-1 (r - (decay/C) A w) - (decay/C) w. Unlike the textbook form
         this does not cancel as the shift goes to zero.
         """
         part = self.decay / (self.shift + self.decay)
-        return self.pull(residual - part * (self.jacobian @ w)) - part * w
-
-    def pull(self, b: jax.Array) -> jax.Array:
-        """Dual: -(shift I + decay + A'A)^-1 A'b for b of shape (m,)."""
-        return -(solve(self.lower, b) @ self.jacobian)
+        return -self.solve(residual - part * self.push(w)) - part * w

@@ -39,6 +39,19 @@ class MLP:
             x = activation(layer["weight"] @ x + layer["bias"])
         return params[-1]["weight"] @ x + params[-1]["bias"]
 
+    def layers(self, params: Any, shifts: Any, x: Any) -> tuple[jax.Array, list[jax.Array]]:
+        """Outputs with `shifts` added to what each layer sums up, and the inputs of each layer.
+
+        A row of the Jacobian in the weights of a layer is the outer product of the derivative in its shift and its
+        inputs: what `derivatives.kernel` needs.
+        """
+        activation, inputs = ACTIVATIONS[self.activation], []
+        for i, (layer, shift) in enumerate(zip(params, shifts, strict=True)):
+            x = activation(x) if i else x
+            inputs.append(x)
+            x = layer["weight"] @ x + layer["bias"] + shift
+        return x, inputs
+
 
 def mlp(
     sizes: Sequence[int], activation: str = "tanh", seed: int = 0, initial: str | None = None

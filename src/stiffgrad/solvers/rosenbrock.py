@@ -28,7 +28,11 @@ ROUNDINGS = 8.0  # a change of the loss below so many of its roundings tells not
 SLOW = 0.3  # a step that leaves more than this of the gradient, though h does not limit it, is slow
 SLOW_STEPS = 2  # so many slow steps in a row, and the exact Hessian takes over
 
-COUNTED = ("steps", "rejected_steps", "rhs_evaluations", "loss_evaluations", "jacobian_evaluations", "hessian_products")
+GROWTH = ((-jnp.inf, 0.5), (0.25, 1.0), (0.75, 1.5), (0.9, 2.0))  # rho above the first: h times the second
+BEND = 0.75  # the correction is taken where 2|a| is at most this part of |d|
+SHRINK = 0.25  # a rejected step
+
+COUNTED: tuple[str, ...] = ("steps", "rejected_steps", "rhs_evaluations", "loss_evaluations", "jacobian_evaluations", "hessian_products")
 COUNTED += ("factorizations", "linear_solves", "presentations")
 
 
@@ -45,14 +49,6 @@ class State(NamedTuple):
     counts: dict[str, jax.Array]
 
 
-class Linear(NamedTuple):
-    """The linearisation at a point: Gram or curvature matrix (lower triangle); A and r in the dual form."""
-
-    gram: jax.Array
-    jacobian: jax.Array
-    residual: jax.Array
-
-
 class Trial(NamedTuple):
     """A trial of one step size, and what came of it."""
 
@@ -63,7 +59,8 @@ class Trial(NamedTuple):
     accepted: jax.Array
     tiny: jax.Array  # the promised decrease is below the rounding of the loss
     tries: jax.Array
-    factored: linalg.Shifted
+    lower: jax.Array  # Cholesky factor
+    used_h: jax.Array
     corrected: jax.Array
     first: jax.Array  # the first stage d
 
@@ -166,14 +163,13 @@ class Rosenbrock(CompiledSolver[State]):
         """One accepted first stage with its correction, and the W-steps after it; or a step along the path."""
         if self.path:
             return self._path_step(objective, state)
-        linear = self._linearise(objective, state)
-        trial = self._attempts(objective, state, linear)
+        gram = self._linearise(objective, state)
+        trial = self._attempts(objective, state, gram)
         w, loss, slope, moved, reused, evaluations = self._reuse(objective, state, trial)
         trial = trial._replace(accepted=moved)
         tried = _counted(objective, state, trial, evaluations, self._corrects(objective))
         counts = {name: state.counts[name] + jnp.asarray(more, w.dtype) for name, more in tried.items()}
-        used_h = 1.0 / trial.factored.shift
-        flow_time = state.flow_time + jnp.where(trial.accepted, used_h * (1 + reused), 0.0)
+        flow_time = state.flow_time + jnp.where(trial.accepted, trial.used_h * (1 + reused), 0.0)
         exact, slow, stuck = self._judge(objective, state, trial, slope)
         after = State(w, loss, slope, trial.h, flow_time, exact, slow, counts)
         # In float64 a gradient that no step lowers is zero to rounding; in float32 better numbers would go on.
@@ -182,7 +178,7 @@ class Rosenbrock(CompiledSolver[State]):
         still = jnp.linalg.norm(slope) == 0.0
         return after, {
             **_row(after),
-            "step_size": used_h,
+            "step_size": trial.used_h,
             "rho": trial.rho,
             "jacobian": jnp.where(state.exact, 2.0, 1.0),
             "correction": trial.corrected,
@@ -211,89 +207,96 @@ class Rosenbrock(CompiledSolver[State]):
     def _corrects(self, objective: Objective) -> bool:
         return self.correction and objective.has_gauss_newton and self.curvature != "hessian"
 
-    def _linearise(self, objective: Objective, state: State) -> Linear:
-        w, none = state.w, jnp.zeros((0,), state.w.dtype)
+    def _is_dual(self, objective: Objective) -> bool:
+        return self.curvature != "hessian" and is_dual(objective)
 
-        def gauss_newton() -> jax.Array:
-            a = derivatives.scaled_jacobian(objective, w)
-            return linalg.lower_gram(a.T) + jnp.diag(objective.decay)
-
-        def hessian() -> jax.Array:
-            return derivatives.hessian(objective, w)
-
+    def _linearise(self, objective: Objective, state: State) -> jax.Array:
+        """The lower triangle of the curvature matrix, n x n, or of the kernel AA', m x m."""
+        hessian = partial(derivatives.hessian, objective, state.w)
+        gauss_newton = partial(derivatives.gauss_newton_lower, objective, state.w)
         if self.curvature == "hessian" or not objective.has_gauss_newton:
-            return Linear(hessian(), none, none)
+            return hessian()
         if is_dual(objective):
-            a = derivatives.scaled_jacobian(objective, w)
-            return Linear(linalg.lower_gram(a), a, derivatives.residual(objective, w))
+            return derivatives.kernel(objective, state.w)
         if self.curvature == "gauss-newton":
-            return Linear(gauss_newton(), none, none)
-        return Linear(jax.lax.cond(state.exact, hessian, gauss_newton), none, none)
+            return gauss_newton()
+        return jax.lax.cond(state.exact, hessian, gauss_newton)
 
-    def _attempts(self, objective: Objective, state: State, linear: Linear) -> Trial:
+    def _factored(self, objective: Objective, base: jax.Array, lower: jax.Array, shift: jax.Array) -> Any:
+        """What solves with the curvature at `base`, once it is factored."""
+        if not self._is_dual(objective):
+            return linalg.Primal(lower, shift)
+        push, pull = partial(derivatives.push, objective, base), partial(derivatives.pull, objective, base)
+        return linalg.Dual(lower, shift, objective.decay[0], push, pull)
+
+    def _correct(self, objective: Objective, w: jax.Array, factored: Any, d: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The step with the geodesic correction where that is small enough, and whether it was."""
+        dual = isinstance(factored, linalg.Dual)
+        bend = derivatives.curvature_rows if dual else derivatives.curvature_gradient
+        a = -factored.solve(bend(objective, w, d))
+        good = 2.0 * jnp.linalg.norm(a) <= BEND * jnp.linalg.norm(d)
+        return jnp.where(good, d + 0.5 * a, d), good
+
+    def _attempts(self, objective: Objective, state: State, gram: jax.Array) -> Trial:
         """Try step sizes from h downwards until the energy falls; the Gram matrix is kept."""
-        dual = linear.jacobian.size > 0
+        dual = self._is_dual(objective)
         noise = ROUNDINGS * jnp.finfo(state.w.dtype).eps * jnp.abs(state.loss)
         most = jnp.where(state.exact & (self.curvature == "auto"), EXACT_ATTEMPTS, ATTEMPTS)
-        uniform = objective.decay[0] if dual else jnp.zeros((), state.w.dtype)
-
-        def correct(factored: linalg.Shifted, d: jax.Array) -> tuple[jax.Array, jax.Array]:
-            if dual:
-                a = factored.pull(derivatives.curvature_rows(objective, state.w, d))
-            else:
-                a = -factored.solve(derivatives.curvature_gradient(objective, state.w, d))
-            good = 2.0 * jnp.linalg.norm(a) <= 0.75 * jnp.linalg.norm(d)
-            return jnp.where(good, d + 0.5 * a, d), good
+        no = jnp.asarray(False)
 
         def attempt(trial: Trial) -> Trial:
             shift = 1.0 / trial.h
-            factored = linalg.Shifted.of(linear.gram, linear.jacobian, shift, uniform)
-            d = factored.descend(linear.residual, state.w) if dual else -factored.solve(state.gradient)
-            step, corrected = d, jnp.asarray(False)
+            lower = linalg.factor(gram, shift + (objective.decay[0] if dual else 0.0))
+            factored = self._factored(objective, state.w, lower, shift)
+            if dual:
+                d = factored.descend(derivatives.residual(objective, state.w), state.w)
+            else:
+                d = -factored.solve(state.gradient)
+            step, corrected = d, no
             if self._corrects(objective):
-                step, corrected = jax.lax.cond(state.exact, lambda f, d: (d, jnp.asarray(False)), correct, factored, d)
+                correct = partial(self._correct, objective, state.w, factored)
+                step, corrected = jax.lax.cond(state.exact, lambda d: (d, no), correct, d)
             promise = -0.5 * state.gradient @ d + 0.5 * shift * (d @ d)
             loss = derivatives.value(objective, state.w + step)
             # Where rounding hides the promised decrease, the gradient judges instead, in `_reuse`.
             tiny = promise < noise
             rho = jnp.where(tiny, 1.0, (state.loss - loss) / promise)
             accepted = jnp.isfinite(loss) & ((loss < state.loss) | (tiny & (loss <= state.loss + noise)))
-            growth = jnp.where(rho > 0.9, 6.0, jnp.where(rho > 0.75, 3.0, jnp.where(rho < 0.25, 0.5, 1.0)))
-            h = trial.h * jnp.where(accepted, growth if self.adaptive else 1.0, 0.25)
-            return Trial(h, state.w + step, loss, rho, accepted, tiny, trial.tries + 1, factored, corrected, d)
+            h = trial.h * self._growth(rho, accepted)
+            tries = trial.tries + 1
+            return Trial(h, state.w + step, loss, rho, accepted, tiny, tries, lower, trial.h, corrected, d)
 
-        no = jnp.asarray(False)
-        blank = linalg.Shifted(jnp.zeros_like(linear.gram), linear.jacobian, 1.0 / state.h, uniform)
+        blank, zero = jnp.zeros_like(gram), jnp.zeros_like(state.h)
         start = Trial(
-            state.h,
-            state.w,
-            state.loss,
-            jnp.zeros_like(state.h),
-            no,
-            no,
-            jnp.asarray(0),
-            blank,
-            no,
-            jnp.zeros_like(state.w),
+            state.h, state.w, state.loss, zero, no, no, jnp.asarray(0), blank, state.h, no, jnp.zeros_like(state.w)
         )
         return jax.lax.while_loop(lambda t: ~t.accepted & (t.tries < most), attempt, start)
 
+    def _growth(self, rho: jax.Array, accepted: jax.Array) -> jax.Array:
+        if not self.adaptive:
+            return jnp.where(accepted, 1.0, SHRINK)
+        growth = jnp.ones_like(rho)
+        for threshold, factor in GROWTH:
+            growth = jnp.where(rho > threshold, factor, growth)
+        return jnp.where(accepted, growth, SHRINK)
+
     def _reuse(self, objective: Objective, state: State, trial: Trial) -> Any:
         """W-steps: first stages at the new points with the old factorization, while they keep their promise."""
-        dual = trial.factored.jacobian.size > 0
+        shift = 1.0 / trial.used_h
+        factored = self._factored(objective, state.w, trial.lower, shift)
 
         def propose(w: jax.Array, slope: jax.Array) -> tuple[jax.Array, jax.Array]:
-            if dual:
+            if isinstance(factored, linalg.Dual):
                 residual = derivatives.residual(objective, w)
-                d = trial.factored.descend(residual, w)
-                toward = residual @ (trial.factored.jacobian @ d) + objective.decay[0] * (w @ d)
+                d = factored.descend(residual, w)
+                toward = residual @ factored.push(d) + factored.decay * (w @ d)
             else:
-                d = -trial.factored.solve(slope)
+                d = -factored.solve(slope)
                 toward = slope @ d
-            return w + d, -0.5 * toward + 0.5 * trial.factored.shift * (d @ d)
+            return w + d, -0.5 * toward + 0.5 * shift * (d @ d)
 
         def stage(carry: Any) -> Any:
-            w, loss, slope, candidate, promise, count, _ = carry
+            w, loss, slope, candidate, promise, count, _, evaluations = carry
             new_loss, new_slope = derivatives.value_and_gradient(objective, candidate)
             less = jnp.linalg.norm(new_slope) < jnp.linalg.norm(slope)
             better = jnp.isfinite(new_loss) & jnp.where(trial.tiny, less, new_loss < loss)
@@ -303,15 +306,10 @@ class Rosenbrock(CompiledSolver[State]):
             slope = jnp.where(better, new_slope, slope)
             nothing = (w, jnp.zeros_like(loss))
             candidate, promise = jax.lax.cond(more, propose, lambda w, slope: nothing, w, slope)
-            return w, loss, slope, candidate, promise, count + better, more
+            return w, loss, slope, candidate, promise, count + better, more, evaluations + 1
 
-        start = (state.w, state.loss, state.gradient, trial.w, jnp.zeros_like(state.loss), 0, jnp.asarray(True))
-
-        def counted(carry: Any) -> Any:
-            return *stage(carry[:-1]), carry[-1] + 1
-
-        ended = jax.lax.while_loop(lambda carry: carry[6], counted, (*start, 0))
-        w, loss, slope, _, _, count, _, evaluations = ended
+        start = (state.w, state.loss, state.gradient, trial.w, jnp.zeros_like(state.loss), 0, jnp.asarray(True), 0)
+        w, loss, slope, _, _, count, _, evaluations = jax.lax.while_loop(lambda carry: carry[6], stage, start)
         return w, loss, slope, count > 0, jnp.maximum(count - 1, 0), evaluations
 
     def _judge(self, objective: Objective, state: State, trial: Trial, slope: jax.Array) -> Any:
@@ -319,7 +317,7 @@ class Rosenbrock(CompiledSolver[State]):
         if self.curvature != "auto" or not objective.has_gauss_newton or is_dual(objective):
             return state.exact, state.slow, ~trial.accepted
         norm, before = jnp.linalg.norm(slope), jnp.linalg.norm(state.gradient)
-        unlimited = jnp.linalg.norm(trial.first) * trial.factored.shift < 0.1 * before
+        unlimited = jnp.linalg.norm(trial.first) < 0.1 * trial.used_h * before
         slow = jnp.where(unlimited & (norm > SLOW * before) & ~state.exact, state.slow + 1, 0)
         exact = jnp.where(state.exact, trial.accepted, (slow >= SLOW_STEPS) | ~trial.accepted)
         # Both curvatures in turn have failed to lower the loss: the count of slow steps says so without a new field.
@@ -330,7 +328,8 @@ class Rosenbrock(CompiledSolver[State]):
 
 def is_dual(objective: Objective) -> bool:
     """Whether the m x m kernel is the smaller side, and Woodbury applies (one decay for all weights)."""
-    return objective.has_rows and objective.uniform_decay and objective.rows < objective.size
+    whole = not any(block.chunked for block in objective.blocks)
+    return whole and objective.has_rows and objective.uniform_decay and objective.rows < objective.size
 
 
 def dense_bytes(objective: Objective) -> float:
