@@ -79,6 +79,7 @@ class Solver(abc.ABC):
     family: ClassVar[str]
     summary: ClassVar[str]  # one line for `stiffgrad solvers`
     source: ClassVar[str]  # the paper or code that defines the method
+    squares_only: ClassVar[bool] = False  # whether it minimises sums of squares and nothing else
 
     @abc.abstractmethod
     def start(self, flow: Flow, w: NDArray[np.float64]) -> Any:

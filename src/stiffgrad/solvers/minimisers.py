@@ -193,6 +193,7 @@ class MINPACK(Solver):
     family = "peers"
     summary = "MINPACK's Levenberg-Marquardt; squared losses only"
     source = "More 1978; scipy.optimize.least_squares(method='lm')"
+    squares_only = True
 
     def start(self, flow: Flow, w: NDArray[np.float64]) -> Flow:
         """Compile the residual, its Jacobian, and the gradient."""

@@ -327,6 +327,7 @@ class LevenbergMarquardt(Solver):
     family = "peers"
     summary = "Optimistix's Levenberg-Marquardt, compiled; squared losses only"
     source = "Levenberg 1944; Marquardt 1963; optimistix.LevenbergMarquardt"
+    squares_only = True
 
     def start(self, flow: Flow, w: NDArray[np.float64]) -> CompiledRun:
         """Compile the initial evaluation and the loop."""
