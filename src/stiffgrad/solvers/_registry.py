@@ -12,6 +12,7 @@ from stiffgrad.solvers._base import Solver
 _REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
     "auto": ("auto:Auto", {}),
     "rosenbrock": ("rosenbrock:Rosenbrock", {}),
+    "exponential": ("exponential:Exponential", {}),
     "vode": ("scipy:VODE", {}),
     "zvode": ("scipy:ZVODE", {}),
     "lsoda": ("scipy:LSODA", {}),
@@ -22,6 +23,9 @@ _REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
     "cvode": ("sundials:CVODE", {}),
     "cvode-adams": ("sundials:CVODEAdams", {}),
     "cvode-krylov": ("sundials:CVODEKrylov", {}),
+    "tsit5": ("diffrax:Tsit5", {}),
+    "kvaerno5": ("diffrax:Kvaerno5", {}),
+    "implicit-euler": ("diffrax:ImplicitEuler", {}),
     "sgd": ("descent:Descent", {"method": "sgd"}),
     "momentum": ("descent:Descent", {"method": "momentum"}),
     "nesterov": ("descent:Descent", {"method": "nesterov"}),

@@ -1,0 +1,433 @@
+"""`exponential`: the locally linearised gradient flow solved exactly in a Krylov space, between steps by secants."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from stiffgrad import derivatives, secant
+from stiffgrad.lanczos import Product, lanczos, phi, ritz
+from stiffgrad.objective import Objective
+from stiffgrad.solvers._compiled import STALLED, STATIONARY, CompiledSolver
+
+TOLERANCE = 0.1  # of the residual of (T + I/h) y = e1
+RATIO = 6.0  # between neighbouring trial steps
+WORTH = 1.2  # a longer step is tried only if the model promises so many times the decrease
+TRIALS = 40
+WINDOW = 24.0  # cost over which the two kinds of step are compared, in gradients
+LOSS_COST, PRODUCT_COST = 0.5, 1.0  # a loss and a product against a gradient, measured inside compiled loops
+ROUNDING = 8.0  # energies within so many units of rounding are equal
+
+
+class Counts(NamedTuple):
+    """Cumulative counts."""
+
+    steps: jax.Array
+    rejected: jax.Array
+    gradients: jax.Array
+    losses: jax.Array
+    products: jax.Array
+
+    @property
+    def cost(self) -> jax.Array:
+        """In gradients, for the comparison of the two kinds of step."""
+        return self.gradients + LOSS_COST * self.losses + PRODUCT_COST * self.products
+
+
+class Race(NamedTuple):
+    """Which kind of step is taken: the one whose energy falls faster for its cost; the other is tried now and then.
+
+    Attributes
+    ----------
+    secant : bool
+        The kind of the running window.
+    probing : bool
+        Whether that is the slower kind, being tried.
+    rate : float
+        Decrease a cost of the faster kind, in its last full window.
+    patience, left : float
+        Windows of the faster kind between two trials of the other, and how many remain.
+    loss, cost : float
+        At the start of the window.
+    """
+
+    secant: jax.Array
+    probing: jax.Array
+    rate: jax.Array
+    patience: jax.Array
+    left: jax.Array
+    loss: jax.Array
+    cost: jax.Array
+
+
+class State(NamedTuple):
+    """Between two steps."""
+
+    w: jax.Array
+    loss: jax.Array
+    gradient: jax.Array
+    step_size: jax.Array
+    flow_time: jax.Array
+    radius: jax.Array  # largest Ritz value so far in size
+    counts: Counts
+    memory: secant.Memory
+    race: Race
+
+
+class Step(NamedTuple):
+    """What a step adds to its row."""
+
+    size: jax.Array
+    dimension: jax.Array
+    ended: jax.Array
+
+
+class _Trial(NamedTuple):
+    """The search for a step size on one Krylov basis."""
+
+    size: jax.Array
+    best: jax.Array  # 0: none lowered the energy yet
+    loss: jax.Array  # of the best
+    tried: jax.Array
+    done: jax.Array
+
+
+@partial(
+    jax.tree_util.register_dataclass, data_fields=["tolerance"], meta_fields=["curvature", "krylov", "pairs", "mixed"]
+)
+@dataclasses.dataclass(frozen=True)
+class Exponential(CompiledSolver[State]):
+    """Exponential Rosenbrock-Euler in a Krylov space, w + h phi(-h A) F(w), on an energy that never rises.
+
+    Up to `krylov` Lanczos steps from the gradient g, with products alone, give A ~ V'TV and
+    d(h) = -|g| h V'phi(h T) e1 with phi(z) = (1 - exp(-z)) / z: the exact flow of the local quadratic model. One
+    basis serves every h, so the step is chosen among h, 6h, 36h, h/6, ... by evaluating losses only. Along negative
+    curvature phi grows, as the flow does.
+
+    Between these steps, and as long as they lower the energy faster for their cost, the linearised flow is followed
+    to its end with an A from the last `pairs` secants (a W-method: the Jacobian need not be exact), which costs one
+    gradient. See docs/exponential.md for what either is good at.
+
+    Parameters
+    ----------
+    curvature : {"auto", "hessian", "gauss-newton"}
+        The A of the products; "auto" is Gauss-Newton where the objective has one.
+    krylov : int
+        Largest dimension of the Krylov space.
+    pairs : int
+        Secants remembered; 0 takes Krylov steps only.
+    mixed : bool
+        Compute products in float32 as long as their rounding is small against 1/h.
+    tolerance : float
+        Lanczos stops where the residual of (T + I/h) y = e1 is below it.
+
+    Notes
+    -----
+    `flow_time` adds h for a Krylov step and |d|/|g| for a secant step: the time in which the flow, at its present
+    speed, covers the length of the step.
+
+    Examples
+    --------
+    >>> Exponential(curvature="hessian", pairs=0).krylov
+    60
+    """
+
+    name: ClassVar[str] = "exponential"
+    family: ClassVar[str] = "own"
+    summary: ClassVar[str] = "matrix-free exponential integrator: Lanczos products, recycled secants, monotone energy"
+    source: ClassVar[str] = (
+        "Hochbruck and Lubich (1997); Hochbruck, Ostermann and Schweitzer (2009), exponential Rosenbrock-Euler; "
+        "Morales and Nocedal (2002) for interlacing with secants"
+    )
+    columns: ClassVar[tuple[str, ...]] = (
+        "flow_time",
+        "step_size",
+        "loss",
+        "gradient_norm",
+        "steps",
+        "rejected_steps",
+        "rhs_evaluations",
+        "loss_evaluations",
+        "hessian_products",
+        "presentations",
+        "lanczos",
+    )
+    reasons: ClassVar[dict[int, str]] = {
+        STATIONARY: "the gradient is zero to rounding",
+        STALLED: "no step lowers the energy by more than rounding",
+    }
+
+    curvature: Literal["auto", "hessian", "gauss-newton"] = "auto"
+    krylov: int = 60
+    pairs: int = 100
+    mixed: bool = True
+    tolerance: float = TOLERANCE
+
+    def check(self, objective: Objective) -> None:
+        """Options that do not fit, named."""
+        if self.curvature not in ("auto", "hessian", "gauss-newton"):
+            raise ValueError(f"curvature={self.curvature!r} must be 'auto', 'hessian' or 'gauss-newton'")
+        if self.curvature == "gauss-newton" and not objective.has_gauss_newton:
+            raise ValueError("curvature='gauss-newton' needs outputs under a loss; use curvature='hessian' here")
+        if self.krylov < 1 or self.pairs < 0:
+            raise ValueError(f"krylov={self.krylov} must be at least 1 and pairs={self.pairs} not negative")
+
+    def weights(self, state: State) -> jax.Array:
+        return state.w
+
+    def initial(self, objective: Objective, w: jax.Array) -> tuple[State, dict[str, Any]]:
+        loss, gradient = derivatives.value_and_gradient(objective, w)
+        zero, one = jnp.zeros((), loss.dtype), jnp.ones((), loss.dtype)
+        none = jnp.zeros((), jnp.int64)
+        counts = Counts(none, none, none + 1, none, none)
+        start = jnp.asarray(self.pairs > 0)
+        race = Race(start, jnp.asarray(False), zero, one, one, loss, counts.cost)
+        first = 1.0 / jnp.maximum(jnp.linalg.norm(gradient), jnp.finfo(loss.dtype).tiny)
+        memory = secant.empty(max(self.pairs, 1), w.shape[0], jnp.float32)
+        state = State(w, loss, gradient, jnp.minimum(first, 1e6), zero, zero, counts, memory, race)
+        return state, _row(state, Step(zero, none, none))
+
+    def step(self, objective: Objective, state: State) -> tuple[State, dict[str, Any]]:
+        def krylov(state: State) -> tuple[State, Step]:
+            return _krylov_step(self, objective, state)
+
+        if not self.pairs:
+            new, step = krylov(state)
+            return new, _row(new, step)
+        nothing = Step(jnp.zeros_like(state.loss), jnp.zeros((), jnp.int64), jnp.zeros((), jnp.int64))
+        new, step, moved = jax.lax.cond(
+            state.race.secant,
+            partial(_secant_step, objective),
+            lambda state: (state, nothing, jnp.asarray(False)),
+            state,
+        )
+        new, step = jax.lax.cond(moved, lambda new: (new, step), krylov, new)
+        new = new._replace(race=_next_race(new, moved))
+        return new, _row(new, step)
+
+
+def _row(state: State, step: Step) -> dict[str, Any]:
+    counts = state.counts
+    return {
+        "flow_time": state.flow_time,
+        "step_size": step.size,
+        "loss": state.loss,
+        "gradient_norm": jnp.linalg.norm(state.gradient),
+        "steps": counts.steps,
+        "rejected_steps": counts.rejected,
+        "rhs_evaluations": counts.gradients,
+        "loss_evaluations": counts.losses,
+        "hessian_products": counts.products,
+        "presentations": counts.gradients + counts.losses + 2 * counts.products,
+        "lanczos": step.dimension,
+        "ended": step.ended,
+    }
+
+
+def _single(leaf: jax.Array) -> jax.Array:
+    return leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+
+def _product(solver: Exponential, objective: Objective, state: State) -> Product:
+    """The map v -> A v at the state's weights; in float32 while its rounding is small against 1/h."""
+    gauss_newton = solver.curvature != "hessian" and objective.has_gauss_newton
+    multiply = derivatives.gnvp if gauss_newton else derivatives.hvp
+    w = state.w
+    low = jax.tree.map(_single, objective)
+
+    def full(v: jax.Array) -> jax.Array:
+        return multiply(objective, w, v)
+
+    def single(v: jax.Array) -> jax.Array:
+        return multiply(low, _single(w), _single(v)).astype(v.dtype)
+
+    if not solver.mixed or w.dtype == jnp.float32 or not _traceable(single, w):
+        return full
+    enough = state.step_size * state.radius * jnp.finfo(jnp.float32).eps < 0.1
+    return lambda v: jax.lax.cond(enough, single, full, v)
+
+
+def _traceable(call: Callable[[jax.Array], jax.Array], w: jax.Array) -> bool:
+    """Whether a user's function accepts float32; a loop inside it may insist on its own number type."""
+    try:
+        jax.eval_shape(call, w)
+    except TypeError:
+        return False
+    return True
+
+
+def _equal(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Whether energy a is at most b up to rounding."""
+    return a - b <= ROUNDING * jnp.finfo(a.dtype).eps * jnp.abs(b)
+
+
+def _finite(loss: jax.Array) -> jax.Array:
+    return jnp.where(jnp.isfinite(loss), loss, jnp.inf)
+
+
+def _krylov_step(solver: Exponential, objective: Objective, state: State) -> tuple[State, Step]:
+    """One exponential step: a basis, the best of its step sizes, the gradient there."""
+    h, g = state.step_size, state.gradient
+    krylov = lanczos(_product(solver, objective, state), g, solver.krylov, 1.0 / h, solver.tolerance)
+    values, vectors = ritz(krylov)
+    weights = vectors[0]  # of e1 in the eigenvectors of T
+
+    def move(h: jax.Array) -> jax.Array:
+        return state.w - krylov.norm * h * ((vectors @ (phi(h * values) * weights)) @ krylov.basis)
+
+    def promised(h: jax.Array) -> jax.Array:
+        # Along the exact flow of the quadratic model dE/dt = -|g|^2, whose integral is this.
+        return krylov.norm**2 * h * jnp.sum(weights**2 * phi(2.0 * h * values))
+
+    found = _search(lambda h: _finite(derivatives.value(objective, move(h))), promised, h, state.loss)
+    size = jnp.where(found.best > 0, found.best, h)
+    w = move(size)
+    loss, gradient = derivatives.value_and_gradient(objective, w)
+    norm = jnp.linalg.norm(gradient)
+    # Below the rounding of the energy the gradient judges.
+    moved = (found.best > 0) | (_equal(loss, state.loss) & (norm < krylov.norm))
+    moved &= jnp.isfinite(norm)
+    taken = moved.astype(state.counts.steps.dtype)
+    old = state.counts
+    counts = Counts(
+        old.steps + taken,
+        old.rejected
+        + jnp.where(found.best > 0, jnp.round(jnp.log(h / size) / jnp.log(RATIO)).clip(0), 1 - taken).astype(
+            taken.dtype
+        ),
+        old.gradients + 1,
+        old.losses + found.tried,
+        old.products + krylov.count,
+    )
+    ratio = (state.loss - found.loss) / promised(size)
+    grown = jnp.select([ratio > 0.9, ratio > 0.75, ratio > 0.25], [6.0, 3.0, 1.0], 0.5)
+    # A longer step that was tried and lost need not be tried first the next time.
+    factor = jnp.where(found.size > size, jnp.minimum(grown, 1.0), grown)
+    radius = jnp.maximum(state.radius, jnp.max(jnp.abs(values)))
+    memory = secant.remember(state.memory, w - state.w, gradient - g) if solver.pairs else state.memory
+    after = state._replace(
+        w=w, loss=loss, gradient=gradient, flow_time=state.flow_time + size, radius=radius, memory=memory
+    )
+    new = jax.tree.map(partial(jnp.where, moved), after, state)._replace(
+        counts=counts, step_size=jnp.clip(size * factor, 1e-12, 1e12)
+    )
+    noise = ROUNDING * jnp.finfo(loss.dtype).eps * (jnp.linalg.norm(state.w) * radius)
+    ended = jnp.where(moved, 0, jnp.where(krylov.norm <= noise, STATIONARY, STALLED))
+    return new, Step(jnp.where(moved, size, 0.0), krylov.count.astype(jnp.int64), ended.astype(jnp.int64))
+
+
+def _search(
+    energy: Callable[[jax.Array], jax.Array], promised: Callable[[jax.Array], jax.Array], h: jax.Array, loss: jax.Array
+) -> _Trial:
+    """The best of h, 6h, 36h, ... while each lowers the energy and keeps its promise; else h/6, h/36, ..."""
+    rounding = ROUNDING * jnp.finfo(loss.dtype).eps * jnp.abs(loss)
+
+    def attempt(trial: _Trial) -> _Trial:
+        seen = energy(trial.size)
+        better = seen < trial.loss
+        longer = trial.size * RATIO
+        promise = promised(trial.size)
+        grow = better & (loss - seen > 0.75 * promise) & (promised(longer) > WORTH * promise)
+        grow &= trial.size >= h  # never back to a size that failed
+        shrink = ~better & (trial.best == 0) & (promise > rounding)
+        done = ~(grow | shrink) | (trial.tried >= TRIALS)
+        return _Trial(
+            jnp.where(done, trial.size, jnp.where(grow, longer, trial.size / RATIO)),
+            jnp.where(better, trial.size, trial.best),
+            jnp.where(better, seen, trial.loss),
+            trial.tried + 1,
+            done,
+        )
+
+    start = _Trial(h, jnp.zeros_like(h), loss, jnp.zeros((), jnp.int64), jnp.asarray(False))
+    return jax.lax.while_loop(lambda trial: ~trial.done, attempt, start)
+
+
+class _Line(NamedTuple):
+    """Backtracking along a secant direction."""
+
+    t: jax.Array
+    next: jax.Array
+    loss: jax.Array
+    gradient: jax.Array
+    tried: jax.Array
+    good: jax.Array
+
+
+def _secant_step(objective: Objective, state: State) -> tuple[State, Step, jax.Array]:
+    """One step to the end of the flow linearised with the secants; False where it does not lower the energy."""
+    g, norm = state.gradient, jnp.linalg.norm(state.gradient)
+    d = -secant.inverse_product(state.memory, g)
+    slope = jnp.vdot(g, d)
+    rounding = ROUNDING * jnp.finfo(g.dtype).eps * jnp.abs(state.loss)
+
+    def attempt(line: _Line) -> _Line:
+        t = line.next
+        loss, gradient = derivatives.value_and_gradient(objective, state.w + t * d)
+        loss = _finite(loss)
+        # Armijo's condition, or below the rounding of the energy a smaller gradient.
+        good = (loss <= state.loss + 1e-4 * t * slope) | (
+            (-t * slope < rounding) & _equal(loss, state.loss) & (jnp.linalg.norm(gradient) < norm)
+        )
+        minimum = -slope * t / (2.0 * jnp.maximum(loss - state.loss - t * slope, jnp.finfo(t.dtype).tiny))
+        shorter = t * jnp.clip(jnp.nan_to_num(minimum), 0.1, 0.5)
+        return _Line(t, shorter, loss, gradient, line.tried + 1, good)
+
+    def going(line: _Line) -> jax.Array:
+        return ~line.good & (line.tried < 6) & (slope < 0)
+
+    one = jnp.ones((), g.dtype)
+    line = jax.lax.while_loop(
+        going, attempt, _Line(one, one, state.loss, g, jnp.zeros((), jnp.int64), jnp.asarray(False))
+    )
+    s = line.t * d
+    old = state.counts
+    taken = line.good.astype(old.steps.dtype)
+    counts = Counts(
+        old.steps + taken,
+        old.rejected + jnp.maximum(line.tried - taken, 0),
+        old.gradients + line.tried,
+        old.losses,
+        old.products,
+    )
+    length = jnp.linalg.norm(s) / norm
+    after = state._replace(
+        w=state.w + s,
+        loss=line.loss,
+        gradient=line.gradient,
+        flow_time=state.flow_time + length,
+        counts=counts,
+        step_size=jnp.maximum(state.step_size, length),
+    )
+
+    def keep(after: State) -> State:
+        return after._replace(memory=secant.remember(state.memory, s, line.gradient - g))
+
+    def forget(_: State) -> State:
+        return state._replace(counts=counts, memory=secant.clear(state.memory))
+
+    new = jax.lax.cond(line.good, keep, forget, after)
+    return new, Step(length, jnp.zeros((), jnp.int64), jnp.zeros((), jnp.int64)), line.good
+
+
+def _next_race(state: State, secant_moved: jax.Array) -> Race:
+    """Decide the kind of the next step, at the end of each window."""
+    race, loss, cost = state.race, state.loss, state.counts.cost
+    spent = cost - race.cost
+    rate = (race.loss - loss) / spent
+    over = (spent >= WINDOW) | (race.secant & ~secant_moved)
+    # A trial of the slower kind ends: the faster one goes on, longer if it stays so.
+    wins = rate > race.rate
+    patience = jnp.where(wins, 1.0, 2.0 * race.patience)
+    after_trial = race._replace(
+        secant=race.secant ^ ~wins, probing=jnp.asarray(False), rate=rate, patience=patience, left=patience
+    )
+    last = race.left <= 1.0
+    after_window = race._replace(secant=race.secant ^ last, probing=last, rate=rate, left=race.left - 1.0)
+    new = jax.tree.map(partial(jnp.where, race.probing), after_trial, after_window)
+    return jax.tree.map(partial(jnp.where, over), new._replace(loss=loss, cost=cost), race)
