@@ -13,6 +13,7 @@ _REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
     "auto": ("auto:Auto", {}),
     "rosenbrock": ("rosenbrock:Rosenbrock", {}),
     "exponential": ("exponential:Exponential", {}),
+    "chebyshev": ("chebyshev:Chebyshev", {}),
     "vode": ("scipy:VODE", {}),
     "zvode": ("scipy:ZVODE", {}),
     "lsoda": ("scipy:LSODA", {}),
