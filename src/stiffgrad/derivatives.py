@@ -143,6 +143,12 @@ def hessian(objective: Objective, w: Any, batch: int = 64) -> jax.Array:
     return 0.5 * (dense + dense.T)
 
 
+def hessian_rows(objective: Objective, w: Any, first: Any, count: int = 64) -> jax.Array:
+    """Rows first to first + count of the Hessian, (count, n); rows beyond the last one are zero."""
+    units = (first + jnp.arange(count))[:, None] == jnp.arange(w.shape[0])
+    return jax.vmap(lambda v: hvp(objective, w, v))(units.astype(w.dtype))
+
+
 def _block_jacobian(block: Block, layout: Layout, w: Any) -> jax.Array:
     model = _model(block, layout)
     return jax.vmap(lambda x: jax.jacrev(model)(w, x))(block.samples)  # (N, k, n)

@@ -60,10 +60,13 @@ class Flow:
         self._primed: tuple[Vector, float, Vector] | None = None
 
     def _count(self, name: str, presentations: float) -> None:
-        if time.perf_counter() > self.deadline:
-            raise OutOfTime
+        self._check_time()
         self.counts[name] += 1
         self.counts["presentations"] += presentations
+
+    def _check_time(self) -> None:
+        if time.perf_counter() > self.deadline:
+            raise OutOfTime
 
     def prime(self, w: Vector) -> tuple[float, float]:
         """Loss and gradient norm at the start, uncounted: the solver's own first evaluation there reuses them."""
@@ -111,8 +114,14 @@ class Flow:
         """Dense H(w), or the Gauss-Newton matrix for kind="gauss-newton"; (n, n)."""
         gauss_newton = kind == "gauss-newton"
         self._count("jacobian_evaluations", self.outputs if gauss_newton else 2 * self.size)
-        matrix = self.objective.gauss_newton(w) if gauss_newton else self.objective.hessian(w)
-        return np.array(matrix)
+        if gauss_newton:
+            return np.array(self.objective.gauss_newton(w))
+        strips = []
+        for first in range(0, self.size, 64):  # strip by strip, for a large Hessian must not outlast the wall time
+            strips.append(np.asarray(self.objective.hessian_rows(w, first)))
+            self._check_time()
+        matrix = np.concatenate(strips)[: self.size]
+        return 0.5 * (matrix + matrix.T)
 
     def jacobian(self, kind: str) -> Callable[[float, Vector], NDArray[np.float64]] | None:
         """The Jacobian -H(w) as a function (t, w) -> (n, n); None for "finite-difference": the solver's own."""
@@ -140,4 +149,4 @@ class Flow:
         if jacobian == "gauss-newton":
             self.objective.gauss_newton(w)
         elif jacobian == "autodiff":
-            self.objective.hessian(w)
+            self.objective.hessian_rows(w, 0)

@@ -56,6 +56,7 @@ _value = _Compiled(derivatives.value)
 _gradient = _Compiled(derivatives.gradient)
 _value_and_gradient = _Compiled(derivatives.value_and_gradient)
 _hessian = _Compiled(derivatives.hessian)
+_hessian_rows = _Compiled(derivatives.hessian_rows)
 _gauss_newton = _Compiled(derivatives.gauss_newton)
 _hvp = _Compiled(derivatives.hvp)
 _gnvp = _Compiled(derivatives.gnvp)
@@ -204,6 +205,10 @@ class Objective:
     def hessian(self, w: Any) -> jax.Array:
         """Dense Hessian, (n, n), symmetric; costs n Hessian-vector products."""
         return _hessian(self, self._check(w))
+
+    def hessian_rows(self, w: Any, first: int) -> jax.Array:
+        """Rows `first` to `first` + 64 of the Hessian, (64, n): for callers that must not wait for all of it."""
+        return _hessian_rows(self, self._check(w), first)
 
     def gauss_newton(self, w: Any) -> jax.Array:
         """Dense Gauss-Newton matrix J'SJ + diag(decay), (n, n), positive semidefinite; costs N k backward passes."""
