@@ -179,21 +179,18 @@ class Chebyshev(CompiledSolver[State]):
 
     def step(self, objective: Objective, state: State) -> tuple[State, dict[str, Any]]:
         stale = state.age >= RADIUS_AGE
-        radius, products = jax.lax.cond(
-            stale, partial(_radius, objective), lambda w, g: (state.radius, 0), state.w, state.gradient
-        )
 
         def attempt(old: _Attempt) -> _Attempt:
-            # A failed step may come from a radius that was too small.
-            again = old.tries > 0
+            # A step may fail because the radius was too small, so it is estimated again, once.
+            wanted = jnp.where(old.tries == 0, stale, old.products == 0)
             radius, products = jax.lax.cond(
-                again & (old.products == 0),
+                wanted,
                 partial(_radius, objective),
-                lambda w, g: (old.radius, 0),
+                lambda w, g: (old.radius, jnp.zeros((), jnp.int64)),
                 state.w,
                 state.gradient,
             )
-            radius = jnp.maximum(radius, jnp.where(again, old.radius, 0.0))
+            radius = jnp.where(old.tries == 0, radius, jnp.maximum(radius, old.radius))
             size = jnp.minimum(old.size, stability_interval(self.max_stages) / radius)
             stages = jnp.minimum(stages_for(size, radius), self.max_stages)
             w = _stages(objective, state.w, state.gradient, size, stages, self.max_stages)
@@ -217,11 +214,11 @@ class Chebyshev(CompiledSolver[State]):
 
         none = jnp.zeros((), jnp.int64)
         start = _Attempt(
-            state.step_size, radius, state.w, state.loss, state.gradient,
-            jnp.full_like(state.loss, jnp.inf), none, none, none, products + none,
+            state.step_size, state.radius, state.w, state.loss, state.gradient,
+            jnp.full_like(state.loss, jnp.inf), none, none, none, none,
         )  # fmt: skip
         done = jax.lax.while_loop(lambda a: (a.error > 1.0) & (a.tries < TRIALS), attempt, start)
-        return self._accept(state, done, stale)
+        return self._accept(state, done)
 
     def _error(self, state: State, w: jax.Array, gradient: jax.Array, size: jax.Array) -> jax.Array:
         """The embedded estimate 0.8 (w0 - w1) + 0.4 h (F0 + F1) in the weighted RMS norm (equation 3.1)."""
@@ -229,7 +226,7 @@ class Chebyshev(CompiledSolver[State]):
         scale = self.atol + self.rtol * jnp.maximum(jnp.abs(state.w), jnp.abs(w))
         return jnp.sqrt(jnp.mean((estimate / scale) ** 2))
 
-    def _accept(self, state: State, done: _Attempt, stale: jax.Array) -> tuple[State, dict[str, Any]]:
+    def _accept(self, state: State, done: _Attempt) -> tuple[State, dict[str, Any]]:
         passed = done.error <= 1.0
         error = jnp.maximum(done.error, 1e-10)
         # The predictive controller of the paper (equation 3.4), after Watts (1984) and Gustafsson (1994).
@@ -239,7 +236,6 @@ class Chebyshev(CompiledSolver[State]):
         factor = jnp.clip(jnp.where(first, plain, jnp.minimum(plain, predictive)), 0.1, 5.0)
         largest = stability_interval(self.max_stages) / done.radius
         taken = passed.astype(state.steps.dtype)
-        fresh = stale | (done.tries > 1)
         after = state._replace(
             w=done.w,
             loss=done.loss,
@@ -251,7 +247,7 @@ class Chebyshev(CompiledSolver[State]):
         )
         new = jax.tree.map(partial(jnp.where, passed), after, state)._replace(
             radius=done.radius,
-            age=jnp.where(fresh, 0, state.age + taken),
+            age=jnp.where(done.products > 0, 0, state.age + taken),
             steps=state.steps + taken,
             rejected=state.rejected + done.tries - taken,
             gradients=state.gradients + done.gradients,
