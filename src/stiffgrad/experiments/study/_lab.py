@@ -96,10 +96,13 @@ class Lab:
             self._known[spec] = Run(spec, result)
         return self._known[spec]
 
-    def main(self, problem: str, solver: str, seed: int, options: Options = (), probe: bool = False) -> Run:
+    def main(
+        self, problem: str, solver: str, seed: int, options: Options = (), probe: bool = False, judge: bool = True
+    ) -> Run:
         """A run until the gradient norm is REST, within the problem's budget."""
         seconds = SETTINGS[problem].seconds * self.scale.patience
-        return self.run(Spec(problem, solver, tuple(sorted(options)), seed, seconds, gradient_norm=REST, probe=probe))
+        chosen = tuple(sorted(options))
+        return self.run(Spec(problem, solver, chosen, seed, seconds, None, REST, probe, judge))
 
     def mains(self, problem: str, solver: str, options: Options = (), probe: bool = False) -> list[Run]:
         """The same for every seed. Descent gets its tuned learning rate."""

@@ -38,6 +38,7 @@ KEPT_COLUMNS = (
 )
 KEPT_POINTS = 150
 PROBES = 12
+FAR = 1e-3
 Columns = Mapping[str, NDArray[np.float64]]
 
 
@@ -59,6 +60,8 @@ class Spec:
         Where to stop.
     probe : bool
         Measure the stiffness along the path, afterwards.
+    judge : bool
+        Say what kind of point it ended in, afterwards.
     """
 
     problem: str
@@ -69,6 +72,7 @@ class Spec:
     loss: float | None = None
     gradient_norm: float | None = None
     probe: bool = False
+    judge: bool = False
 
     @property
     def content(self) -> dict[str, Any]:
@@ -168,7 +172,7 @@ def _solved(spec: Spec, objective: Objective) -> dict[str, Any]:
         "trace": {name: _rounded(trace[name][rows]) for name in KEPT_COLUMNS},
         "points": _points(spec, objective, kept),
         "probes": _probes(objective, kept) if spec.probe else [],
-        "verdict": _verdict(objective, solution) if spec.gradient_norm is not None else None,
+        "verdict": _verdict(objective, solution) if spec.judge else None,
     }
 
 
@@ -228,7 +232,9 @@ def _probes(objective: Objective, kept: _Snapshots) -> list[dict[str, float]]:
 def _verdict(objective: Objective, solution: Solution) -> dict[str, Any] | None:
     if not np.all(np.isfinite(np.asarray(solution.w))):
         return None
-    return dataclasses.asdict(minimum(objective, np.asarray(solution.w)))
+    # Far from rest the verdict is known: Lanczos is enough for the ends of the spectrum.
+    dense = 1500 if solution.gradient_norm <= FAR else 0
+    return dataclasses.asdict(minimum(objective, np.asarray(solution.w), dense=dense, products=40))
 
 
 @functools.cache

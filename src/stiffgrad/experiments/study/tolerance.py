@@ -39,7 +39,7 @@ def runs(lab: Lab) -> dict[Group, list[Run]]:
                 for order in ORDERS:
                     chosen = (*options, ("max_order", order))
                     seeds = lab.seeds if whole else range(1)
-                    group = [lab.main(problem, solver, seed, chosen) for seed in seeds]
+                    group = [lab.main(problem, solver, seed, chosen, judge=False) for seed in seeds]
                     found[problem, solver, tolerance, order] = group
     return found
 
