@@ -72,6 +72,9 @@ def test_speedups_and_their_geometric_mean() -> None:
     summary = performance.summarise(results, ["rosenbrock"])
     found = {entry.problem: (entry.peer, entry.ratio, entry.bound) for entry in summary.speedups}
     assert found == {"xor": ("lbfgs", 4.0, "="), "encoder": ("bfgs", 1.0, "="), "parity4": (None, 20.0, ">=")}
+    columns, rows = bench.against_table(summary, "rosenbrock")
+    assert columns == ["seconds / rosenbrock's", "bfgs", "lbfgs"]
+    assert rows == [("xor", "8.00", "4.00"), ("encoder", "1.00", "-"), ("parity4", ">= 20.00", "-")]
     assert summary.means["rosenbrock"] == pytest.approx(80.0 ** (1 / 3))
 
 

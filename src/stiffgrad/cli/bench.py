@@ -50,8 +50,12 @@ def _suites(
     for name in suites:
         summary = benchmark.bench(name, out, seeds, seconds, problem or (), solver or (), jobs, progress=True)
         print_table(f"{name}: all runs, median seconds", COLUMNS, map(shown, summary.rows), NUMBERS)
-        columns, rows = benchmark.SPEEDUP_COLUMNS, benchmark.speedup_rows(summary)
-        print_table(f"{name}: {benchmark.SUITES[name].summary}", columns, rows, (columns[2], *columns[4:]))
+        fastest = benchmark.SPEEDUP_COLUMNS
+        title = f"{name}: {benchmark.SUITES[name].summary}"
+        print_table(title, fastest, benchmark.speedup_rows(summary), (fastest[2], *fastest[4:]))
+        for own in benchmark.SUITES[name].own:
+            columns, rows = benchmark.against_table(summary, own)
+            print_table(f"{name}: seconds of each peer over {own}'s", columns, rows, columns[1:])
         typer.echo(f"written: {out / name}")
 
 

@@ -168,6 +168,16 @@ def speedup_rows(summary: Summary) -> list[tuple[str, ...]]:
     return rows
 
 
+def against_table(summary: Summary, own: str) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Columns and rows of the ratios of every peer's seconds to those of one of our solvers."""
+    entries = [entry for entry in summary.against if entry.own == own and entry.peer]
+    peers = list(dict.fromkeys(str(entry.peer) for entry in entries))
+    texts = {(entry.problem, entry.peer): entry.text for entry in entries}
+    lines = dict.fromkeys(entry.problem for entry in entries)
+    rows = [(problem, *(texts.get((problem, peer), "-") for peer in peers)) for problem in lines]
+    return [f"seconds / {own}'s", *peers], rows
+
+
 SPEEDUP_COLUMNS = ("problem", "ours", "seconds", "fastest peer", "its seconds", "peer / ours")
 
 
@@ -189,6 +199,7 @@ def _write(folder: Path, name: str, suite: Suite, summary: Summary) -> None:
         f"{made['cpu']}, {made['cores']} cores, Python {made['python']}, revision {made['revision']}, {made['date']}.",
         f"Medians over starts; a missed target counts as the whole budget. Target: {suite.target}. Times in seconds.",
         markdown(SPEEDUP_COLUMNS, speedup_rows(summary)),
+        *(markdown(*against_table(summary, own)) for own in suite.own),
         markdown(COLUMNS, [shown(row) for row in summary.rows]),
     ]
     (folder / "bench.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")

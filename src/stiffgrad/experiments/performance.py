@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stiffgrad.experiments.tables import Row, label, seconds_to, solved, table
+from stiffgrad.experiments.tables import Row, label, seconds_to, table
 
 FACTORS = tuple(float(f"{factor:.4g}") for factor in np.geomspace(1.0, 1000.0, 31))
 
 
 @dataclasses.dataclass(frozen=True)
 class Speedup:
-    """The fastest peer's median seconds over ours, on one problem.
+    """A peer's median seconds over ours, on one problem.
 
-    Where no peer, or not ours, reaches the target from any start, its seconds are infinite, and `ratio` is that of the
-    budget: a bound from below (`bound` is ">=") or from above ("<="). None where nobody reaches it.
+    Where the peer, or ours, does not reach the target from any start, its seconds are infinite, and `ratio` is that
+    of the budget: a bound from below (`bound` is ">=") or from above ("<="). None where neither reaches it.
     """
 
     problem: str
@@ -45,7 +45,9 @@ class Summary:
     rows : list of Row
         The whole table.
     speedups : list of Speedup
-        For each problem and each of our solvers.
+        For each problem and each of our solvers, over the fastest peer.
+    against : list of Speedup
+        The same over every peer.
     means : dict
         Their geometric mean for each of our solvers, a missed target counting as the whole budget.
     factors : tuple of float
@@ -56,6 +58,7 @@ class Summary:
 
     rows: list[Row]
     speedups: list[Speedup]
+    against: list[Speedup]
     means: dict[str, float | None]
     factors: tuple[float, ...]
     profile: dict[str, list[float]]
@@ -63,31 +66,43 @@ class Summary:
 
 def summarise(results: Sequence[Mapping[str, Any]], own: Sequence[str]) -> Summary:
     """Everything from the results of `compare`; `own` names our solvers."""
-    speedups = [
-        entry for problem in dict.fromkeys(r["problem"] for r in results) for entry in _on(problem, results, own)
-    ]
+    against = [pair for problem in dict.fromkeys(r["problem"] for r in results) for pair in _on(problem, results, own)]
+    groups: dict[tuple[str, str], list[Speedup]] = {}
+    for pair in against:
+        groups.setdefault((pair.problem, pair.own), []).append(pair)
+    speedups = [_over_fastest(pairs) for pairs in groups.values()]
     means = {name: _geometric_mean([s.ratio for s in speedups if s.own == name]) for name in own}
-    return Summary(table(results), speedups, means, FACTORS, profile(results))
+    return Summary(table(results), speedups, against, means, FACTORS, profile(results))
 
 
 def _on(problem: str, results: Sequence[Mapping[str, Any]], own: Sequence[str]) -> list[Speedup]:
+    """Each of our solvers against each peer on one problem."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for result in results:
         if result["problem"] == problem:
             groups.setdefault(label(result), []).append(result)
     medians = {name: seconds_to(group) for name, group in groups.items()}
-    peers = {name: value for name, value in medians.items() if name not in own}
-    fastest = min(peers, key=lambda name: (peers[name], -solved(groups[name])), default=None)
-    peer_seconds = np.inf if fastest is None else peers[fastest]
-    budget = max(result["seconds"] for result in results if result["problem"] == problem)
-    return [_speedup(problem, name, medians[name], fastest, peer_seconds, budget) for name in own if name in medians]
+    budget = max(cell["seconds"] for group in groups.values() for cell in group)
+    peers: list[str | None] = [name for name in medians if name not in own]
+    return [
+        _speedup(problem, name, medians[name], peer, np.inf if peer is None else medians[peer], budget)
+        for name in own
+        if name in medians
+        for peer in peers or [None]
+    ]
+
+
+def _over_fastest(pairs: Sequence[Speedup]) -> Speedup:
+    """The pair with the fastest peer; without its name where no peer reached the target."""
+    fastest = min(pairs, key=lambda pair: pair.peer_seconds)
+    return fastest if np.isfinite(fastest.peer_seconds) else dataclasses.replace(fastest, peer=None)
 
 
 def _speedup(problem: str, own: str, ours: float, peer: str | None, theirs: float, budget: float) -> Speedup:
     if peer is None or (np.isinf(ours) and np.isinf(theirs)):
         return Speedup(problem, own, ours, peer, theirs, None)
     if np.isinf(theirs):
-        return Speedup(problem, own, ours, None, theirs, budget / ours, ">=")
+        return Speedup(problem, own, ours, peer, theirs, budget / ours, ">=")
     if np.isinf(ours):
         return Speedup(problem, own, ours, peer, theirs, theirs / budget, "<=")
     return Speedup(problem, own, ours, peer, theirs, theirs / ours)
