@@ -124,7 +124,7 @@ class OdeSolver(Solver, abc.ABC):
         for name in ("rtol", "atol"):
             value = getattr(self, name)
             if not isinstance(value, ToleranceSchedule):
-                _check_positive(f"{name}={value!r}", value)
+                check_tolerance(name, value)
         self.check(flow)
         self.compile(flow)
         return self.run(flow, np.array(w, dtype=float))
@@ -302,8 +302,13 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name}={value!r} is unknown; use one of {', '.join(choices)}")
 
 
+def check_tolerance(name: str, value: Any) -> None:
+    """Raise TypeError or ValueError for a tolerance that is no positive number."""
+    _check_positive(f"{name}={value!r}", value)
+
+
 def _check_positive(label: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{label} must be a number or a ToleranceSchedule, not {type(value).__name__}")
+        raise TypeError(f"{label} must be a number, not {type(value).__name__}")
     if not (np.isfinite(value) and value > 0):
         raise ValueError(f"{label} must be positive and finite, seen {value!r}; 1e-4 suits training")
