@@ -129,7 +129,8 @@ def minimum(
     Raises
     ------
     ValueError, TypeError
-        Parameters that do not fit the objective or are not finite; a tolerance that is negative; fewer than 2 products; a negative `dense`.
+        Parameters that do not fit the objective or are not finite; a tolerance or `dense` that is negative;
+        fewer than 2 products.
 
     Notes
     -----

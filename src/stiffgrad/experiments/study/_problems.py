@@ -53,7 +53,7 @@ class Setting:
 SETTINGS: dict[str, Setting] = {
     "iris": Setting("iris", (4, 8, 3), 1e-3, 1.5),
     "diabetes": Setting("diabetes", (10, 8, 1), 1e-3, 2.0),
-    "encoder": Setting("encoder", (8, 3, 8), 1e-5, 2.0),
+    "encoder": Setting("encoder", (8, 3, 8), 1e-4, 2.0),
     "sine": Setting("sine", (1, 10, 10, 1), 1e-5, 2.5),
     "digits": Setting("digits", (64, 10, 10), 1e-3, 5.0),
     # Owens and Filkin's table: the error must be able to fall to 0.1%, so no decay.

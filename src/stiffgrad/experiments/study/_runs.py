@@ -38,7 +38,7 @@ KEPT_COLUMNS = (
 )
 KEPT_POINTS = 150
 PROBES = 12
-FAR = 1e-3
+STATIONARY = 2e-6  # gradient norm: runs stop at 1e-6, or stall a little above
 Columns = Mapping[str, NDArray[np.float64]]
 
 
@@ -233,8 +233,10 @@ def _verdict(objective: Objective, solution: Solution) -> dict[str, Any] | None:
     if not np.all(np.isfinite(np.asarray(solution.w))):
         return None
     # Far from rest the verdict is known: Lanczos is enough for the ends of the spectrum.
-    dense = 1500 if solution.gradient_norm <= FAR else 0
-    return dataclasses.asdict(minimum(objective, np.asarray(solution.w), dense=dense, products=40))
+    dense = 1500 if solution.gradient_norm <= STATIONARY else 0
+    return dataclasses.asdict(
+        minimum(objective, np.asarray(solution.w), gradient_tolerance=STATIONARY, dense=dense, products=40)
+    )
 
 
 @functools.cache
