@@ -30,7 +30,9 @@ def test_lists_name_everything() -> None:
         ([*RUN, "--jobs", "0"], "jobs=0"),
         ([*RUN, "--target", "deepest"], "target='deepest'"),
         (["bench", "--suite", "nope"], "suite='nope' is unknown"),
-        (["bench", "--problem", "digits"], "problem='digits' is not in suite 'dense'"),
+        (["bench", "--problem", "nope"], "problem='nope' is not in suite 'dense'"),
+        (["bench", "--suite", "dense", "--problem", "digits"], "problem='digits' is not in suite 'dense'"),
+        (["bench", "--problem", "sine", "--seconds", "0"], "seconds=0.0 must be a positive"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: pathlib.Path) -> None:

@@ -30,7 +30,15 @@ def bench(
         if floor:
             _floor(problem or ["sine", "product2d"], seconds)
         else:
-            _suites(suite or ["dense", "gradient-norm", "easy"], out, problem, solver, seeds, seconds, jobs)
+            _suites(suite or _suites_with(problem), out, problem, solver, seeds, seconds, jobs)
+
+
+def _suites_with(problem: list[str] | None) -> list[str]:
+    """The suites that run by default; only those with the problems asked for, where some were."""
+    from stiffgrad.experiments.bench import SUITES
+
+    usual = ["dense", "gradient-norm", "easy"]
+    return [name for name in usual if set(problem or ()) <= set(SUITES[name].problems)] or usual
 
 
 def _suites(
@@ -55,7 +63,8 @@ def _suites(
         print_table(title, fastest, benchmark.speedup_rows(summary), (fastest[2], *fastest[4:]))
         for own in benchmark.SUITES[name].own:
             columns, rows = benchmark.against_table(summary, own)
-            print_table(f"{name}: seconds of each peer over {own}'s", columns, rows, columns[1:])
+            if rows:
+                print_table(f"{name}: seconds of each peer over {own}'s", columns, rows, columns[1:])
         typer.echo(f"written: {out / name}")
 
 

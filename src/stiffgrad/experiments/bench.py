@@ -199,7 +199,7 @@ def _write(folder: Path, name: str, suite: Suite, summary: Summary) -> None:
         f"{made['cpu']}, {made['cores']} cores, Python {made['python']}, revision {made['revision']}, {made['date']}.",
         f"Medians over starts; a missed target counts as the whole budget. Target: {suite.target}. Times in seconds.",
         markdown(SPEEDUP_COLUMNS, speedup_rows(summary)),
-        *(markdown(*against_table(summary, own)) for own in suite.own),
+        *(markdown(columns, rows) for columns, rows in (against_table(summary, own) for own in suite.own) if rows),
         markdown(COLUMNS, [shown(row) for row in summary.rows]),
     ]
     (folder / "bench.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
