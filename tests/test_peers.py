@@ -165,6 +165,19 @@ def test_other_losses_are_refused_with_the_remedy(name):
         sg.solve(sg.minimise(lambda w: w @ w, np.ones(2)), name)
 
 
+@pytest.mark.parametrize("name", ["levenberg-marquardt", "ssbroyden"])
+def test_float32_is_refused_where_the_peer_cannot(name):
+    objective = sg.least_squares(lambda w, s: w - s, np.ones(2), np.zeros((3, 2)), dtype="float32")
+    with pytest.raises(ValueError, match="float64"):
+        sg.solve(objective, name)
+
+
+@pytest.mark.parametrize("name", ["optimistix-bfgs", "minpack", "lbfgs"])
+def test_float32_runs_where_the_peer_can(name):
+    objective = sg.least_squares(lambda w, s: w - s, np.ones(2), np.zeros((3, 2)), dtype="float32")
+    assert sg.solve(objective, name, until=sg.Until(loss=1e-10)).outcome is sg.Outcome.TARGET
+
+
 @pytest.mark.parametrize("option", ["linear_solver", "jacobian"])
 def test_unknown_options_are_named(option, ridge):
     with pytest.raises(ValueError, match=option):

@@ -19,7 +19,7 @@ from stiffgrad.flow import Flow
 from stiffgrad.solvers._base import Finished, Monitor, Solver, check_sum_of_squares, has_decay
 
 FALL = 1e-3  # a start must lower the loss by this part of it, or the method gives up instead of starting again
-ROUNDING = 1e3  # in units of the number type's precision: how much counts as rounding
+ROUNDING = 10.0, 100.0  # of the gradient and of the loss, in units of the number type's precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Minimiser(Solver, abc.ABC):
             if stopped:
                 raise StopIteration
 
-        with warnings.catch_warnings(), _blas().limit(limits=self.blas_threads):
+        with warnings.catch_warnings(), np.errstate(over="ignore"), _blas().limit(limits=self.blas_threads):
             warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"scipy\.optimize")
             result = scipy.optimize.minimize(
                 flow.value_and_gradient, w, jac=True, method=self.method, callback=callback, options=self.options()
@@ -90,13 +90,13 @@ def _blas() -> threadpoolctl.ThreadpoolController:
 
 def _verdict(flow: Flow, w: NDArray[np.float64], first: float, reason: str) -> Finished:
     """How a method ended that can go no further; `first` is the gradient norm at the start."""
-    rounding = ROUNDING * float(jnp.finfo(flow.objective.w0.dtype).eps)
-    if flow.gradient_norm <= rounding * first:
+    of_gradient, of_loss = (factor * float(jnp.finfo(flow.objective.w0.dtype).eps) for factor in ROUNDING)
+    if flow.gradient_norm <= of_gradient * first:
         return Finished(Outcome.STATIONARY, f"gradient norm {flow.gradient_norm:.1e} of {first:.1e} at the start")
     loss, slope = flow.value_and_gradient(w)
     lengths = (1.0 + np.linalg.norm(w)) / np.linalg.norm(slope) * 10.0 ** -np.arange(16)
     lowest = min(flow.value(w - length * slope) for length in lengths)
-    if lowest < loss - rounding * abs(loss):
+    if lowest < loss - of_loss * abs(loss):
         return Finished(Outcome.FAILED, reason)
     return Finished(Outcome.STALLED, f"no step along the gradient lowers the loss by more than rounding; {reason}")
 

@@ -160,6 +160,11 @@ def _tolerances(dtype: Any) -> tuple[float, float]:
     return 0.0, float(jnp.finfo(dtype).tiny)  # relative, absolute
 
 
+def _check_float64(objective: Objective, name: str) -> None:
+    if objective.w0.dtype != jnp.float64:
+        raise ValueError(f"dtype={objective.w0.dtype.name!r}: {name!r} mixes in float64 numbers; use dtype='float64'")
+
+
 def _norm_of_gradient(inner: Any) -> tuple[jax.Array, jax.Array]:
     return inner.f_info.f, jnp.linalg.norm(inner.f_info.grad)
 
@@ -215,6 +220,10 @@ class SSBroyden(OptimistixSolver):
     name = "ssbroyden"
     summary = "self-scaled Broyden with a Wolfe line search, compiled"
     source = "Bioli and Mendibe Abarrategi 2026 (arXiv:2603.10599); ssbroyden_optimistix.SSBroyden"
+
+    def check(self, objective: Objective) -> None:
+        """It does not run in float32 while JAX allows float64."""
+        _check_float64(objective, self.name)
 
     def peer(self, dtype: Any) -> Any:
         """SSBroyden, as a user would make it."""
@@ -332,6 +341,7 @@ class LevenbergMarquardt(Solver):
     def start(self, flow: Flow, w: NDArray[np.float64]) -> CompiledRun:
         """Compile the initial evaluation and the loop."""
         check_sum_of_squares(flow.objective, self.name)
+        _check_float64(flow.objective, self.name)
         if self.linear_solver not in LINEAR_SOLVERS:
             raise ValueError(f"linear_solver={self.linear_solver!r} is unknown; use one of {', '.join(LINEAR_SOLVERS)}")
         if self.jacobian not in JACOBIANS:
