@@ -134,7 +134,7 @@ def minimum(
 
     Notes
     -----
-    The bound given beyond dense sizes is that of Kuczynski and Wozniakowski (1992), theorem 4.2.
+    The bound beyond dense sizes: Kuczynski and Wozniakowski (1992), theorem 4.2.
 
     Examples
     --------
@@ -145,8 +145,7 @@ def minimum(
     """
     w = flat_point(objective, params)
     products, dense = positive_whole("products", products, 2), positive_whole("dense", dense, 0)
-    if gradient_tolerance is not None and not gradient_tolerance >= 0:
-        raise ValueError(f"gradient_tolerance={gradient_tolerance!r} must not be negative")
+    _check_tolerance(gradient_tolerance)
     here = local(objective, w)
     modes = dense_modes(objective, w) if len(w) <= dense else lanczos_modes(objective, w, products)
     largest = float(np.abs(modes.values).max())
@@ -155,8 +154,7 @@ def minimum(
     stationary = here.gradient_norm <= tolerance
     shift, extra = _doubt(objective, here, modes, threshold) if stationary else (np.zeros(len(modes.values)), 0)
     uncertain = np.maximum(threshold, 2.0 * shift)
-    negative = modes.values < -uncertain
-    zero = np.abs(modes.values) <= uncertain
+    negative, zero = modes.values < -uncertain, np.abs(modes.values) <= uncertain
     explained = explained_zeros(objective)
     kind = _kind(objective, here, modes, stationary, negative, zero, explained)
     sure, confidence = _confidence(objective, here, modes, kind, shift, stationary)
@@ -195,6 +193,11 @@ def explained_zeros(objective: Objective) -> int:
             symmetric += network.sizes[-2] + 1 if softmax else 0
             symmetric += sum(network.sizes[1:-1]) if network.activation == "relu" else 0
     return max(0, objective.size - (objective.rows - blind), symmetric)
+
+
+def _check_tolerance(tolerance: float | None) -> None:
+    if tolerance is not None and not tolerance >= 0:
+        raise ValueError(f"gradient_tolerance={tolerance!r} must not be negative")
 
 
 def _tolerance(objective: Objective, here: Local, largest: float) -> float:
