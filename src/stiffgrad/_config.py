@@ -6,10 +6,13 @@ switches it off. A cache that the user configured in JAX already is left alone.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 
 import jax
 import platformdirs
+import threadpoolctl
 
 
 def configure() -> None:
@@ -20,3 +23,17 @@ def configure() -> None:
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@functools.cache
+def _blas() -> threadpoolctl.ThreadpoolController:
+    return threadpoolctl.ThreadpoolController()
+
+
+def one_blas_thread() -> contextlib.AbstractContextManager[object]:
+    """One BLAS thread inside: OpenBLAS's threads spin against those of XLA.
+
+    Factorizing a matrix of order 200 to 500 gains nothing from a second thread on an idle machine of two cores, and
+    takes 10 to 100 times as long on a busy one (`benchmarks/blas_threads.py`).
+    """
+    return _blas().limit(limits=1, user_api="blas")

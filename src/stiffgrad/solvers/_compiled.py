@@ -7,6 +7,7 @@ targets after every step, and its length adapts to the time a step takes.
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import time
 from typing import Any, ClassVar, Generic, TypeVar
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from stiffgrad._config import one_blas_thread
 from stiffgrad._types import Outcome
 from stiffgrad.flow import Flow
 from stiffgrad.objective import Objective
@@ -39,6 +41,7 @@ class CompiledSolver(Solver, abc.ABC, Generic[State]):
     """
 
     columns: ClassVar[tuple[str, ...]]  # names of the row's entries beside "ended"; "loss" among them
+    factorizes: ClassVar[bool] = False  # whether a step factorizes dense matrices by LAPACK
     reasons: ClassVar[dict[int, str]] = {}  # words for the keys of `ENDED`
 
     @abc.abstractmethod
@@ -74,7 +77,8 @@ class CompiledSolver(Solver, abc.ABC, Generic[State]):
 
     def advance(self, state: CompiledRun, monitor: Monitor) -> CompiledRun:
         """Run one chunk."""
-        state.run_chunk(monitor)
+        with one_blas_thread() if self.factorizes else contextlib.nullcontext():
+            state.run_chunk(monitor)
         return state
 
 

@@ -32,7 +32,14 @@ GROWTH = ((-jnp.inf, 0.5), (0.25, 1.0), (0.75, 1.5), (0.9, 2.0))  # rho above th
 BEND = 0.75  # the correction is taken where 2|a| is at most this part of |d|
 SHRINK = 0.25  # a rejected step
 
-COUNTED: tuple[str, ...] = ("steps", "rejected_steps", "rhs_evaluations", "loss_evaluations", "jacobian_evaluations", "hessian_products")
+COUNTED: tuple[str, ...] = (
+    "steps",
+    "rejected_steps",
+    "rhs_evaluations",
+    "loss_evaluations",
+    "jacobian_evaluations",
+    "hessian_products",
+)
 COUNTED += ("factorizations", "linear_solves", "presentations")
 
 
@@ -108,6 +115,7 @@ class Rosenbrock(CompiledSolver[State]):
     atol: float = 1e-6
 
     name: ClassVar[str] = "rosenbrock"
+    factorizes: ClassVar[bool] = True
     family: ClassVar[str] = "own"
     summary: ClassVar[str] = (
         "linearly implicit Euler, geodesic correction, reused Jacobians; dense, to a few 1000 weights"
