@@ -7,6 +7,8 @@ the memory and a small triangular system, without the two-loop recursion, which 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -102,3 +104,133 @@ def inverse_product(memory: Memory, g: jax.Array) -> jax.Array:
     to_s = jnp.zeros(size).at[order].set(jnp.where(valid, back, 0.0)).astype(memory.s.dtype)
     to_y = jnp.zeros(size).at[order].set(jnp.where(valid, -scale * forward, 0.0)).astype(memory.y.dtype)
     return scale * g + norm * (to_s @ memory.s + to_y @ memory.y).astype(g.dtype)
+
+
+Evaluate = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
+LINE_TRIES = 6
+ROUNDING = 8.0  # energies within so many units of rounding are equal
+SINGLE_SLACK = 1e-3  # relative, of an energy in float32, whose rounding follows the outputs and not their small loss
+
+
+class Point(NamedTuple):
+    """Weights (n,), their energy, and its gradient (n,)."""
+
+    w: jax.Array
+    loss: jax.Array
+    gradient: jax.Array
+
+
+class Sweep(NamedTuple):
+    """The result of `sweep`.
+
+    Attributes
+    ----------
+    point : Point
+        The end, evaluated exactly; the start where `good` is False.
+    memory : Memory
+        With the pairs of the sweep.
+    path : scalar
+        Sum of |s| / |g| over its steps.
+    exact, single : scalars
+        Evaluations of either kind.
+    taken : scalar
+        Steps.
+    alone : bool
+        Whether the sweep fell back to one exact step.
+    good : bool
+        Whether the energy fell.
+    """
+
+    point: Point
+    memory: Memory
+    path: jax.Array
+    exact: jax.Array
+    single: jax.Array
+    taken: jax.Array
+    alone: jax.Array
+    good: jax.Array
+
+
+class _Line(NamedTuple):
+    sweep: Sweep
+    direction: jax.Array
+    slope: jax.Array
+    t: jax.Array
+    tries: jax.Array
+    done: jax.Array
+
+
+def sweep(exact: Evaluate, single: Evaluate, start: Point, memory: Memory, repeats: int, alone: Any) -> Sweep:
+    """Up to `repeats` secant steps w - t B^-1 g, all but the last evaluated by `single`, the last by `exact`.
+
+    t is 1, or shorter by backtracking. A step is good if it fulfils Armijo's condition or, near rounding, the
+    approximate Wolfe condition, which needs only gradients (Hager and Zhang 2005, equation 1.3). A sweep that does not
+    lower the exact energy is taken back and repeated as one exact step.
+
+    Parameters
+    ----------
+    exact, single : callables
+        w -> (energy, gradient); `single` may be rounded to float32.
+    start : Point
+        Evaluated exactly.
+    memory : Memory
+        Pairs so far.
+    repeats : int
+        Steps of a sweep; fixed at compile time.
+    alone : bool
+        Take one exact step from the outset.
+
+    Returns
+    -------
+    Sweep
+    """
+    first = -inverse_product(memory, start.gradient)
+    slope = jnp.vdot(start.gradient, first)
+    none, one = jnp.zeros((), jnp.int64), jnp.ones_like(start.loss)
+    alone = jnp.asarray(alone) | (repeats == 1)
+
+    def begin(alone: jax.Array, exact: jax.Array, single: jax.Array) -> _Line:
+        fresh = Sweep(start, memory, jnp.zeros_like(start.loss), exact, single, none, alone, jnp.asarray(False))
+        return _Line(fresh, first, slope, one, none, ~(slope < 0))
+
+    def accept(line: _Line, s: jax.Array, new: Point) -> _Line:
+        old = line.sweep
+        taken = old.taken + 1
+        length = jnp.linalg.norm(s) / jnp.linalg.norm(old.point.gradient)
+        pairs = remember(old.memory, s, new.gradient - old.point.gradient)
+        end = old.alone | (taken == repeats)
+        direction = jax.lax.cond(end, lambda: line.direction, lambda: -inverse_product(pairs, new.gradient))
+        fell = (new.loss < start.loss) | (
+            (new.loss <= start.loss + ROUNDING * jnp.finfo(new.loss.dtype).eps * jnp.abs(start.loss))
+            & (jnp.linalg.norm(new.gradient) < jnp.linalg.norm(start.gradient))
+        )
+        after = old._replace(point=new, memory=pairs, path=old.path + length, taken=taken, good=end & fell)
+        return _Line(after, direction, jnp.vdot(new.gradient, direction), one, none, end & (fell | old.alone))
+
+    def shorten(line: _Line, s: jax.Array, new: Point) -> _Line:
+        excess = new.loss - line.sweep.point.loss - line.t * line.slope
+        minimum = -line.slope * line.t / (2.0 * jnp.maximum(excess, jnp.finfo(excess.dtype).tiny))
+        t = line.t * jnp.clip(jnp.nan_to_num(minimum / line.t), 0.1, 0.5)
+        return line._replace(t=t, tries=line.tries + 1, done=line.sweep.alone & (line.tries + 1 >= LINE_TRIES))
+
+    def body(line: _Line) -> _Line:
+        old = line.sweep
+        last = old.alone | (old.taken == repeats - 1)
+        s = line.t * line.direction
+        w = old.point.w + s
+        loss, gradient = jax.lax.cond(last, exact, single, w)
+        new = Point(w, jnp.where(jnp.isfinite(loss), loss, jnp.inf), gradient)
+        slack = jnp.where(old.alone, ROUNDING * jnp.finfo(loss.dtype).eps, SINGLE_SLACK) * jnp.abs(old.point.loss)
+        close = new.loss <= old.point.loss + slack
+        good = (new.loss <= old.point.loss + 1e-4 * line.t * line.slope) | (
+            close & (jnp.vdot(gradient, line.direction) <= -0.8 * line.slope)
+        )
+        counted = old._replace(exact=old.exact + last, single=old.single + ~last)
+        line = jax.lax.cond(good, accept, shorten, line._replace(sweep=counted), s, new)
+        lost = ((line.sweep.taken == repeats) & ~line.sweep.good) | (line.tries >= LINE_TRIES) | ~(line.slope < 0)
+        again = begin(jnp.asarray(True), line.sweep.exact, line.sweep.single)
+        return jax.tree.map(partial(jnp.where, lost & ~line.done), again, line)
+
+    line = jax.lax.while_loop(lambda line: ~line.done, body, begin(alone, none, none))
+    found = line.sweep
+    return found._replace(point=jax.tree.map(partial(jnp.where, found.good), found.point, start))

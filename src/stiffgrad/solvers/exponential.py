@@ -20,7 +20,9 @@ RATIO = 6.0  # between neighbouring trial steps
 WORTH = 1.2  # a longer step is tried only if the model promises so many times the decrease
 TRIALS = 40
 WINDOW = 24.0  # cost over which the two kinds of step are compared, in gradients
-LOSS_COST, PRODUCT_COST = 0.5, 1.0  # a loss and a product against a gradient, measured inside compiled loops
+# Against a gradient, measured inside compiled loops: a loss, a product, a gradient in float32.
+LOSS_COST, PRODUCT_COST, SINGLE_COST = 0.5, 1.0, 0.5
+SWEEP = 4  # secant steps between two exact evaluations
 ROUNDING = 8.0  # energies within so many units of rounding are equal
 
 
@@ -30,13 +32,16 @@ class Counts(NamedTuple):
     steps: jax.Array
     rejected: jax.Array
     gradients: jax.Array
+    singles: jax.Array  # those of them in float32
     losses: jax.Array
     products: jax.Array
 
     @property
     def cost(self) -> jax.Array:
         """In gradients, for the comparison of the two kinds of step."""
-        return self.gradients + LOSS_COST * self.losses + PRODUCT_COST * self.products
+        return (
+            self.gradients - (1.0 - SINGLE_COST) * self.singles + LOSS_COST * self.losses + PRODUCT_COST * self.products
+        )
 
 
 class Race(NamedTuple):
@@ -77,6 +82,8 @@ class State(NamedTuple):
     counts: Counts
     memory: secant.Memory
     race: Race
+    rest: jax.Array  # secant steps left to take in full precision alone
+    penalty: jax.Array  # length of the last such rest
 
 
 class Step(NamedTuple):
@@ -184,12 +191,12 @@ class Exponential(CompiledSolver[State]):
         loss, gradient = derivatives.value_and_gradient(objective, w)
         zero, one = jnp.zeros((), loss.dtype), jnp.ones((), loss.dtype)
         none = jnp.zeros((), jnp.int64)
-        counts = Counts(none, none, none + 1, none, none)
+        counts = Counts(none, none, none + 1, none, none, none)
         start = jnp.asarray(self.pairs > 0)
         race = Race(start, jnp.asarray(False), zero, one, one, loss, counts.cost)
         first = 1.0 / jnp.maximum(jnp.linalg.norm(gradient), jnp.finfo(loss.dtype).tiny)
         memory = secant.empty(max(self.pairs, 1), w.shape[0], jnp.float32)
-        state = State(w, loss, gradient, jnp.minimum(first, 1e6), zero, zero, counts, memory, race)
+        state = State(w, loss, gradient, jnp.minimum(first, 1e6), zero, zero, counts, memory, race, none, none + 4)
         return state, _row(state, Step(zero, none, none))
 
     def step(self, objective: Objective, state: State) -> tuple[State, dict[str, Any]]:
@@ -202,7 +209,7 @@ class Exponential(CompiledSolver[State]):
         nothing = Step(jnp.zeros_like(state.loss), jnp.zeros((), jnp.int64), jnp.zeros((), jnp.int64))
         new, step, moved = jax.lax.cond(
             state.race.secant,
-            partial(_secant_step, objective),
+            partial(_secant_step, self, objective),
             lambda state: (state, nothing, jnp.asarray(False)),
             state,
         )
@@ -252,7 +259,7 @@ def _product(solver: Exponential, objective: Objective, state: State) -> Product
     return lambda v: jax.lax.cond(enough, single, full, v)
 
 
-def _traceable(call: Callable[[jax.Array], jax.Array], w: jax.Array) -> bool:
+def _traceable(call: Callable[[jax.Array], Any], w: jax.Array) -> bool:
     """Whether a user's function accepts float32; a loop inside it may insist on its own number type."""
     try:
         jax.eval_shape(call, w)
@@ -294,15 +301,13 @@ def _krylov_step(solver: Exponential, objective: Objective, state: State) -> tup
     moved &= jnp.isfinite(norm)
     taken = moved.astype(state.counts.steps.dtype)
     old = state.counts
-    counts = Counts(
-        old.steps + taken,
-        old.rejected
-        + jnp.where(found.best > 0, jnp.round(jnp.log(h / size) / jnp.log(RATIO)).clip(0), 1 - taken).astype(
-            taken.dtype
-        ),
-        old.gradients + 1,
-        old.losses + found.tried,
-        old.products + krylov.count,
+    shrunk = jnp.round(jnp.log(h / size) / jnp.log(RATIO)).clip(0).astype(taken.dtype)
+    counts = old._replace(
+        steps=old.steps + taken,
+        rejected=old.rejected + jnp.where(found.best > 0, shrunk, 1 - taken),
+        gradients=old.gradients + 1,
+        losses=old.losses + found.tried,
+        products=old.products + krylov.count,
     )
     ratio = (state.loss - found.loss) / promised(size)
     grown = jnp.select([ratio > 0.9, ratio > 0.75, ratio > 0.25], [6.0, 3.0, 1.0], 0.5)
@@ -348,71 +353,48 @@ def _search(
     return jax.lax.while_loop(lambda trial: ~trial.done, attempt, start)
 
 
-class _Line(NamedTuple):
-    """Backtracking along a secant direction."""
+def _secant_step(solver: Exponential, objective: Objective, state: State) -> tuple[State, Step, jax.Array]:
+    """A sweep of steps to the end of the flow linearised with the secants; False where the energy does not fall."""
+    low = jax.tree.map(_single, objective)
 
-    t: jax.Array
-    next: jax.Array
-    loss: jax.Array
-    gradient: jax.Array
-    tried: jax.Array
-    good: jax.Array
+    def exact(w: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return derivatives.value_and_gradient(objective, w)
 
+    def single(w: jax.Array) -> tuple[jax.Array, jax.Array]:
+        loss, gradient = derivatives.value_and_gradient(low, _single(w))
+        return loss.astype(w.dtype), gradient.astype(w.dtype)
 
-def _secant_step(objective: Objective, state: State) -> tuple[State, Step, jax.Array]:
-    """One step to the end of the flow linearised with the secants; False where it does not lower the energy."""
-    g, norm = state.gradient, jnp.linalg.norm(state.gradient)
-    d = -secant.inverse_product(state.memory, g)
-    slope = jnp.vdot(g, d)
-    rounding = ROUNDING * jnp.finfo(g.dtype).eps * jnp.abs(state.loss)
-
-    def attempt(line: _Line) -> _Line:
-        t = line.next
-        loss, gradient = derivatives.value_and_gradient(objective, state.w + t * d)
-        loss = _finite(loss)
-        # Armijo's condition, or below the rounding of the energy a smaller gradient.
-        good = (loss <= state.loss + 1e-4 * t * slope) | (
-            (-t * slope < rounding) & _equal(loss, state.loss) & (jnp.linalg.norm(gradient) < norm)
-        )
-        minimum = -slope * t / (2.0 * jnp.maximum(loss - state.loss - t * slope, jnp.finfo(t.dtype).tiny))
-        shorter = t * jnp.clip(jnp.nan_to_num(minimum), 0.1, 0.5)
-        return _Line(t, shorter, loss, gradient, line.tried + 1, good)
-
-    def going(line: _Line) -> jax.Array:
-        return ~line.good & (line.tried < 6) & (slope < 0)
-
-    one = jnp.ones((), g.dtype)
-    line = jax.lax.while_loop(
-        going, attempt, _Line(one, one, state.loss, g, jnp.zeros((), jnp.int64), jnp.asarray(False))
-    )
-    s = line.t * d
+    mixed = solver.mixed and state.w.dtype != jnp.float32 and _traceable(single, state.w)
+    start = secant.Point(state.w, state.loss, state.gradient)
+    repeats = SWEEP if mixed else 1
+    found = secant.sweep(exact, single if mixed else exact, start, state.memory, repeats, state.rest > 0)
+    good = found.good
+    taken = good.astype(state.counts.steps.dtype)
     old = state.counts
-    taken = line.good.astype(old.steps.dtype)
-    counts = Counts(
-        old.steps + taken,
-        old.rejected + jnp.maximum(line.tried - taken, 0),
-        old.gradients + line.tried,
-        old.losses,
-        old.products,
+    counts = old._replace(
+        steps=old.steps + taken,
+        rejected=old.rejected + jnp.maximum(found.exact + found.single - found.taken, 0),
+        gradients=old.gradients + found.exact + found.single,
+        singles=old.singles + found.single,
     )
-    length = jnp.linalg.norm(s) / norm
-    after = state._replace(
-        w=state.w + s,
-        loss=line.loss,
-        gradient=line.gradient,
-        flow_time=state.flow_time + length,
+    # After a sweep that rounding spoiled, exact steps alone for a while, for longer each time.
+    spoiled = found.alone & (state.rest == 0) & (repeats > 1)
+    penalty = jnp.where(spoiled, 2 * state.penalty, state.penalty)
+    rest = jnp.where(spoiled, penalty, jnp.maximum(state.rest - 1, 0))
+    forgotten = jax.lax.cond(good, lambda: found.memory, lambda: secant.clear(found.memory))
+    new = state._replace(
+        w=found.point.w,
+        loss=found.point.loss,
+        gradient=found.point.gradient,
+        step_size=jnp.maximum(state.step_size, found.path),
+        flow_time=state.flow_time + jnp.where(good, found.path, 0.0),
         counts=counts,
-        step_size=jnp.maximum(state.step_size, length),
+        memory=forgotten,
+        rest=rest,
+        penalty=penalty,
     )
-
-    def keep(after: State) -> State:
-        return after._replace(memory=secant.remember(state.memory, s, line.gradient - g))
-
-    def forget(_: State) -> State:
-        return state._replace(counts=counts, memory=secant.clear(state.memory))
-
-    new = jax.lax.cond(line.good, keep, forget, after)
-    return new, Step(length, jnp.zeros((), jnp.int64), jnp.zeros((), jnp.int64)), line.good
+    zero = jnp.zeros((), jnp.int64)
+    return new, Step(found.path, zero, zero), good
 
 
 def _next_race(state: State, secant_moved: jax.Array) -> Race:
