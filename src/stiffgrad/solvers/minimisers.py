@@ -190,7 +190,7 @@ class MINPACK(Solver):
     """
 
     name = "minpack"
-    family = "peers"
+    family = "descent"
     summary = "MINPACK's Levenberg-Marquardt; squared losses only"
     source = "More 1978; scipy.optimize.least_squares(method='lm')"
     squares_only = True

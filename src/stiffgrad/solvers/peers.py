@@ -45,7 +45,7 @@ class OptimistixSolver(CompiledSolver[PeerState], abc.ABC):
     Each call of its `step` evaluates one trial point; our step repeats it until a trial is accepted.
     """
 
-    family = "peers"
+    family = "descent"
     columns: ClassVar[tuple[str, ...]] = (
         "step_size",
         "loss",
@@ -333,7 +333,7 @@ class LevenbergMarquardt(Solver):
     jacobian: str = "auto"
 
     name = "levenberg-marquardt"
-    family = "peers"
+    family = "descent"
     summary = "Optimistix's Levenberg-Marquardt, compiled; squared losses only"
     source = "Levenberg 1944; Marquardt 1963; optimistix.LevenbergMarquardt"
     squares_only = True
