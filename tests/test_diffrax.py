@@ -135,6 +135,12 @@ def test_an_unbounded_loss_ends(name):
     assert np.all(np.isfinite(solution.w))
 
 
+def test_compiled_code_is_never_shared_between_methods():
+    structures = [jax.tree.structure(sg.solvers.create(name)) for name in NAMES]
+    assert len(set(structures)) == 3
+    assert structures[0] != structures[1] != structures[2] != structures[0]
+
+
 def test_a_second_run_does_not_compile():
     objective = sg.minimise(rosenbrock, np.array([-1.2, 1.0]))
     sg.solve(objective, "kvaerno5", until=sg.Until(steps=5))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -213,7 +212,15 @@ class DiffraxSolver(CompiledSolver[DiffraxState], abc.ABC):
         return state, jnp.asarray(kept)
 
 
-_registered = functools.partial(jax.tree_util.register_dataclass, data_fields=["rtol", "atol"], meta_fields=[])
+def _registered(cls: type[Any]) -> type[Any]:
+    """Register as a pytree with its name, since JAX 0.10 takes tree structures of two dataclasses for equal.
+
+    `jax.tree_util.register_dataclass` compares the fields alone, so compiled code of one class could serve another.
+    """
+    jax.tree_util.register_pytree_node(
+        cls, lambda solver: ((solver.rtol, solver.atol), cls.name), lambda _, tolerances: cls(*tolerances)
+    )
+    return cls
 
 
 @_registered
