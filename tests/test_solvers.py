@@ -127,7 +127,8 @@ def test_presentations_stop_after_the_step_that_spends_them(name):
 def test_wall_time_is_respected(name):
     solution = sg.solve(iris(name), name, until=sg.Until(wall_seconds=0.2), throw=False)
     assert solution.wall_seconds < 1.0
-    assert solution.loss < float(iris(name).value(iris(name).w0))
+    if solution.statistics.steps:
+        assert solution.loss < float(iris(name).value(iris(name).w0))
     if solution.outcome is sg.Outcome.OUT_OF_TIME:
         assert solution.wall_seconds >= 0.2
 

@@ -14,6 +14,7 @@ from stiffgrad import derivatives
 from stiffgrad.lanczos import lanczos, ritz
 from stiffgrad.objective import Objective
 from stiffgrad.solvers._compiled import DIVERGED, FAILED, CompiledSolver
+from stiffgrad.solvers._ode import check_tolerance
 
 DAMPING = 2.0 / 13.0  # epsilon of the paper: the stability polynomial stays below 1 - epsilon / 3 inside its interval
 RADIUS_STEPS = 8  # Lanczos products for an estimate of the spectral radius
@@ -155,9 +156,8 @@ class Chebyshev(CompiledSolver[State]):
 
     def check(self, objective: Objective) -> None:
         """Options that cannot work, named."""
-        for name in ("rtol", "atol"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be positive")
+        check_tolerance("rtol", self.rtol)
+        check_tolerance("atol", self.atol)
         if not 2 <= self.max_stages <= 1000:
             raise ValueError(f"max_stages={self.max_stages} must be from 2 to 1000")
 

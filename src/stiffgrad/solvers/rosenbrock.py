@@ -18,6 +18,7 @@ from stiffgrad import derivatives, linalg
 from stiffgrad.memory import require
 from stiffgrad.objective import Objective
 from stiffgrad.solvers._compiled import FAILED, STALLED, STATIONARY, CompiledSolver
+from stiffgrad.solvers._ode import check_tolerance
 from stiffgrad.solvers._ros2 import PathOptions, path_step
 
 W_STEPS = 5  # first stages at most with one factorization, beyond the first
@@ -138,8 +139,8 @@ class Rosenbrock(CompiledSolver[State]):
             raise ValueError("curvature='gauss-newton' needs outputs, which minimise(loss) lacks: use 'hessian'")
         if self.w_steps < 0:
             raise ValueError(f"w_steps={self.w_steps!r} must not be negative")
-        if not (self.rtol >= 0 and self.atol >= 0 and self.rtol + self.atol > 0):
-            raise ValueError(f"rtol={self.rtol!r} and atol={self.atol!r} must not be negative, nor both zero")
+        check_tolerance("rtol", self.rtol)
+        check_tolerance("atol", self.atol)
         if self.h0 is not None and not self.h0 > 0:
             raise ValueError(f"h0={self.h0!r} must be positive")
         if not self.adaptive and self.h0 is None:
