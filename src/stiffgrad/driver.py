@@ -293,6 +293,11 @@ class Run:
         wall_seconds = time.perf_counter() - self._begin
         return self.collect(wall_seconds, compile_seconds)
 
+    def stop(self, outcome: Outcome, reason: str) -> None:
+        """End the run, unless it has ended already."""
+        if self.outcome is None:
+            self.outcome, self.reason = outcome, reason
+
     def begin(self) -> None:
         """Start the clock of the solving time."""
         self._begin = self._mark = time.perf_counter()

@@ -1,9 +1,11 @@
-"""`multistart`: many starts of one objective at once, in one compiled loop under `vmap`."""
+"""`multistart`: many starts of one objective, in one compiled program."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -11,15 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from stiffgrad._config import one_blas_thread
 from stiffgrad._types import Outcome, Params
 from stiffgrad.driver import Run, Until
 from stiffgrad.objective import Objective
 from stiffgrad.solvers._base import Limits, Solver
-from stiffgrad.solvers._compiled import ENDED, MAX_ROWS, CompiledSolver, initial_rows, run_rows
+from stiffgrad.solvers._compiled import ENDED, CompiledSolver, initial_rows, run_rows
 from stiffgrad.solvers._registry import resolve
 from stiffgrad.trace import Solution
 
-CHUNK_SECONDS = 0.1
+CHUNK_SECONDS = 0.2  # of a chunk of all starts of a thread
+MAX_ROWS = 256  # rows a chunk can hold, for each start
 
 
 def multistart(
@@ -82,72 +86,90 @@ def _flat_starts(objective: Objective, starts: Any) -> jax.Array:
     return w
 
 
+def _each(function: Any, *arrays: Any) -> Any:
+    """Over the leading axis: all at once on an accelerator, one after the other in one program on a CPU.
+
+    A CPU gains nothing from `vmap` here: LAPACK takes the matrices of a batch one by one all the same, and every
+    start would wait for the most rejected steps of all (`benchmarks/multistart.py`).
+    """
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(lambda entry: function(*entry), arrays)
+    return jax.vmap(function)(*arrays)
+
+
 @jax.jit
 def _initial(solver: CompiledSolver[Any], objective: Objective, w: jax.Array) -> Any:
-    return jax.vmap(lambda start: initial_rows(solver, objective, start))(w)
+    return _each(lambda start: initial_rows(solver, objective, start), w)
 
 
 @jax.jit
 def _chunk(
     solver: CompiledSolver[Any], objective: Objective, state: Any, row: jax.Array, limits: Limits, length: Any
 ) -> Any:
-    return jax.vmap(lambda s, r: run_rows(solver, objective, s, r, limits, length))(state, row)
+    def run(state: Any, row: jax.Array) -> Any:
+        return run_rows(solver, objective, state, row, limits, length, MAX_ROWS)
+
+    return _each(run, state, row)
 
 
 class _Batch:
-    """The starts of one call: their states on the device, and one `Run` each to record and judge."""
+    """The starts of one call, divided among threads, and one `Run` each to record and judge."""
 
     def __init__(self, objective: Objective, solver: CompiledSolver[Any], until: Until, w: jax.Array) -> None:
         self.objective = objective
         self.solver = solver
-        self.w = w
         self.runs = [Run(objective, solver, until) for _ in w]
         self.done_seconds = np.zeros(len(w))
+        threads = min(len(w), os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+        size = -(-len(w) // threads)
+        padded = np.minimum(np.arange(threads * size), len(w) - 1)  # equal shapes compile once
+        self.parts = [(w[part], part) for part in padded.reshape(threads, size)]
 
     def solve(self) -> list[Solution]:
         """Compile, then run chunks until every start is done."""
         begin = time.perf_counter()
         never = Limits(np.inf, np.inf, -1.0, -1.0)
-        state, row = _initial(self.solver, self.objective, self.w)
+        state, row = _initial(self.solver, self.objective, self.parts[0][0])
         jax.block_until_ready(_chunk(self.solver, self.objective, state, row, never, 0))
         compile_seconds = time.perf_counter() - begin
         self.begin = time.perf_counter()
         for run in self.runs:
             run.begin()
-        state, row = _initial(self.solver, self.objective, self.w)
-        self._report(state, np.asarray(row)[:, None, :], np.ones(len(self.w), int))
-        self._loop(state, row)
+        with ThreadPoolExecutor(len(self.parts)) as pool, one_blas_thread():
+            try:
+                list(pool.map(self._run_part, self.parts))
+            except KeyboardInterrupt:
+                for run in self.runs:
+                    run.stop(Outcome.INTERRUPTED, "Ctrl-C")
         return [
             run.collect(seconds, compile_seconds) for run, seconds in zip(self.runs, self.done_seconds, strict=True)
         ]
 
-    def _loop(self, state: Any, row: jax.Array) -> None:
-        length = 1.0
-        while any(run.outcome is None for run in self.runs):
+    def _run_part(self, part: tuple[jax.Array, NDArray[np.int64]]) -> None:
+        w, numbers = part
+        mine = [self.runs[i] for i in dict.fromkeys(numbers)]
+        state, row = _initial(self.solver, self.objective, w)
+        self._report(numbers, state, np.asarray(row)[:, None, :], np.ones(len(w), int))
+        length = 8.0
+        while any(run.outcome is None for run in mine):
             mark = time.perf_counter()
-            try:
-                chunk = int(max(1.0, length))
-                limits = self.runs[0].limits
-                state, row, rows, counts = _chunk(self.solver, self.objective, state, row, limits, chunk)
-                counts = np.asarray(counts)
-            except KeyboardInterrupt:
-                for run in self.runs:
-                    run.outcome = run.outcome or Outcome.INTERRUPTED
-                return
+            chunk = int(max(1.0, length))
+            state, row, rows, counts = _chunk(self.solver, self.objective, state, row, mine[0].limits, chunk)
+            counts = np.asarray(counts)
             seconds_a_step = (time.perf_counter() - mark) / max(1, counts.max())
-            affordable = self.runs[0].seconds_left() / seconds_a_step
+            affordable = mine[0].seconds_left() / seconds_a_step
             length = min(4.0 * chunk, CHUNK_SECONDS / seconds_a_step, MAX_ROWS, affordable)
-            self._report(state, np.asarray(rows), counts)
+            self._report(numbers, state, np.asarray(rows), counts)
 
-    def _report(self, state: Any, rows: NDArray[np.float64], counts: NDArray[np.int64]) -> None:
+    def _report(self, numbers: Any, state: Any, rows: NDArray[np.float64], counts: NDArray[np.int64]) -> None:
         weights = np.asarray(jax.vmap(self.solver.weights)(state))
-        for i, run in enumerate(self.runs):
-            if run.outcome is not None or not counts[i]:
+        for i, number in enumerate(numbers):
+            run = self.runs[number]
+            if run.outcome is not None or not counts[i] or number in numbers[:i]:
                 continue
-            filled = rows[i, : counts[i]].T
-            columns = dict(zip((*self.solver.columns, "ended"), filled, strict=True))
+            columns = dict(zip((*self.solver.columns, "ended"), rows[i, : counts[i]].T, strict=True))
             ended = int(columns.pop("ended")[-1])
             run.chunk(weights[i], columns)
-            if ended and run.outcome is None:
-                run.outcome, run.reason = ENDED[ended], self.solver.reason(ended)
-            self.done_seconds[i] = time.perf_counter() - self.begin
+            if ended:
+                run.stop(ENDED[ended], self.solver.reason(ended))
+            self.done_seconds[number] = time.perf_counter() - self.begin

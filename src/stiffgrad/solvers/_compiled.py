@@ -93,7 +93,13 @@ def _packed(solver: CompiledSolver[Any], row: dict[str, Any]) -> jax.Array:
 
 
 def run_rows(
-    solver: CompiledSolver[Any], objective: Objective, state: Any, row: jax.Array, limits: Limits, length: Any
+    solver: CompiledSolver[Any],
+    objective: Objective,
+    state: Any,
+    row: jax.Array,
+    limits: Limits,
+    length: Any,
+    max_rows: int = MAX_ROWS,
 ) -> Any:
     """Up to `length` steps; returns the state, its row, all rows, and how many of them are filled."""
     names = (*solver.columns, "ended")
@@ -118,7 +124,7 @@ def run_rows(
         packed = _packed(solver, row)
         return state, packed, rows.at[count].set(packed), count + 1
 
-    rows = jnp.zeros((MAX_ROWS, len(names)))
+    rows = jnp.zeros((max_rows, len(names)))
     return jax.lax.while_loop(going, body, (state, row, rows, jnp.asarray(0)))
 
 
