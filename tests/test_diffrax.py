@@ -146,3 +146,11 @@ def test_a_second_run_does_not_compile():
     sg.solve(objective, "kvaerno5", until=sg.Until(steps=5))
     again = sg.solve(objective, sg.solvers.Kvaerno5(rtol=1e-5), until=sg.Until(steps=5))
     assert again.compile_seconds + again.wall_seconds < 0.5
+
+
+@pytest.mark.parametrize("name", ["tsit5", "implicit-euler"])
+def test_float32_stays_float32(name):
+    objective = sg.minimise(lambda w: 0.5 * w @ jnp.asarray(STIFF, w.dtype) @ w, START, dtype="float32")
+    solution = sg.solve(objective, name, until=sg.Until(loss=1e-3))
+    assert solution.outcome is sg.Outcome.TARGET
+    assert solution.w.dtype == np.float32

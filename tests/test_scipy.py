@@ -293,3 +293,19 @@ def test_bad_options_are_named(name, options, error, words):
 def test_a_bad_schedule_is_named(start, error):
     with pytest.raises(error, match="start"):
         sg.ToleranceSchedule(start, 1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_callback_raises_comes_out(name):
+    def fail(step):
+        if step.row["steps"] == 2:
+            raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        sg.solve(sg.minimise(quadratic, START), name, callback=fail)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float32_objectives_are_solved(name):
+    objective = sg.minimise(lambda w: 0.5 * w @ STIFF.astype(np.float32) @ w, START, dtype="float32")
+    assert sg.solve(objective, name, until=sg.Until(loss=1e-3, wall_seconds=20)).outcome is sg.Outcome.TARGET

@@ -15,9 +15,10 @@ import optimistix as optx
 from stiffgrad import derivatives
 from stiffgrad.objective import Objective
 from stiffgrad.solvers._compiled import FAILED, STALLED, STATIONARY, CompiledSolver
-from stiffgrad.solvers._ode import HORIZON, LOOSE, REST, check_tolerance
+from stiffgrad.solvers._ode import LOOSE, REST, check_tolerance
 
 PATIENCE = 1000  # steps without progress after which the flow rests
+LONGEST = 1e30  # step, finite in float32 too
 MAX_REJECTIONS = 100  # in a row
 SHOWN = ("flow_time", "step_size", "order", "loss", "gradient_norm")
 COUNTED = ("steps", "rejected_steps", "error_test_failures", "rhs_evaluations", "loss_evaluations", "presentations")
@@ -95,7 +96,7 @@ class DiffraxSolver(CompiledSolver[DiffraxState], abc.ABC):
         return state.w
 
     def _controller(self) -> diffrax.PIDController:
-        return diffrax.PIDController(rtol=self.rtol, atol=self.atol, error_order=self.error_order, dtmax=HORIZON)
+        return diffrax.PIDController(rtol=self.rtol, atol=self.atol, error_order=self.error_order, dtmax=LONGEST)
 
     def initial(self, objective: Objective, w: jax.Array) -> tuple[DiffraxState, dict[str, Any]]:
         """Evaluate at the start, and once more to size the first step."""
@@ -106,7 +107,7 @@ class DiffraxSolver(CompiledSolver[DiffraxState], abc.ABC):
             return -derivatives.gradient(objective, y)
 
         step_size, control = self._controller().init(
-            diffrax.ODETerm(lambda t, y, args: y), 0.0, 1.0, w, None, None, slope, self.error_order
+            diffrax.ODETerm(lambda t, y, args: y), jnp.zeros((), w.dtype), 1.0, w, None, None, slope, self.error_order
         )
         none = jnp.asarray(0.0)
         infinite = jnp.asarray(jnp.inf, w.dtype)
