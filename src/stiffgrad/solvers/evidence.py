@@ -145,6 +145,7 @@ class Evidence(CompiledSolver[State]):
     columns: ClassVar[tuple[str, ...]] = (
         "step_size", "order", "loss", "gradient_norm", *COUNTED, "data_loss", "log_evidence", "gamma", "phase"
     )  # fmt: skip
+    factorizes: ClassVar[bool] = True
     reasons: ClassVar[dict[int, str]] = {STATIONARY: "weights, decays and noise rest"}
 
     def check(self, objective: Objective) -> None:
@@ -286,7 +287,7 @@ class Evidence(CompiledSolver[State]):
         counts = {name: state.counts[name] + jnp.asarray(added[name], evidence.dtype) for name in COUNTED}
         return State(
             now, best, jnp.maximum(evidence, state.best_evidence), gamma, jnp.where(over, 1.0, move.h), loss,
-            state.phase + over, jnp.where(over, 0, idle), counts,
+            state.phase + over * (1 if self.noise else 2), jnp.where(over, 0, idle), counts,
         )  # fmt: skip
 
 

@@ -1,0 +1,6 @@
+"""Networks for scikit-learn users: no learning rate and no regularisation to tune."""
+
+from stiffgrad.estimators._classifier import FlowClassifier
+from stiffgrad.estimators._regressor import FlowRegressor
+
+__all__ = ["FlowClassifier", "FlowRegressor"]

@@ -1,0 +1,264 @@
+"""What the classifier and the regressor share: parameters, checks, standardisation, restarts, attributes."""
+
+from __future__ import annotations
+
+import abc
+import itertools
+import numbers
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from stiffgrad._types import Params, SolveError
+from stiffgrad.analysis import minimum
+from stiffgrad.driver import Until
+from stiffgrad.estimators import _training
+from stiffgrad.estimators._training import ACTIVATIONS, DENSE, Fitted, Matrix, Settings, Task
+from stiffgrad.networks import MLP
+from stiffgrad.solvers._base import Solver
+
+WEAK = 1e-4  # the decay beside a validation stop, beyond dense sizes
+
+
+class FlowEstimator(BaseEstimator, abc.ABC):
+    """Base of `FlowClassifier` and `FlowRegressor`; their docstrings describe parameters and attributes."""
+
+    _parameter_constraints: dict[str, Any] = {  # noqa: RUF012  # scikit-learn's own convention
+        "hidden_layer_sizes": ["array-like", Interval(numbers.Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "alpha": [StrOptions({"evidence", "relevance"}), Interval(numbers.Real, 0, None, closed="left")],
+        "solver": [str, Solver],
+        "max_iter": [Interval(numbers.Integral, 1, None, closed="left")],
+        "wall_seconds": [None, Interval(numbers.Real, 0, None, closed="neither")],
+        "restarts": [Interval(numbers.Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(numbers.Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "standardise": ["boolean"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (20,),
+        activation: str = "tanh",
+        *,
+        alpha: str | float = "evidence",
+        solver: str | Solver = "auto",
+        max_iter: int = 1000,
+        wall_seconds: float | None = None,
+        restarts: int = 1,
+        random_state: Any = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        standardise: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.alpha = alpha
+        self.solver = solver
+        self.max_iter = max_iter
+        self.wall_seconds = wall_seconds
+        self.restarts = restarts
+        self.random_state = random_state
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.standardise = standardise
+        self.verbose = verbose
+
+    # ---- what the two supply
+
+    @abc.abstractmethod
+    def _scaled_targets(self, y: Matrix, weights: Matrix) -> Matrix:
+        """Targets (N, k) as the network is to meet them."""
+
+    @abc.abstractmethod
+    def _loss(self) -> str:
+        """The name of the loss."""
+
+    @abc.abstractmethod
+    def _score_of(self, z: Matrix, y: Matrix, weights: Matrix) -> float:
+        """The validation score of outputs, higher is better."""
+
+    # ---- the fit
+
+    def _fit(self, X: Matrix, y: Matrix, weights: Matrix, stratify: Any = None) -> None:
+        """Fit standardised networks to checked X (N, d) and y (N, k)."""
+        random = check_random_state(self.random_state)
+        used = weights > 0
+        if not used.any():
+            raise ValueError("sample_weight is zero for every sample: give at least one a positive weight")
+        held_out = None
+        if self._stops_by_validation(X.shape[1], y.shape[1]):
+            rows = np.flatnonzero(used)
+            seed = random.randint(2**31 - 1)
+            fraction, classes = self.validation_fraction, None if stratify is None else stratify[rows]
+            rows, other = train_test_split(rows, test_size=fraction, random_state=seed, stratify=classes)
+            held_out = (X[other], y[other], weights[other])
+            X, y, weights = X[rows], y[rows], weights[rows]
+        self._set_scale(X, weights)
+        targets = self._scaled_targets(y, weights)
+        sizes = (X.shape[1], *_hidden(self.hidden_layer_sizes), targets.shape[1])
+        task = Task(self._inputs(X), targets, weights, self._loss(), sizes, self.activation)
+        self._keep(self._best_of_restarts(task, held_out, random), task)
+
+    def _stops_by_validation(self, inputs: int, outputs: int) -> bool:
+        sizes = (inputs, *_hidden(self.hidden_layer_sizes), outputs)
+        self._weights_count = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+        too_many = self.alpha in ("evidence", "relevance") and self._weights_count > DENSE
+        return bool(self.early_stopping or too_many)
+
+    def _set_scale(self, X: Matrix, weights: Matrix) -> None:
+        self._x_mean, self._x_scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
+        if self.standardise:
+            self._x_mean, self._x_scale = mean_and_scale(X, weights)
+
+    def _inputs(self, X: Matrix) -> Matrix:
+        return (X - self._x_mean) / self._x_scale
+
+    def _best_of_restarts(self, task: Task, held_out: Any, random: Any) -> Fitted:
+        validation = None
+        if held_out is not None:
+            inputs, y, weights = self._inputs(held_out[0]), held_out[1], held_out[2]
+
+            def validation(params: Params) -> float:
+                leaves = jax.tree.map(np.asarray, params)
+                return -self._score_of(_training.outputs(leaves, self.activation, inputs), y, weights)
+
+        alpha = WEAK if self._weights_count > DENSE and isinstance(self.alpha, str) else self.alpha
+        until = Until(gradient_norm=1e-7, wall_seconds=self.wall_seconds, steps=self.max_iter)
+        settings = Settings(alpha, self.solver, until, self.n_iter_no_change, bool(self.verbose))
+        results = []
+        for _ in range(self.restarts):
+            start, decays = self._start(task, random)
+            results.append(_training.train(task, settings, start, validation, decays))
+        return max(results, key=lambda fitted: _rank(fitted, held_out is not None))
+
+    def _start(self, task: Task, random: Any) -> tuple[Params, Matrix | None]:
+        """The last fit's parameters with `warm_start`, where they have the same shapes; else new ones."""
+        fresh = _training.start_of(task, int(random.randint(2**31 - 1)))
+        last = getattr(self, "_params", None)
+        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(fresh)]
+        if self.warm_start and last is not None and [np.shape(leaf) for leaf in jax.tree.leaves(last)] == shapes:
+            decays = getattr(self, "_decays", None)
+            count = _training.groups_of(fresh, self.alpha == "relevance")[1]
+            return last, decays if decays is not None and len(decays) == count else None
+        return fresh, None
+
+    def _keep(self, fitted: Fitted, task: Task) -> None:
+        solution = fitted.solution
+        if solution.outcome.failure and not np.isfinite(solution.loss):
+            raise SolveError(solution.message, solution.outcome, solution)
+        self.solution_ = solution
+        self._params = solution.params
+        self._decays = fitted.decays
+        self._noise = fitted.noise
+        self._factor = fitted.factor
+        self._objective = fitted.objective
+        self._sizes = task.sizes
+        self.log_evidence_ = fitted.log_evidence
+        self.loss_ = float(solution.loss)
+        self.loss_curve_ = solution.trace["loss"].tolist()
+        validated = "validation" in list(solution.trace)
+        scores = -solution.trace["validation"] if validated else None
+        self.validation_scores_ = None if scores is None else scores[np.isfinite(scores)].tolist()
+        self.best_validation_score_ = None if scores is None else float(np.nanmax(scores))
+        self.best_loss_ = None if validated else float(np.nanmin(solution.trace["loss"]))
+        self.n_iter_ = max(1, int(solution.statistics.steps or 0))
+        self.n_layers_ = len(task.sizes)
+        self.n_outputs_ = task.sizes[-1]
+        if self.alpha == "relevance" and fitted.decays is not None:
+            strength = 1.0 / np.sqrt(fitted.decays[: self.n_features_in_])
+            self.feature_importances_ = strength / strength.sum()
+
+    # ---- after the fit
+
+    @property
+    def coefs_(self) -> list[Matrix]:
+        """Weights of each layer, (inputs, outputs) as in scikit-learn, acting on unscaled X and giving unscaled y."""
+        return self._unscaled()[0]
+
+    @property
+    def intercepts_(self) -> list[Matrix]:
+        """Biases of each layer, (outputs,), acting on unscaled X and giving unscaled y."""
+        return self._unscaled()[1]
+
+    def _unscaled(self) -> tuple[list[Matrix], list[Matrix]]:
+        if not hasattr(self, "_params"):
+            raise AttributeError(f"this {type(self).__name__} is not fitted yet: call fit first")
+        weights = [np.array(layer["weight"].T) for layer in self._params]
+        biases = [np.array(layer["bias"]) for layer in self._params]
+        weights[0] = weights[0] / self._x_scale[:, None]
+        biases[0] = biases[0] - self._x_mean @ weights[0]
+        mean, scale = self._y_scale
+        weights[-1], biases[-1] = weights[-1] * scale, biases[-1] * scale + mean
+        return weights, biases
+
+    @property
+    def _y_scale(self) -> tuple[Any, Any]:
+        return getattr(self, "_y_mean", 0.0), getattr(self, "_y_std", 1.0)
+
+    @property
+    def minimum_(self) -> Any:
+        """Whether the fit ended in a minimum of the training error with its decays: `stiffgrad.minimum`."""
+        if not hasattr(self, "_objective"):
+            raise AttributeError("minimum_ needs the training data, which a loaded or unfitted estimator does not have")
+        return minimum(self._objective, self.solution_.params)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_objective"}  # it holds the training data
+
+    def _outputs(self, X: Any) -> tuple[Matrix, Matrix]:
+        """Scaled inputs (N, d) and outputs (N, k) of the network, in the units it was trained in."""
+        check_is_fitted(self, "solution_")
+        X = self._inputs(validate_data(self, X, reset=False, dtype=np.float64))
+        return X, _training.outputs(self._params, self.activation, X)
+
+    def _covariances(self, X: Matrix) -> Matrix:
+        """Of the outputs at scaled inputs, (N, k, k)."""
+        assert self._factor is not None
+        return _training.covariances(MLP(self._sizes, self.activation), self._params, self._factor, X)
+
+
+def mean_and_scale(X: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:
+    """Weighted mean and standard deviation of each column; a constant column gets the scale 1."""
+    mean = np.average(X, axis=0, weights=weights)
+    scale = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weights))
+    return mean, np.where(scale > 10 * np.finfo(float).eps * np.abs(mean), scale, 1.0)
+
+
+def _hidden(sizes: Any) -> tuple[int, ...]:
+    listed = [sizes] if isinstance(sizes, numbers.Integral) else list(sizes)
+    if any(not isinstance(size, numbers.Integral) or size < 1 for size in listed):
+        raise ValueError(f"hidden_layer_sizes={sizes!r} must be whole numbers of at least 1")
+    return tuple(int(size) for size in listed)
+
+
+def _rank(fitted: Fitted, validated: bool) -> float:
+    if validated:
+        return -float(np.nanmin(fitted.solution.trace["validation"]))
+    number = fitted.log_evidence if fitted.log_evidence is not None else -fitted.solution.loss
+    return number if np.isfinite(number) else -np.inf
+
+
+def checked_weights(sample_weight: Any, X: NDArray[Any]) -> Matrix:
+    """Sample weights (N,), finite and not negative."""
+    return np.asarray(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True))
+
+
+__all__ = ["FlowEstimator", "checked_weights", "mean_and_scale"]
