@@ -140,7 +140,8 @@ def phi(z: Any) -> jax.Array:
     >>> [float(value) for value in phi(jnp.array([0.0, 1e300, 1.0]))]
     [1.0, 1e-300, 0.632]
     """
-    z = jnp.asarray(z, jnp.result_type(z, jnp.float32))
+    z = jnp.asarray(z)
+    z = z.astype(jnp.promote_types(z.dtype, jnp.float32))
     floor = -0.4 * jnp.log(jnp.finfo(z.dtype).max)
     z = jnp.maximum(z, floor)
     small = jnp.abs(z) < jnp.finfo(z.dtype).eps

@@ -103,7 +103,7 @@ def inverse_product(memory: Memory, g: jax.Array) -> jax.Array:
     back = solve_triangular(upper, middle, trans=1)
     to_s = jnp.zeros(size).at[order].set(jnp.where(valid, back, 0.0)).astype(memory.s.dtype)
     to_y = jnp.zeros(size).at[order].set(jnp.where(valid, -scale * forward, 0.0)).astype(memory.y.dtype)
-    return scale * g + norm * (to_s @ memory.s + to_y @ memory.y).astype(g.dtype)
+    return (scale * g + norm * (to_s @ memory.s + to_y @ memory.y)).astype(g.dtype)
 
 
 Evaluate = Callable[[jax.Array], tuple[jax.Array, jax.Array]]

@@ -19,10 +19,11 @@ TOLERANCE = 0.1  # of the residual of (T + I/h) y = e1
 RATIO = 6.0  # between neighbouring trial steps
 WORTH = 1.2  # a longer step is tried only if the model promises so many times the decrease
 TRIALS = 40
+GROWTH = 30.0  # largest exponent along negative curvature in one step
 WINDOW = 24.0  # cost over which the two kinds of step are compared, in gradients
 # Against a gradient, measured inside compiled loops: a loss, a product, a gradient in float32.
 LOSS_COST, PRODUCT_COST, SINGLE_COST = 0.5, 1.0, 0.5
-SWEEP = 4  # secant steps between two exact evaluations
+SWEEP = 8  # secant steps between two exact evaluations
 ROUNDING = 8.0  # energies within so many units of rounding are equal
 
 
@@ -291,7 +292,9 @@ def _krylov_step(solver: Exponential, objective: Objective, state: State) -> tup
         # Along the exact flow of the quadratic model dE/dt = -|g|^2, whose integral is this.
         return krylov.norm**2 * h * jnp.sum(weights**2 * phi(2.0 * h * values))
 
-    found = _search(lambda h: _finite(derivatives.value(objective, move(h))), promised, h, state.loss)
+    # Along negative curvature the linearised flow grows for ever; a linearisation is no guide so far away.
+    longest = GROWTH / jnp.maximum(-jnp.min(values), jnp.finfo(h.dtype).tiny)
+    found = _search(lambda h: _finite(derivatives.value(objective, move(h))), promised, h, longest, state.loss)
     size = jnp.where(found.best > 0, found.best, h)
     w = move(size)
     loss, gradient = derivatives.value_and_gradient(objective, w)
@@ -319,7 +322,7 @@ def _krylov_step(solver: Exponential, objective: Objective, state: State) -> tup
         w=w, loss=loss, gradient=gradient, flow_time=state.flow_time + size, radius=radius, memory=memory
     )
     new = jax.tree.map(partial(jnp.where, moved), after, state)._replace(
-        counts=counts, step_size=jnp.clip(size * factor, 1e-12, 1e12)
+        counts=counts, step_size=jnp.clip(size * factor, 1e-12, jnp.minimum(longest, 1e12))
     )
     noise = ROUNDING * jnp.finfo(loss.dtype).eps * (jnp.linalg.norm(state.w) * radius)
     ended = jnp.where(moved, 0, jnp.where(krylov.norm <= noise, STATIONARY, STALLED))
@@ -327,7 +330,11 @@ def _krylov_step(solver: Exponential, objective: Objective, state: State) -> tup
 
 
 def _search(
-    energy: Callable[[jax.Array], jax.Array], promised: Callable[[jax.Array], jax.Array], h: jax.Array, loss: jax.Array
+    energy: Callable[[jax.Array], jax.Array],
+    promised: Callable[[jax.Array], jax.Array],
+    h: jax.Array,
+    longest: jax.Array,
+    loss: jax.Array,
 ) -> _Trial:
     """The best of h, 6h, 36h, ... while each lowers the energy and keeps its promise; else h/6, h/36, ..."""
     rounding = ROUNDING * jnp.finfo(loss.dtype).eps * jnp.abs(loss)
@@ -338,7 +345,7 @@ def _search(
         longer = trial.size * RATIO
         promise = promised(trial.size)
         grow = better & (loss - seen > 0.75 * promise) & (promised(longer) > WORTH * promise)
-        grow &= trial.size >= h  # never back to a size that failed
+        grow &= (trial.size >= h) & (longer <= longest)  # never back to a size that failed
         shrink = ~better & (trial.best == 0) & (promise > rounding)
         done = ~(grow | shrink) | (trial.tried >= TRIALS)
         return _Trial(
