@@ -20,6 +20,7 @@ from stiffgrad.solvers.exponential import Exponential
 from stiffgrad.solvers.rosenbrock import Rosenbrock, dense_bytes, is_dual
 
 CHEAP_FLOPS = 2e8  # a dense step below this is milliseconds: nothing is worth measuring first
+TINY_FLOPS = 2e7  # and where the exact Hessian will be needed, only below this
 PRODUCTS = 40.0  # Hessian products in a typical step of `exponential`
 DENSE_GAIN = 2.0  # a dense step is worth so many matrix-free ones: it needs fewer of them
 CHOICES = ("rosenbrock, n x n", "rosenbrock, m x m", "exponential")
@@ -51,8 +52,10 @@ class Chosen:
 class Auto(Solver):
     """Rosenbrock on the smaller side, or exponential, whichever promises to be faster here; nothing to set.
 
-    A dense step costs a Jacobian, a Gram matrix and a factorization; a matrix-free one some tens of Hessian products.
-    Both are estimated from short measurements, unless the dense step is so cheap that nothing is worth measuring.
+    Squares without weight decay: Gauss-Newton serves to the end. A dense step costs a Jacobian, a Gram matrix and a
+    factorization, a matrix-free one some tens of Hessian products; both are estimated from short measurements, unless
+    the dense step is so cheap that nothing is worth measuring. Where residuals stay (cross entropy, weight decay) the
+    dense way needs exact Hessians: it is taken only where these are tiny.
     The trace's column `chosen` says 0 for rosenbrock n x n, 1 for m x m, 2 for exponential.
 
     Examples
@@ -100,6 +103,10 @@ def choose(objective: Objective) -> Choice:
     n, m = objective.size, objective.rows
     if dense_bytes(objective) > 0.5 * available_bytes():
         return dataclasses.replace(free, reason=f"dense matrices need {dense_bytes(objective) / 2**30:.1f} GiB")
+    if not residuals_vanish(objective):
+        if hessian_flops(objective) <= TINY_FLOPS:
+            return dataclasses.replace(dense, reason=f"n = {n}, m = {m}: even the exact Hessian is cheap")
+        return dataclasses.replace(free, reason=f"n = {n}, m = {m}: the residuals stay, and the Hessian is not cheap")
     flops = dense_flops(objective)
     if flops <= CHEAP_FLOPS:
         return dataclasses.replace(dense, reason=f"n = {n}, m = {m}: a dense step is cheap")
@@ -109,14 +116,25 @@ def choose(objective: Objective) -> Choice:
     return dataclasses.replace(dense if dense_seconds <= DENSE_GAIN * free_seconds else free, reason=words)
 
 
+def residuals_vanish(objective: Objective) -> bool:
+    """Whether Gauss-Newton may serve to the end: squares without weight decay, which may go to zero.
+
+    Cross entropy and weight decay leave residuals, and there Gauss-Newton converges only linearly.
+    """
+    squares = all(block.loss.name == "squared" for block in objective.blocks)
+    return squares and not bool(jnp.any(objective.decay > 0))
+
+
 def dense_flops(objective: Objective) -> float:
-    """Floating-point operations of a dense step: the Gram matrix and its factorization (Hessian: n products)."""
+    """Floating-point operations of a dense Gauss-Newton step: the Gram matrix and its factorization."""
     n, m = float(objective.size), float(objective.rows)
-    if is_dual(objective):
-        return m * m * n + m**3 / 3
-    if not objective.has_gauss_newton:
-        return 12.0 * m * n * n + n**3 / 3
-    return m * n * n + n**3 / 3
+    return m * m * n + m**3 / 3 if is_dual(objective) else m * n * n + n**3 / 3
+
+
+def hessian_flops(objective: Objective) -> float:
+    """Floating-point operations of a dense Hessian: n products over N samples; and its factorization."""
+    n, samples = float(objective.size), float(objective.samples)
+    return 12.0 * samples * n * n + n**3 / 3
 
 
 def _seconds(objective: Objective) -> tuple[float, float]:

@@ -27,6 +27,7 @@ ATTEMPTS = 40  # step sizes tried from one point before the run is called stalle
 EXACT_ATTEMPTS = 6  # and with the exact Hessian, before Gauss-Newton takes over again
 ROUNDINGS = 8.0  # a change of the loss below so many of its roundings tells nothing
 SLOW = 0.3  # a step that leaves more than this of the gradient, though h does not limit it, is slow
+SLOW_FALL = 0.02  # and so is one that lowers the loss by less than this part
 SLOW_STEPS = 2  # so many slow steps in a row, and the exact Hessian takes over
 
 GROWTH = ((-jnp.inf, 0.5), (0.25, 1.0), (0.75, 1.5), (0.9, 2.0))  # rho above the first: h times the second
@@ -179,7 +180,7 @@ class Rosenbrock(CompiledSolver[State]):
         tried = _counted(objective, state, trial, evaluations, self._corrects(objective))
         counts = {name: state.counts[name] + jnp.asarray(more, w.dtype) for name, more in tried.items()}
         flow_time = state.flow_time + jnp.where(trial.accepted, trial.used_h * (1 + reused), 0.0)
-        exact, slow, stuck = self._judge(objective, state, trial, slope)
+        exact, slow, stuck = self._judge(objective, state, trial, loss, slope)
         after = State(w, loss, slope, trial.h, flow_time, exact, slow, counts)
         # In float64 a gradient that no step lowers is zero to rounding; in float32 better numbers would go on.
         ending = STATIONARY if w.dtype == jnp.float64 else STALLED
@@ -321,13 +322,14 @@ class Rosenbrock(CompiledSolver[State]):
         w, loss, slope, _, _, count, _, evaluations = jax.lax.while_loop(lambda carry: carry[6], stage, start)
         return w, loss, slope, count > 0, jnp.maximum(count - 1, 0), evaluations
 
-    def _judge(self, objective: Objective, state: State, trial: Trial, slope: jax.Array) -> Any:
+    def _judge(self, objective: Objective, state: State, trial: Trial, loss: Any, slope: Any) -> Any:
         """Which Jacobian comes next, how many slow steps there were, and whether the run is stuck."""
         if self.curvature != "auto" or not objective.has_gauss_newton or is_dual(objective):
             return state.exact, state.slow, ~trial.accepted
         norm, before = jnp.linalg.norm(slope), jnp.linalg.norm(state.gradient)
         unlimited = jnp.linalg.norm(trial.first) < 0.1 * trial.used_h * before
-        slow = jnp.where(unlimited & (norm > SLOW * before) & ~state.exact, state.slow + 1, 0)
+        slow = (unlimited & (norm > SLOW * before)) | (state.loss - loss < SLOW_FALL * jnp.abs(state.loss))
+        slow = jnp.where(slow & ~state.exact, state.slow + 1, 0)
         exact = jnp.where(state.exact, trial.accepted, (slow >= SLOW_STEPS) | ~trial.accepted)
         # Both curvatures in turn have failed to lower the loss: the count of slow steps says so without a new field.
         stuck = ~trial.accepted & ~state.exact & (state.slow < 0)
