@@ -2,5 +2,6 @@
 
 from stiffgrad.estimators._classifier import FlowClassifier
 from stiffgrad.estimators._regressor import FlowRegressor
+from stiffgrad.estimators._table import TableModel
 
-__all__ = ["FlowClassifier", "FlowRegressor"]
+__all__ = ["FlowClassifier", "FlowRegressor", "TableModel"]

@@ -225,7 +225,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
 
     def _outputs(self, X: Any) -> tuple[Matrix, Matrix]:
         """Scaled inputs (N, d) and outputs (N, k) of the network, in the units it was trained in."""
-        check_is_fitted(self, "solution_")
+        check_is_fitted(self, "n_layers_")
         X = self._inputs(validate_data(self, X, reset=False, dtype=np.float64))
         return X, _training.outputs(self._params, self.activation, X)
 

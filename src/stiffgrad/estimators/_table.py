@@ -1,0 +1,180 @@
+"""A table with mixed columns in, predictions out: what `stiffgrad fit` and `stiffgrad predict` do with a CSV file."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import OneHotEncoder
+
+from stiffgrad.estimators import _files
+from stiffgrad.estimators._classifier import FlowClassifier
+from stiffgrad.estimators._regressor import FlowRegressor
+from stiffgrad.estimators._training import Matrix
+
+MAX_CATEGORIES = 60  # a text column with more is an identifier or free text, and is left out
+MAX_CLASSES = 20  # whole numbers with no more different values are classes
+HELD_OUT = 0.2
+MISSING = "missing"
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """How columns become numbers: medians fill numeric ones, a category of their own the others, which are one-hot."""
+
+    medians: dict[str, float]
+    categories: dict[str, list[str]]
+    left_out: list[str]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> Columns:
+        """Learn them from a table."""
+        medians, categories, left_out = {}, {}, []
+        for name in map(str, frame.columns):
+            column = frame[name]
+            if column.isna().all():
+                left_out.append(name)
+            elif pd.api.types.is_numeric_dtype(column):
+                values = column.to_numpy(np.float64, na_value=np.nan)[:, None]
+                medians[name] = float(SimpleImputer(strategy="median").fit(_finite(values, name)).statistics_[0])
+            elif column.nunique() > MAX_CATEGORIES:
+                left_out.append(name)
+            else:
+                encoder = OneHotEncoder(sparse_output=False).fit(_text(column))
+                categories[name] = [str(level) for level in encoder.categories_[0]]
+        if not medians and not categories:
+            raise ValueError("the table has no column to learn from: every one is empty or free text")
+        return cls(medians, categories, left_out)
+
+    @property
+    def names(self) -> list[str]:
+        """Columns that are used, in order."""
+        return [*self.medians, *self.categories]
+
+    def encode(self, frame: pd.DataFrame) -> Matrix:
+        """The inputs (N, d) of a table that has all these columns; an unknown category is all zeros."""
+        absent = [name for name in self.names if name not in frame.columns]
+        if absent:
+            raise ValueError(f"the table lacks the columns {', '.join(absent)}; it has {', '.join(map(str, frame))}")
+        parts = []
+        for name, median in self.medians.items():
+            try:
+                values = frame[name].to_numpy(np.float64, na_value=np.nan)
+            except (TypeError, ValueError):
+                raise ValueError(f"column {name!r} must hold numbers, as it did when the model was fitted") from None
+            values = _finite(values, name)
+            parts.append(np.where(np.isnan(values), median, values)[:, None])
+        for name, levels in self.categories.items():
+            encoder = OneHotEncoder(categories=[levels], handle_unknown="ignore", sparse_output=False)
+            parts.append(encoder.fit(np.array(levels, object)[:1, None]).transform(_text(frame[name])))
+        return np.concatenate(parts, axis=1)
+
+
+def _finite(values: Matrix, name: str) -> Matrix:
+    if np.isinf(values).any():
+        raise ValueError(f"column {name!r} contains infinity: remove or correct those rows")
+    return values
+
+
+def _text(column: pd.Series) -> np.ndarray[Any, Any]:
+    return column.astype(object).where(column.notna(), MISSING).astype(str).to_numpy(object)[:, None]
+
+
+@dataclasses.dataclass
+class TableModel:
+    """A fitted estimator with the columns it reads.
+
+    Attributes
+    ----------
+    target : str
+        The column that is predicted.
+    columns : Columns
+    estimator : FlowRegressor or FlowClassifier
+    score : float
+        R2 or accuracy on the held-out part, of a model that did not see it; the estimator itself saw all rows.
+    """
+
+    target: str
+    columns: Columns
+    estimator: FlowRegressor | FlowClassifier
+    score: float
+
+    @classmethod
+    def fit(cls, frame: pd.DataFrame, target: str, task: str | None = None, seed: int = 0) -> TableModel:
+        """Fit to a table. Raises ValueError naming what does not fit."""
+        if target not in frame.columns:
+            raise ValueError(f"target={target!r} is no column; the table has {', '.join(map(str, frame.columns))}")
+        frame = frame[frame[target].notna()]
+        if len(frame) < 5:
+            raise ValueError(f"the table has {len(frame)} rows with a value of {target!r}; at least 5 are needed")
+        task = infer_task(frame[target]) if task is None else task
+        if task not in ("regression", "classification"):
+            raise ValueError(f"task={task!r} must be 'regression' or 'classification'")
+        columns = Columns.of(frame.drop(columns=target))
+        X, y = columns.encode(frame), _target(frame[target], task)
+        classes = y if task == "classification" and np.unique(y, return_counts=True)[1].min() > 1 else None
+        split = train_test_split(X, y, test_size=HELD_OUT, random_state=seed, stratify=classes)
+        score = _estimator(task, seed).fit(split[0], split[2]).score(split[1], split[3])
+        return cls(target, columns, _estimator(task, seed).fit(X, y), float(score))
+
+    @property
+    def task(self) -> str:
+        """ "regression" or "classification"."""
+        return "regression" if isinstance(self.estimator, FlowRegressor) else "classification"
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Predictions, with standard deviations or the probability of each class."""
+        X = self.columns.encode(frame)
+        if not len(X):
+            raise ValueError("the table has no rows to predict")
+        if isinstance(self.estimator, FlowRegressor):
+            mean, std = self.estimator.predict(X, return_std=True)
+            return pd.DataFrame({self.target: mean, "standard deviation": std})
+        found = pd.DataFrame({self.target: self.estimator.predict(X)})
+        for label, column in zip(self.estimator.classes_, self.estimator.predict_proba(X).T, strict=True):
+            found[f"probability of {label}"] = column
+        return found
+
+    def save(self, path: str | Path) -> None:
+        """Write the model; the file holds numbers and text, no code."""
+        settings, arrays = _files.state_of(self.estimator)
+        settings |= {"task": self.task, "target": self.target, "score": self.score}
+        settings["columns"] = dataclasses.asdict(self.columns)
+        _files.write(Path(path), settings, arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> TableModel:
+        """Read a model. Raises ValueError for a file that is damaged, foreign or of another version."""
+        settings, arrays = _files.read(Path(path))
+        with _files.refusing(path):
+            kind = {"regression": FlowRegressor, "classification": FlowClassifier}[settings["task"]]
+            estimator = _files.restore(kind(), settings, arrays)
+            return cls(settings["target"], Columns(**settings["columns"]), estimator, settings["score"])
+
+
+def infer_task(target: pd.Series) -> str:
+    """Classification for text, truth values, and whole numbers with few different values; else regression."""
+    if pd.api.types.is_bool_dtype(target) or not pd.api.types.is_numeric_dtype(target):
+        return "classification"
+    values = target.to_numpy(np.float64)
+    few = len(np.unique(values)) <= min(MAX_CLASSES, max(2, len(values) // 5))
+    return "classification" if few and np.all(values == np.round(values)) else "regression"
+
+
+def _target(target: pd.Series, task: str) -> np.ndarray[Any, Any]:
+    if task == "regression":
+        if not pd.api.types.is_numeric_dtype(target):
+            raise ValueError(f"target {target.name!r} holds text: regression needs numbers")
+        return target.to_numpy(np.float64)
+    if len(target.unique()) > len(target) // 2:
+        raise ValueError(f"target {target.name!r} has nearly as many values as rows: these are no classes")
+    return target.to_numpy(np.int64) if pd.api.types.is_integer_dtype(target) else target.astype(str).to_numpy(object)
+
+
+def _estimator(task: str, seed: int) -> FlowRegressor | FlowClassifier:
+    return FlowRegressor(random_state=seed) if task == "regression" else FlowClassifier(random_state=seed)
