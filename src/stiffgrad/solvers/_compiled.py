@@ -71,15 +71,19 @@ class CompiledSolver(Solver, abc.ABC, Generic[State]):
         self.check(flow.objective)
         weights = jnp.asarray(w, flow.objective.w0.dtype)
         never = Limits(np.inf, np.inf, -1.0, -1.0)
-        state, row = jax.block_until_ready(_initial(self, flow.objective, weights))
-        jax.block_until_ready(_chunk(self, flow.objective, state, row, never, 0))
+        with self._threads():
+            state, row = jax.block_until_ready(_initial(self, flow.objective, weights))
+            jax.block_until_ready(_chunk(self, flow.objective, state, row, never, 0))
         return CompiledRun(self, flow.objective, weights)
 
     def advance(self, state: CompiledRun, monitor: Monitor) -> CompiledRun:
         """Run one chunk."""
-        with one_blas_thread() if self.factorizes else contextlib.nullcontext():
+        with self._threads():
             state.run_chunk(monitor)
         return state
+
+    def _threads(self) -> contextlib.AbstractContextManager[object]:
+        return one_blas_thread() if self.factorizes else contextlib.nullcontext()
 
 
 def initial_rows(solver: CompiledSolver[Any], objective: Objective, w: jax.Array) -> Any:

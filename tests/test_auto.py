@@ -1,0 +1,50 @@
+"""`auto` picks by structure, size and memory, says so, and solves."""
+
+import numpy as np
+import pytest
+
+import stiffgrad as sg
+from stiffgrad.solvers.auto import choose
+
+
+def network(rows, sizes=(2, 8, 1), loss="squared", decay=0.0):
+    apply, params = sg.mlp(sizes, seed=0)
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(rows, sizes[0]))
+    y = (X[:, :1] > 0) if loss != "squared" else np.sin(X[:, :1])
+    return sg.supervised(apply, params, X, y, loss=loss, weight_decay=decay)
+
+
+@pytest.mark.parametrize(
+    ("objective", "name", "word"),
+    [
+        (network(60), "rosenbrock", "cheap"),
+        (network(10), "rosenbrock", "cheap"),
+        (network(20, loss="binary_cross_entropy"), "rosenbrock", "Hessian is cheap"),
+        (network(2000, (2, 20, 20, 1), "binary_cross_entropy"), "exponential", "residuals stay"),
+        (network(2000, (2, 20, 20, 1), decay=1e-3), "exponential", "residuals stay"),
+    ],
+)
+def test_choice_and_reason(objective, name, word):
+    choice = choose(objective)
+    assert choice.solver.name == name
+    assert word in choice.reason
+
+
+def test_choice_by_memory(monkeypatch):
+    monkeypatch.setattr("stiffgrad.solvers.auto.available_bytes", lambda: 1e4)
+    choice = choose(network(60))
+    assert choice.solver.name == "exponential"
+    assert "GiB" in choice.reason
+
+
+def test_solution_and_trace_say_what_was_chosen():
+    solution = sg.solve(network(60), until=sg.Until(loss=1e-4))
+    assert solution.outcome is sg.Outcome.TARGET
+    assert solution.solver.startswith("auto: rosenbrock, n x n (n = 33, m = 60")
+    assert np.all(solution.trace["chosen"][1:] == 0)
+
+
+def test_large_squares_are_measured():
+    choice = choose(network(4000, (2, 30, 30, 1)))
+    assert "takes about" in choice.reason
