@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad._types import Outcome, Params, SolveError
+from stiffgrad.checkpoint import Checkpoint
 from stiffgrad.flow import Flow, OutOfTime
 from stiffgrad.objective import Objective
 from stiffgrad.progress import Progress
@@ -116,7 +117,8 @@ def solve(
         Called with a `Step` after every step (after every chunk of steps for compiled solvers); a true result, or
         StopIteration, ends the run.
     checkpoint : path, optional
-        File in which the weights are saved as the run goes, and from which an interrupted run continues.
+        File (`.npz`) in which the weights are saved every few seconds and at the end. Where it exists the run starts
+        from its weights; the solver itself starts afresh, and the budgets count anew.
     throw : bool
         Raise `SolveError` where the run diverged or the solver failed; otherwise return what there is.
 
@@ -175,7 +177,8 @@ class Run:
         self.callback = callback
         self.flow = Flow(objective)
         self.trace = TraceBuilder()
-        self.w: NDArray[np.float64] = np.asarray(objective.w0)
+        self._checkpoint = Checkpoint(checkpoint, np.asarray(objective.w0))
+        self.w: NDArray[np.float64] = self._checkpoint.w
         self.outcome: Outcome | None = None
         self.reason = ""
         self.state: Any = None
@@ -184,7 +187,6 @@ class Run:
         self._best: tuple[float, Any] | None = None
         self._progress = Progress(solver.name, progress)
         self._begin = self._mark = time.perf_counter()
-        self.checkpoint = checkpoint
 
     # ---- the monitor's side
 
@@ -243,6 +245,7 @@ class Run:
             if self._best is None or score < self._best[0]:
                 self._best = (score, self.w)
         self._progress.update(row)
+        self._checkpoint.save(self.w)
         stop = False
         if self.callback is not None:
             try:
@@ -325,6 +328,7 @@ class Run:
         """The solution of a run that has ended."""
         assert self.outcome is not None
         w = np.asarray(self.w)
+        self._checkpoint.save(w, force=True)
         # Exact at the returned point, and not charged to the solver.
         loss, slope = self.objective.value_and_gradient(w)
         with np.errstate(over="ignore", invalid="ignore"):
