@@ -124,7 +124,7 @@ class TableModel:
 
     @property
     def task(self) -> str:
-        """ "regression" or "classification"."""
+        """Whether it is a "regression" or a "classification"."""
         return "regression" if isinstance(self.estimator, FlowRegressor) else "classification"
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
