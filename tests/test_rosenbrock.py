@@ -143,7 +143,8 @@ def test_correction_lowers_the_residual_error_by_one_order():
     w = objective.w0
     a, r = derivatives.scaled_jacobian(objective, w), derivatives.residual(objective, w)
     lower = linalg.factor(derivatives.kernel(objective, w), 1e-9)
-    dual = linalg.Dual(lower, 1e-9, 0.0, partial(derivatives.push, objective, w), partial(derivatives.pull, objective, w))
+    push, pull = partial(derivatives.push, objective, w), partial(derivatives.pull, objective, w)
+    dual = linalg.Dual(lower, 1e-9, 0.0, push, pull)
     direction = dual.descend(r, w)
     errors = {"plain": [], "corrected": []}
     for scale in (0.1, 0.05, 0.025):
@@ -204,9 +205,9 @@ def test_counters_equal_calls(monkeypatch):
     counting(linalg, "factor")
     solver = Rosenbrock(curvature="gauss-newton")
     with jax.disable_jit():
-        state, row = solver.initial(objective, objective.w0)
+        state, _ = solver.initial(objective, objective.w0)
         for _ in range(6):
-            state, row = solver.step(objective, state)
+            state, _ = solver.step(objective, state)
     count = {name: int(value) for name, value in state.counts.items()}
     # `value` is called once a trial; the derivatives module calls its own `value` nowhere else.
     assert calls["value"] == count["loss_evaluations"]

@@ -181,7 +181,7 @@ def residual(objective: Objective, w: Any) -> jax.Array:
 
 
 def _row_map(block: Block, layout: Layout, w: Any) -> Callable[[Any], jax.Array]:
-    """u -> sqrt(c) R(z)' f(u), with R at w: its derivative at w is the block's part of A."""
+    """U -> sqrt(c) R(z)' f(u), with R at w: its derivative at w is the block's part of A."""
     fixed = jax.lax.stop_gradient(outputs(block, layout, w))
     scale = jnp.sqrt(block.coefficients)[:, None]
 
