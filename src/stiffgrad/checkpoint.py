@@ -37,7 +37,7 @@ class Checkpoint:
             raise ValueError(
                 f"checkpoint={str(path)!r}: its folder does not exist or cannot be written; create it first"
             )
-        self.w = start if self._path is None or not self._path.exists() else self._read(self._path, start)
+        self.w: Any = start if self._path is None or not self._path.exists() else self._read(self._path, start)
 
     @staticmethod
     def _read(path: Path, start: NDArray[np.floating]) -> NDArray[np.floating]:

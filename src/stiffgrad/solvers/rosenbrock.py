@@ -183,8 +183,8 @@ class Rosenbrock(CompiledSolver[State]):
         exact, slow, stuck = self._judge(objective, state, trial, loss, slope)
         after = State(w, loss, slope, trial.h, flow_time, exact, slow, counts)
         # In float64 a gradient that no step lowers is zero to rounding; in float32 better numbers would go on.
-        ending = STATIONARY if w.dtype == jnp.float64 else STALLED
-        ending = jnp.where(trial.tiny, ending, STALLED)
+        smallest = STATIONARY if w.dtype == jnp.float64 else STALLED
+        ending = jnp.where(trial.tiny, smallest, STALLED)
         still = jnp.linalg.norm(slope) == 0.0
         return after, {
             **_row(after),
@@ -202,7 +202,7 @@ class Rosenbrock(CompiledSolver[State]):
         trial = path_step(objective, state.w, state.gradient, state.h, (self.rtol, self.atol), options)
         tries, moved = trial.tries, trial.accepted
         jacobian = objective.rows / objective.samples if gauss_newton else 2.0 * objective.size
-        added = {"steps": moved, "rejected_steps": tries - moved, "rhs_evaluations": 2 * tries}
+        added: dict[str, Any] = {"steps": moved, "rejected_steps": tries - moved, "rhs_evaluations": 2 * tries}
         added |= {"jacobian_evaluations": 1, "factorizations": tries, "linear_solves": 2 * tries}
         added |= {"presentations": jacobian + 2 * tries}
         counts = {name: count + jnp.asarray(added.get(name, 0), count.dtype) for name, count in state.counts.items()}
