@@ -220,7 +220,7 @@ def kernel(objective: Objective, w: Any) -> jax.Array:
     def strip(rows: slice, columns: slice) -> jax.Array:
         return sum(((d[rows] @ d[columns].T) * (a[rows] @ a[columns].T) for d, a in factors), jnp.zeros(()))
 
-    return linalg.lower_strips(objective.rows, strip)
+    return linalg.lower_strips(factors[0][0].shape[0], strip)  # as many as rows of A, with padding
 
 
 def _layer_factors(block: Block, layout: Layout, w: Any) -> list[tuple[jax.Array, jax.Array]]:

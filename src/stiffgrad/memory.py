@@ -1,8 +1,12 @@
-"""How much memory there is, asked before the first large allocation: a clear error instead of a killed process."""
+"""How much memory there is and how much is needed, asked before the first large allocation."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
 
 
 def available_bytes() -> float:
@@ -31,3 +35,61 @@ def require(needed: float, what: str, remedy: str) -> None:
     free = available_bytes()
     if needed > free:
         raise MemoryError(f"{what} needs about {needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free: {remedy}")
+
+
+def device_bytes(devices: Sequence[Any]) -> float:
+    """Memory free on each of some devices (by default JAX's first one), in bytes; host devices share the machine's.
+
+    Examples
+    --------
+    >>> device_bytes([]) > 0
+    True
+    """
+    devices = devices or jax.local_devices()[:1]
+    if devices[0].platform == "cpu":
+        return available_bytes() / len(devices)
+    free = []
+    for device in devices:
+        known = device.memory_stats() or {}
+        free.append(known.get("bytes_limit", float("inf")) - known.get("bytes_in_use", 0))
+    return float(min(free))
+
+
+def bytes_a_sample(function: Callable[..., Any], params: Any, sample: Any) -> tuple[Any, float]:
+    """Output of function(params, sample) as a shape, and the bytes that a Hessian product needs for one sample.
+
+    Reverse mode keeps what the function computes of its sample; forward over reverse keeps its tangent, and both
+    have a cotangent: four times all intermediate results that depend on the sample. A bound from the function's
+    equations alone: what the compiler fuses away is counted.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> shape, bytes_ = bytes_a_sample(lambda w, x: jnp.sin(w * x), jnp.ones(3), jnp.ones(3))
+    >>> shape.shape, bytes_ == 4 * 2 * 3 * jnp.ones(3).dtype.itemsize  # the product and its sine
+    ((3,), True)
+    """
+    closed, shape = jax.make_jaxpr(function, return_shape=True)(params, sample)
+    constant = len(jax.tree.leaves(params))
+    depends = [i >= constant for i in range(len(closed.jaxpr.invars))]
+    return shape, 4.0 * _kept(closed.jaxpr, depends)
+
+
+def _kept(jaxpr: Any, depends: Sequence[bool]) -> float:
+    """Bytes of what is computed from those inputs that depend on the sample."""
+    known = {var for var, yes in zip(jaxpr.invars, depends, strict=True) if yes}
+    total = 0.0
+    for equation in jaxpr.eqns:
+        touched = [not hasattr(var, "val") and var in known for var in equation.invars]
+        if not any(touched):
+            continue
+        known.update(equation.outvars)
+        inner = []
+        for sub in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns")):
+            sub = getattr(sub, "jaxpr", sub)
+            if hasattr(sub, "eqns"):
+                same = len(sub.invars) == len(touched)
+                inner.append(_kept(sub, touched if same else [True] * len(sub.invars)))
+        own = sum(var.aval.size * var.aval.dtype.itemsize for var in equation.outvars if hasattr(var.aval, "dtype"))
+        total += max(own, equation.params.get("length", 1) * max(inner, default=0.0))
+    return total

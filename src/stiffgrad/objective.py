@@ -17,6 +17,7 @@ from stiffgrad._types import Params
 from stiffgrad.derivatives import Block
 from stiffgrad.losses import IDENTITY
 from stiffgrad.parameters import Layout
+from stiffgrad.placement import Placement
 from stiffgrad.terms import Term, block_of, flat_decay, flat_start
 
 
@@ -79,6 +80,12 @@ class Objective:
         The number type of everything.
     chunk_samples : int, optional
         Sum over that many samples at a time, which bounds the memory.
+    memory_budget : float, optional
+        Bytes on each device for the activations of a gradient or product: the samples are cut into chunks where
+        they would need more. By default half of the memory that is free now.
+    sharding : jax.sharding.Mesh or NamedSharding, optional
+        Devices that share the samples, each with a part of them; the parameters lie on all. By default the sharding
+        of the samples themselves, where they lie on several devices already.
 
     Attributes
     ----------
@@ -124,6 +131,8 @@ class Objective:
         weight_decay: Any = 0.0,
         dtype: str = "float64",
         chunk_samples: int | None = None,
+        memory_budget: float | None = None,
+        sharding: Any = None,
     ) -> None:
         if dtype not in ("float64", "float32"):
             raise ValueError(f"dtype={dtype!r} must be 'float64' or 'float32'")
@@ -133,9 +142,10 @@ class Objective:
             raise ValueError("terms is empty: give at least one Term")
         kind = jnp.dtype(dtype)
         self.layout = Layout.of(params)
-        self.w0 = flat_start(params, self.layout, kind)
-        self.decay = flat_decay(weight_decay, params, self.layout, kind)
-        built = [block_of(term, index, params, kind, chunk_samples) for index, term in enumerate(terms)]
+        placement = Placement.of(chunk_samples, memory_budget, sharding, [(t.samples, t.targets) for t in terms])
+        self.w0 = placement.everywhere(flat_start(params, self.layout, kind))
+        self.decay = placement.everywhere(flat_decay(weight_decay, params, self.layout, kind))
+        built = [block_of(term, index, params, kind, placement) for index, term in enumerate(terms)]
         self.blocks = tuple(block for block, _, _ in built)
         self.samples = sum(count for _, count, _ in built)
         self.rows = sum(count * width for _, count, width in built)
@@ -171,6 +181,14 @@ class Objective:
     def with_start(self, params: Params) -> Objective:
         """The same objective from another start."""
         return self._replaced(self.decay, flat_start(params, self.layout, self.w0.dtype))
+
+    def in_float64(self) -> Objective:
+        """The same objective in float64; data that were rounded to float32 stay as they are."""
+
+        def widen(leaf: Any) -> Any:
+            return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+        return jax.tree.map(widen, self)
 
     def _replaced(self, decay: jax.Array, w0: jax.Array) -> Objective:
         if decay.shape != (self.size,) or w0.shape != (self.size,):
@@ -269,6 +287,8 @@ def supervised(
     sample_weight: Any = None,
     dtype: str = "float64",
     chunk_samples: int | None = None,
+    memory_budget: float | None = None,
+    sharding: Any = None,
 ) -> Objective:
     """The objective of supervised training: mean of loss(apply(params, x_i), y_i) + weight_decay/2 |w|^2.
 
@@ -286,7 +306,7 @@ def supervised(
     if y is None:
         raise TypeError("y is None: supervised needs a target for each sample; see least_squares for residuals")
     term = Term(apply, X, y, loss, sample_weight=sample_weight)
-    return Objective(params, [term], weight_decay, dtype, chunk_samples)
+    return Objective(params, [term], weight_decay, dtype, chunk_samples, memory_budget, sharding)
 
 
 def least_squares(
@@ -297,6 +317,8 @@ def least_squares(
     sample_weight: Any = None,
     dtype: str = "float64",
     chunk_samples: int | None = None,
+    memory_budget: float | None = None,
+    sharding: Any = None,
 ) -> Objective:
     """E = mean over samples of 1/2 |residual(params, sample)|^2, for any residual of one sample.
 
@@ -306,7 +328,8 @@ def least_squares(
     >>> float(objective.value(np.array([2.0])))
     0.0
     """
-    return Objective(params, [Term(residual, data, sample_weight=sample_weight)], weight_decay, dtype, chunk_samples)
+    term = Term(residual, data, sample_weight=sample_weight)
+    return Objective(params, [term], weight_decay, dtype, chunk_samples, memory_budget, sharding)
 
 
 def minimise(loss: Callable[[Any], Any], params: Params, dtype: str = "float64") -> Objective:

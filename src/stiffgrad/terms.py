@@ -14,7 +14,9 @@ import numpy as np
 from stiffgrad._types import Params
 from stiffgrad.derivatives import Block
 from stiffgrad.losses import IDENTITY, LOSSES, Loss, resolve
+from stiffgrad.memory import bytes_a_sample
 from stiffgrad.parameters import Layout
+from stiffgrad.placement import Placement, without_types
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +89,7 @@ def _number(number: Any, name: str) -> float:
         raise TypeError(f"{name} must be a number, not {type(number).__name__}") from None
 
 
-def block_of(term: Term, index: int, params: Params, kind: Any, chunk: int | None) -> tuple[Block, int, int]:
+def block_of(term: Term, index: int, params: Params, kind: Any, placement: Placement) -> tuple[Block, int, int]:
     """Check one term, move its data to the device; the block, its number of samples, and of outputs of each."""
     label = f"terms[{index}]"
     if not callable(term.function):
@@ -96,27 +98,29 @@ def block_of(term: Term, index: int, params: Params, kind: Any, chunk: int | Non
     samples = _device(term.samples, kind, f"{label}: samples")
     count = _count(samples, f"{label}: samples")
     first = jax.tree.map(lambda leaf: leaf[0], samples)
-    width = _width(term.function, params, first, kind, label)
+    width, activations = _width(term.function, params, first, kind, label)
     if loss == IDENTITY and width != 1:
         raise ValueError(f"loss(params) must return a scalar to minimise, not {width} numbers")
     targets = _targets(term.targets, loss, count, width, kind, label)
     _check_scalar(loss, width, targets, kind, label)
     coefficients = _coefficients(term, count, kind, label)
     block = Block(samples, targets, coefficients, term.function, loss)
-    return (block if chunk is None else _chunked(block, count, chunk)), count, width
+    # The loss, its derivatives and the tangents of both: eight arrays like the outputs.
+    return placement.place(block, count, activations + 8.0 * width * jnp.dtype(kind).itemsize), count, width
 
 
-def _width(function: Callable[[Any, Any], Any], params: Params, first: Any, kind: Any, label: str) -> int:
+def _width(function: Callable[[Any, Any], Any], params: Params, first: Any, kind: Any, label: str) -> tuple[int, float]:
+    """Number of outputs of one sample, and the bytes that its activations need."""
     typed = jax.tree.map(lambda leaf: jnp.asarray(leaf, kind), params)
     try:
-        shape = jax.eval_shape(function, typed, first)
+        shape, activations = bytes_a_sample(function, typed, first)
     except (TypeError, ValueError, IndexError, KeyError) as error:
         shapes = [np.shape(leaf) for leaf in jax.tree.leaves(first)]
         raise ValueError(f"{label}: function fails on one sample of shape {shapes}: {error}") from error
     width = math.prod(shape.shape) if hasattr(shape, "shape") else -1
     if width < 1 or not jnp.issubdtype(shape.dtype, jnp.floating):
         raise TypeError(f"{label}: function must return one non-empty array of real numbers, not {shape}")
-    return width
+    return width, activations
 
 
 def _check_scalar(loss: Loss, width: int, targets: Any, kind: Any, label: str) -> None:
@@ -134,7 +138,8 @@ def _check_scalar(loss: Loss, width: int, targets: Any, kind: Any, label: str) -
 def _device(data: Any, kind: Any, name: str) -> Any:
     def convert(leaf: Any) -> jax.Array:
         if isinstance(leaf, jax.Array):  # it may be sharded over devices: leave it where it is
-            array = leaf.astype(kind) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+            array = without_types(leaf)
+            array = array.astype(kind) if jnp.issubdtype(leaf.dtype, jnp.floating) else array
         else:
             try:
                 seen = np.asarray(leaf)
@@ -210,25 +215,3 @@ def _coefficients(term: Term, count: int, kind: Any, label: str) -> jax.Array:
     if weights.shape != (count,) or not np.all(np.isfinite(weights)) or weights.min() < 0 or weights.sum() == 0:
         raise ValueError(f"{label}: sample_weight must be {count} finite numbers, not negative and not all zero")
     return jnp.asarray(term.weight * weights / weights.sum(), kind)
-
-
-def _chunked(block: Block, count: int, size: int) -> Block:
-    number = _number(size, f"chunk_samples={size!r}")
-    if not number.is_integer() or number < 1:
-        raise ValueError(f"chunk_samples={size!r} must be a positive whole number")
-    size = min(int(size), count)
-    chunks = -(-count // size)
-
-    def split(leaf: jax.Array, pad_zero: bool = False) -> jax.Array:
-        padding = jnp.repeat(leaf[:1], chunks * size - count, axis=0)
-        padded = jnp.concatenate([leaf, jnp.zeros_like(padding) if pad_zero else padding])
-        return padded.reshape((chunks, size, *leaf.shape[1:]))
-
-    return Block(
-        jax.tree.map(split, block.samples),
-        jax.tree.map(split, block.targets),
-        split(block.coefficients, pad_zero=True),
-        block.function,
-        block.loss,
-        chunked=True,
-    )
