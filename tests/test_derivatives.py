@@ -18,7 +18,7 @@ CHUNK = 3  # does not divide N: the last chunk is padded
 LOSSES = ("squared", "cross_entropy", "binary_cross_entropy", "log_cosh")
 scaled_jacobian = jax.jit(derivatives.scaled_jacobian)
 residual = jax.jit(derivatives.residual)
-curvature_along = jax.jit(derivatives.curvature_along)
+curvature_rows = jax.jit(derivatives.curvature_rows)
 seeds = st.integers(0, 2**32 - 1)
 losses = st.sampled_from(LOSSES)
 chunks = st.sampled_from([None, CHUNK])
@@ -162,7 +162,7 @@ def test_second_directional_derivative_of_the_outputs(seed, chunk):
     d = rng.normal(size=w.size)
     second = jax.jacfwd(jax.jacfwd(lambda t: forward(w + t * d, X)))(0.0)
     expected = (np.sqrt(weights / weights.sum())[:, None] * second).ravel()
-    np.testing.assert_allclose(curvature_along(objective, w, d)[: expected.size], expected, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(curvature_rows(objective, w, d)[: expected.size], expected, rtol=1e-9, atol=1e-11)
 
 
 @given(seed=seeds)
@@ -174,7 +174,7 @@ def test_curvature_goes_through_the_same_factor_as_the_rows(seed):
     J = np.asarray(jax.jacfwd(forward)(w, X)).reshape(-1, w.size)
     z = forward(w, X)
     S = jax.hessian(lambda flat: data_error(flat.reshape(z.shape), y, weights, "cross_entropy"))(z.ravel())
-    seen = scaled_jacobian(objective, w).T @ curvature_along(objective, w, d)
+    seen = scaled_jacobian(objective, w).T @ curvature_rows(objective, w, d)
     np.testing.assert_allclose(seen, J.T @ np.asarray(S) @ second, rtol=1e-8, atol=1e-10)
 
 
