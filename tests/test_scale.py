@@ -168,3 +168,44 @@ def test_the_estimate_grows_with_what_depends_on_the_sample_alone():
 def test_bad_sizes_are_named(options, error, words):
     with pytest.raises(error, match=words):
         objective(**options)
+
+
+@functools.cache
+def line(dtype="float32"):
+    """Least squares with residuals that stay: one tanh layer on noise, with a decay."""
+    apply, params = sg.mlp([8, 3, 1], seed=0)
+    return sg.supervised(apply, params, *data(200), weight_decay=1e-2, dtype=dtype)
+
+
+@pytest.mark.parametrize("solver", ["rosenbrock", "exponential"])
+def test_a_stall_in_float32_is_named_and_float64_goes_on(solver):
+    target = sg.Until(gradient_norm=1e-9)
+    single = sg.solve(line(), solver, until=target)
+    assert single.outcome in (sg.Outcome.STALLED, sg.Outcome.STATIONARY)
+    assert 1e-9 < single.gradient_norm < np.sqrt(np.finfo(np.float32).eps)
+    assert single.w.dtype == np.float32
+    both = sg.solve(line(), solver, until=target, promote=True)
+    assert both.outcome is sg.Outcome.TARGET
+    assert both.gradient_norm <= 1e-9
+    assert both.w.dtype == np.float64
+    assert "float32" in both.message
+    trace = both.trace
+    assert np.array_equal(np.unique(trace["float64"]), [0.0, 1.0])
+    for name in ("steps", "presentations", "wall_seconds", "flow_time"):
+        assert np.all(np.diff(trace[name]) >= 0), name
+    assert trace["presentations"][-1] == both.statistics.presentations
+    (seam,) = np.flatnonzero(np.diff(trace["float64"]))
+    # The same weights and the same samples: the losses differ by the rounding of a sum of 200 numbers in float32.
+    assert trace["loss"][seam + 1] == pytest.approx(trace["loss"][seam], rel=float(200 * np.finfo(np.float32).eps))
+
+
+def test_promotion_keeps_the_budgets_and_leaves_other_runs_alone():
+    until = sg.Until(gradient_norm=1e-9, steps=3)
+    ended = sg.solve(line(), "rosenbrock", until=until, promote=True)
+    assert ended.outcome is sg.Outcome.OUT_OF_STEPS
+    assert "float64" not in list(ended.trace)
+    steps = sg.solve(line(), "rosenbrock", until=sg.Until(gradient_norm=1e-9)).statistics.steps
+    until = sg.Until(gradient_norm=0.0, steps=steps + 1)
+    both = sg.solve(line(), "rosenbrock", until=until, promote=True)
+    assert both.statistics.steps == steps + 1
+    assert both.outcome is sg.Outcome.OUT_OF_STEPS

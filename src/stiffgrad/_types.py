@@ -52,7 +52,7 @@ _ADVICE = {
     Outcome.STATIONARY: "Check stiffgrad.minimum(objective, solution.params), and try other starts with multistart.",
     Outcome.OUT_OF_TIME: "Continue from solution.params, or raise Until(wall_seconds=...).",
     Outcome.OUT_OF_STEPS: "Continue from solution.params, or raise Until(steps=..., presentations=...).",
-    Outcome.STALLED: "Rounding hides any further decrease: use dtype='float64', or accept this accuracy.",
+    Outcome.STALLED: "Rounding hides any further decrease: use dtype='float64', or promote=True, or accept this.",
     Outcome.DIVERGED: "Lower learning_rate or the tolerances, or use solver='auto', whose loss never rises.",
     Outcome.FAILED: "Loosen or tighten rtol and atol, or use solver='auto'.",
     Outcome.INTERRUPTED: "Continue from solution.params.",

@@ -15,6 +15,7 @@ from stiffgrad.checkpoint import Checkpoint
 from stiffgrad.flow import Flow, OutOfTime
 from stiffgrad.objective import Objective
 from stiffgrad.progress import Progress
+from stiffgrad.promote import joined, left, stalled
 from stiffgrad.solvers._base import Finished, Limits, Solver
 from stiffgrad.solvers._registry import resolve
 from stiffgrad.trace import COLUMNS, Solution, Statistics, Trace, TraceBuilder
@@ -62,6 +63,12 @@ class Until:
             if np.isnan(number) or (number < 0 and field.name != "loss"):
                 raise ValueError(f"Until({field.name}={number!r}) must not be negative or NaN; use None for no limit")
 
+    def after(self, solution: Solution) -> Until:
+        """The same targets, and what a run has left of the budgets."""
+        spent, seconds = solution.statistics, left(self.wall_seconds, solution.wall_seconds)
+        steps, presentations = left(self.steps, spent.steps), left(self.presentations, spent.presentations)
+        return dataclasses.replace(self, wall_seconds=seconds, steps=steps, presentations=presentations)
+
     def limits(self) -> Limits:
         """The same as plain numbers for a solver's loop."""
         low = [-np.inf if v is None else float(v) for v in (self.loss, self.gradient_norm)]
@@ -97,6 +104,7 @@ def solve(
     callback: Callback | None = None,
     checkpoint: Any = None,
     throw: bool = True,
+    promote: bool = False,
 ) -> Solution:
     """Train by solving the gradient flow dw/dt = -grad E(w), or by a method of descent.
 
@@ -121,6 +129,9 @@ def solve(
         from its weights; the solver itself starts afresh, and the budgets count anew.
     throw : bool
         Raise `SolveError` where the run diverged or the solver failed; otherwise return what there is.
+    promote : bool
+        Where a float32 objective stalls at rounding, continue in float64 from there, within the same budgets. The
+        trace's column `float64` tells the two parts apart.
 
     Returns
     -------
@@ -150,8 +161,11 @@ def solve(
         raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a function of a Step, not {type(callback).__name__}")
-    run = Run(objective, method, until, validation, progress, callback, checkpoint)
-    solution = run.solve()
+    options = (validation, progress, callback, checkpoint)
+    solution = Run(objective, method, until, *options).solve()
+    if promote and stalled(solution, objective):
+        wide = objective.in_float64().with_start(solution.params)
+        solution = joined(solution, Run(wide, method, until.after(solution), *options).solve())
     if throw and solution.outcome.failure:
         raise SolveError(f"{solution.message}", solution.outcome, solution)
     return solution

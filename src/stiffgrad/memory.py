@@ -70,9 +70,10 @@ def bytes_a_sample(function: Callable[..., Any], params: Any, sample: Any) -> tu
     ((3,), True)
     """
     closed, shape = jax.make_jaxpr(function, return_shape=True)(params, sample)
+    jaxpr: Any = closed.jaxpr
     constant = len(jax.tree.leaves(params))
-    depends = [i >= constant for i in range(len(closed.jaxpr.invars))]
-    return shape, 4.0 * _kept(closed.jaxpr, depends)
+    depends = [i >= constant for i in range(len(jaxpr.invars))]
+    return shape, 4.0 * _kept(jaxpr, depends)
 
 
 def _kept(jaxpr: Any, depends: Sequence[bool]) -> float:
@@ -85,8 +86,8 @@ def _kept(jaxpr: Any, depends: Sequence[bool]) -> float:
             continue
         known.update(equation.outvars)
         inner = []
-        for sub in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns")):
-            sub = getattr(sub, "jaxpr", sub)
+        for parameter in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns")):
+            sub: Any = getattr(parameter, "jaxpr", parameter)
             if hasattr(sub, "eqns"):
                 same = len(sub.invars) == len(touched)
                 inner.append(_kept(sub, touched if same else [True] * len(sub.invars)))
