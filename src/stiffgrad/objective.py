@@ -149,7 +149,7 @@ class Objective:
         self.blocks = tuple(block for block, _, _ in built)
         self.samples = sum(count for _, count, _ in built)
         self.rows = sum(count * width for _, count, width in built)
-        self.uniform_decay = bool(jnp.all(self.decay == self.decay[0]))
+        self.uniform_decay = bool(np.ptp(np.asarray(self.decay)) == 0.0)
 
     @property
     def size(self) -> int:

@@ -47,6 +47,8 @@ class Layout:
                 f"params has structure {treedef} with shapes {shapes}, but the objective was built for "
                 f"{self.treedef} with shapes {self.shapes}; pass parameters of that structure"
             )
+        if not any(isinstance(leaf, jax.Array) for leaf in leaves):  # on the host nothing is compiled
+            return jnp.asarray(np.concatenate([np.ravel(np.asarray(leaf)) for leaf in leaves]), dtype)
         return jnp.concatenate([jnp.ravel(jnp.asarray(leaf, dtype)) for leaf in leaves])
 
     def unflatten(self, w: Any) -> Params:

@@ -58,7 +58,7 @@ def flat_start(params: Params, layout: Layout, kind: Any) -> jax.Array:
         w0 = layout.flatten(params, kind)
     except (TypeError, ValueError) as error:
         raise TypeError(f"params must be a pytree of arrays of real numbers: {error}") from None
-    if not bool(jnp.all(jnp.isfinite(w0))):
+    if not np.all(np.isfinite(np.asarray(w0))):
         raise ValueError("params contains NaN or infinity: start from finite parameters")
     return w0
 
@@ -145,10 +145,11 @@ def _device(data: Any, kind: Any, name: str) -> Any:
                 seen = np.asarray(leaf)
                 if seen.dtype.kind == "c":
                     raise TypeError("complex numbers have no order; give real and imaginary parts")
-                array = jnp.asarray(seen if seen.dtype.kind in "iub" else seen.astype(kind))
+                seen = seen if seen.dtype.kind in "iub" else seen.astype(kind)
+                finite, array = bool(np.all(np.isfinite(seen))), jnp.asarray(seen)
             except (TypeError, ValueError) as error:
                 raise TypeError(f"{name} must hold numbers: {error}") from None
-        if jnp.issubdtype(array.dtype, jnp.floating) and not bool(jnp.all(jnp.isfinite(array))):
+        if not finite:
             raise ValueError(f"{name} contains NaN or infinity: remove or fill those samples first")
         return array
 
@@ -172,7 +173,7 @@ def _targets(targets: Any, loss: Loss, count: int, width: int, kind: Any, label:
     if targets is None:
         if loss not in (IDENTITY, LOSSES["squared"]):
             raise TypeError(f"{label}: targets (y) must be given for the loss {loss.name!r}; only 'squared' has a zero")
-        return jnp.zeros((count, width), kind)
+        return jnp.asarray(np.zeros((count, width)), kind)
     targets = _device(targets, kind, f"{label}: targets (y)")
     if _count(targets, f"{label}: targets (y)") != count:
         raise ValueError(f"{label}: {count} samples (X) but targets (y) of {_count(targets, label)}; give one for each")
@@ -186,8 +187,8 @@ def _targets(targets: Any, loss: Loss, count: int, width: int, kind: Any, label:
             f"give shape ({count}, {width})"
         )
     targets = targets.reshape(count, width).astype(kind)
-    if loss.name != "squared" and bool(jnp.any((targets < 0) | (targets > 1))):
-        low, high = float(targets.min()), float(targets.max())
+    low, high = (float(np.asarray(targets).min()), float(np.asarray(targets).max()))
+    if loss.name != "squared" and (low < 0 or high > 1):
         raise ValueError(f"{label}: targets (y) for {loss.name} must lie in [0, 1], seen {low:g} to {high:g}")
     return targets
 
@@ -199,7 +200,7 @@ def _one_hot(labels: Any, width: int, kind: Any, label: str) -> jax.Array:
             f"{label}: labels (y) for cross_entropy must be whole numbers from 0 to {width - 1} (the function has "
             f"{width} outputs), seen {seen.min():g} to {seen.max():g}"
         )
-    return jax.nn.one_hot(jnp.asarray(seen, int), width, dtype=kind)
+    return jnp.asarray(np.eye(width)[np.asarray(seen, int)], kind)
 
 
 def _coefficients(term: Term, count: int, kind: Any, label: str) -> jax.Array:
@@ -207,7 +208,7 @@ def _coefficients(term: Term, count: int, kind: Any, label: str) -> jax.Array:
     if not (np.isfinite(weight) and weight > 0):
         raise ValueError(f"{label}: weight={term.weight!r} must be a positive number")
     if term.sample_weight is None:
-        return jnp.full(count, term.weight / count, kind)
+        return jnp.asarray(np.full(count, term.weight / count), kind)
     try:
         weights = np.asarray(term.sample_weight, float)
     except (TypeError, ValueError):

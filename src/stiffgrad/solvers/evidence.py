@@ -46,11 +46,12 @@ COUNTED: tuple[str, ...] = (
 
 
 class Hyper(NamedTuple):
-    """Weights with the decays and the noise that belong to them."""
+    """Weights with the decays, the noise and the loss that belong to them."""
 
     w: jax.Array
     log_lambda: jax.Array  # (groups,): logarithm of alpha/beta
     log_beta: jax.Array
+    loss: jax.Array  # E_D at w, without decay
 
 
 class State(NamedTuple):
@@ -61,7 +62,6 @@ class State(NamedTuple):
     best_evidence: jax.Array
     gamma: jax.Array  # (groups,): well-determined weights
     h: jax.Array
-    data_loss: jax.Array  # E_D
     phase: jax.Array  # 0: along the flow of S; 1: along the gradient of F
     idle: jax.Array  # steps since the evidence made progress
     counts: dict[str, jax.Array]
@@ -168,9 +168,9 @@ class Evidence(CompiledSolver[State]):
         zero = jnp.zeros((), w.dtype)
         counts = dict.fromkeys(COUNTED, zero) | {"rhs_evaluations": zero + 1, "presentations": zero + 1}
         beta = self._beta(objective, zero, loss)
-        now = Hyper(w, log_lambda, jnp.log(beta))
+        now = Hyper(w, log_lambda, jnp.log(beta), loss)
         gamma = jnp.zeros(self.count, w.dtype)
-        state = State(now, now, zero - jnp.inf, gamma, zero + 1, loss, jnp.asarray(0), jnp.asarray(0), counts)
+        state = State(now, now, zero - jnp.inf, gamma, zero + 1, jnp.asarray(0), jnp.asarray(0), counts)
         slope = slope + self.decay(log_lambda) * w
         return state, self._row(state, slope, zero + jnp.nan, jnp.asarray(0))
 
@@ -187,10 +187,10 @@ class Evidence(CompiledSolver[State]):
         return {
             "step_size": state.h,
             "order": 1.0,
-            "loss": state.data_loss + 0.5 * jnp.sum(self.decay(state.now.log_lambda) * w**2),
+            "loss": state.now.loss + 0.5 * jnp.sum(self.decay(state.now.log_lambda) * w**2),
             "gradient_norm": jnp.linalg.norm(slope),
             **state.counts,
-            "data_loss": state.data_loss,
+            "data_loss": state.now.loss,
             "log_evidence": evidence,
             "gamma": jnp.sum(state.gamma),
             "phase": state.phase,
@@ -204,15 +204,19 @@ class Evidence(CompiledSolver[State]):
         a, pull = jax.vjp(lambda w: derivatives.scaled_jacobian(plain, w), w)
         gram = _gram(a)
         curvature = Curvature.of(a, gram, decay)
-        evidence = self._log_evidence(objective, state, curvature.log_det(), decay)
-        data_slope = derivatives.gradient(plain, w)
-        slope = data_slope + decay * w
-        unit = jnp.where(state.phase == 1, jnp.exp(-state.now.log_beta) / self.samples, 0.0)  # a nat, in units of E
-        along = slope + jax.lax.cond(
-            state.phase == 1, lambda: unit * pull(curvature.adjoint())[0], lambda: jnp.zeros_like(w)
-        )
+        log_det = curvature.log_det()
+        evidence = self._log_evidence(objective, state, log_det, decay)
+        along = slope = derivatives.residual(plain, w) @ a + decay * w
+        unit = jnp.zeros_like(log_det)
+        if self.noise:  # else there is no second phase
+            unit = jnp.where(state.phase == 1, jnp.exp(-state.now.log_beta) / self.samples, 0.0)  # a nat, in units of E
+            along = slope + jax.lax.cond(
+                unit > 0, lambda: unit * pull(curvature.adjoint())[0], lambda: jnp.zeros_like(w)
+            )
         solve: _Solve = lambda shift: Curvature.of(a, gram, decay + shift).solve(along)  # noqa: E731
-        move = self._move(plain, w, state.h, solve, along, decay, unit)
+        before = state.now.loss + 0.5 * jnp.sum(decay * w**2) + 0.5 * unit * log_det
+        start = Move(w, state.now.loss, state.h, jnp.asarray(0), jnp.asarray(False))
+        move = self._move(plain, start, before, solve, along, decay, unit)
         gamma = self._per_group(curvature.determined())
         now = self._damped(objective, state.now, gamma, move)
         after = self._after(objective, state, now, gamma, evidence, move)
@@ -222,32 +226,29 @@ class Evidence(CompiledSolver[State]):
     def _per_group(self, per_weight: jax.Array) -> jax.Array:
         return jax.ops.segment_sum(per_weight, self.groups, self.count)
 
-    def _move(self, plain: Objective, w: jax.Array, h: Any, solve: _Solve, along: Any, decay: Any, unit: Any) -> Move:
-        """Implicit-Euler steps of sizes from h downwards, until E (phase 0) or -F (phase 1) falls."""
+    def _move(
+        self, plain: Objective, start: Move, before: Any, solve: _Solve, along: Any, decay: Any, unit: Any
+    ) -> Move:
+        """Implicit-Euler steps of sizes from h downwards, until E (phase 0) or -F (phase 1) falls below `before`."""
 
-        def energy(w: jax.Array) -> tuple[jax.Array, jax.Array]:
-            def half_log_det() -> jax.Array:
-                a = derivatives.scaled_jacobian(plain, w)
-                return 0.5 * Curvature.of(a, _gram(a), decay).log_det()
-
-            loss = derivatives.value(plain, w)
-            extra = jax.lax.cond(unit > 0, half_log_det, lambda: jnp.zeros_like(loss))
-            return loss + 0.5 * jnp.sum(decay * w**2) + unit * extra, loss
+        def half_log_det(w: jax.Array) -> jax.Array:
+            a = derivatives.scaled_jacobian(plain, w)
+            return 0.5 * Curvature.of(a, _gram(a), decay).log_det()
 
         def attempt(trial: Move) -> Move:
             d = -solve(1.0 / trial.h)
-            new, loss = energy(w + d)
-            promise = -0.5 * along @ d + 0.5 * (d @ d) / trial.h
-            rho = (before - new) / promise
+            w = start.w + d
+            loss = derivatives.value(plain, w)
+            new = loss + 0.5 * jnp.sum(decay * w**2)
+            if self.noise:
+                new += unit * jax.lax.cond(unit > 0, half_log_det, lambda w: jnp.zeros_like(loss), w)
+            rho = (before - new) / (-0.5 * along @ d + 0.5 * (d @ d) / trial.h)
             accepted = jnp.isfinite(new) & (new <= before)
             growth = jnp.where(rho > 0.9, 6.0, jnp.where(rho > 0.75, 3.0, jnp.where(rho < 0.25, 0.5, 1.0)))
             h = jnp.minimum(trial.h * jnp.where(accepted, growth, 0.25), 1e12)
-            return Move(
-                jnp.where(accepted, w + d, w), jnp.where(accepted, loss, trial.loss), h, trial.tries + 1, accepted
-            )
+            w, loss = jnp.where(accepted, w, start.w), jnp.where(accepted, loss, start.loss)
+            return Move(w, loss, h, trial.tries + 1, accepted)
 
-        before, loss = energy(w)
-        start = Move(w, loss, h, jnp.asarray(0), jnp.asarray(False))
         return jax.lax.while_loop(lambda trial: ~trial.accepted & (trial.tries < ATTEMPTS), attempt, start)
 
     def _damped(self, objective: Objective, old: Hyper, gamma: jax.Array, move: Move) -> Hyper:
@@ -256,12 +257,12 @@ class Evidence(CompiledSolver[State]):
         tiny = jnp.finfo(gamma.dtype).tiny
         wanted = jnp.log(jnp.maximum(gamma, 1e-6) / jnp.maximum(beta * self._per_group(move.w**2), tiny))
         change = RATE * (jnp.clip(wanted, -LOG_RANGE, LOG_RANGE) - old.log_lambda)
-        return Hyper(move.w, old.log_lambda + jnp.clip(change, -MAX_CHANGE, MAX_CHANGE), jnp.log(beta))
+        return Hyper(move.w, old.log_lambda + jnp.clip(change, -MAX_CHANGE, MAX_CHANGE), jnp.log(beta), move.loss)
 
     def _log_evidence(self, objective: Objective, state: State, log_det: jax.Array, decay: jax.Array) -> jax.Array:
         """F of the state, in nats; for cross entropies too it compares models on the same data."""
         now = state.now
-        energy = state.data_loss + 0.5 * jnp.sum(decay * now.w**2)
+        energy = state.now.loss + 0.5 * jnp.sum(decay * now.w**2)
         noise = 0.5 * self._rows(objective) * (now.log_beta - jnp.log(2 * jnp.pi)) if self.noise else 0.0
         return -jnp.exp(now.log_beta) * self.samples * energy - 0.5 * log_det + noise
 
@@ -275,18 +276,15 @@ class Evidence(CompiledSolver[State]):
         idle = jnp.where(progress, 0, state.idle + 1)
         over = idle > jnp.where(state.phase == 0, *PATIENCE)
         now = jax.tree.map(partial(jnp.where, over), best, now)
-        loss = jnp.where(
-            over, derivatives.value(objective, best.w) - 0.5 * jnp.sum(objective.decay * best.w**2), move.loss
-        )
         added = {
             "steps": 1, "rejected_steps": move.tries - move.accepted, "rhs_evaluations": 1,
-            "loss_evaluations": move.tries + 1, "jacobian_evaluations": 1 + state.phase * (move.tries + 1),
+            "loss_evaluations": move.tries, "jacobian_evaluations": 1 + state.phase * move.tries,
             "factorizations": 1 + move.tries, "linear_solves": move.tries,
-            "presentations": objective.rows / objective.samples * (1 + state.phase * (move.tries + 1)) + 2 + move.tries,
+            "presentations": objective.rows / objective.samples * (1 + state.phase * (1 + move.tries)) + 1 + move.tries,
         }  # fmt: skip
         counts = {name: state.counts[name] + jnp.asarray(added[name], evidence.dtype) for name in COUNTED}
         return State(
-            now, best, jnp.maximum(evidence, state.best_evidence), gamma, jnp.where(over, 1.0, move.h), loss,
+            now, best, jnp.maximum(evidence, state.best_evidence), gamma, jnp.where(over, 1.0, move.h),
             state.phase + over * (1 if self.noise else 2), jnp.where(over, 0, idle), counts,
         )  # fmt: skip
 
