@@ -140,6 +140,7 @@ def _device(data: Any, kind: Any, name: str) -> Any:
         if isinstance(leaf, jax.Array):  # it may be sharded over devices: leave it where it is
             array = without_types(leaf)
             array = array.astype(kind) if jnp.issubdtype(leaf.dtype, jnp.floating) else array
+            finite = bool(jnp.all(jnp.isfinite(array)))
         else:
             try:
                 seen = np.asarray(leaf)
