@@ -43,7 +43,7 @@ def test_secant_equation_holds_for_the_newest_pair():
     s, y = PAIRS[4]
     assert np.asarray(inverse_product(filled(5), y)) == pytest.approx(s, rel=1e-10)
     low = filled(5, jnp.float32)
-    assert low.s.dtype == jnp.float32
+    assert low.rows.dtype == jnp.float32
     assert np.asarray(inverse_product(low, y)) == pytest.approx(s, rel=1e-4, abs=1e-4)
 
 
@@ -51,9 +51,9 @@ def test_a_pair_of_negative_curvature_is_not_stored():
     memory = filled(2)
     after = remember(memory, jnp.ones(N), -jnp.ones(N))
     assert int(after.filled) == 2
-    assert int(secant.clear(memory).filled) == 0
+    cleared = memory._replace(filled=jnp.zeros_like(memory.filled))
     g = np.full(N, 3.0)
-    assert np.asarray(inverse_product(secant.clear(memory), g)) == pytest.approx(g / np.linalg.norm(g))
+    assert np.asarray(inverse_product(cleared, g)) == pytest.approx(g / np.linalg.norm(g))
 
 
 def energy(w):

@@ -100,7 +100,7 @@ def lanczos(product: Product, g: Any, size: int, shift: Any = 0.0, tolerance: An
     def step(carry: _Carry) -> _Carry:
         old, v = carry.lanczos, carry.next
         j = old.count
-        basis = old.basis.at[j].set(v)
+        basis = jax.lax.dynamic_update_index_in_dim(old.basis, v, j, 0)
         image = product(v)
         alpha = jnp.vdot(v, image)
         before = old.off_diagonal[j - 1] * (j > 0)

@@ -17,56 +17,50 @@ from jax.scipy.linalg import solve_triangular
 
 
 class Memory(NamedTuple):
-    """A ring of `size` pairs, each divided by |s|; the oldest is overwritten.
+    """A ring of pairs, each divided by |s|; the oldest is overwritten. One slot is always free, to write into.
 
     Attributes
     ----------
-    s, y : arrays of shape (size, n)
-        Rows may be of lower precision than the weights: they only shape directions, which are then checked.
-    sy, yy : arrays of shape (size, size)
+    rows : array of shape (2 (size + 1), n)
+        The s, then the y. They may be of lower precision than the weights: they only shape directions, which are then
+        checked.
+    sy, yy : arrays of shape (size + 1, size + 1)
         s_i'y_j and y_i'y_j.
     filled : scalar
-        Pairs stored so far, also beyond `size`.
+        Pairs stored so far, also beyond `size`; 0 forgets them all.
     """
 
-    s: jax.Array
-    y: jax.Array
+    rows: jax.Array
     sy: jax.Array
     yy: jax.Array
     filled: jax.Array
 
 
 def empty(size: int, n: int, dtype: Any) -> Memory:
-    """A memory without pairs."""
-    rows, small = jnp.zeros((size, n), dtype), jnp.zeros((size, size))
-    return Memory(rows, rows, small, small, jnp.zeros((), jnp.int32))
+    """A memory for `size` pairs, without any."""
+    small = jnp.zeros((size + 1, size + 1))
+    return Memory(jnp.zeros((2 * (size + 1), n), dtype), small, small, jnp.zeros((), jnp.int32))
 
 
-def clear(memory: Memory) -> Memory:
-    """The memory without its pairs."""
-    return Memory(*(jnp.zeros_like(leaf) for leaf in memory))
-
-
-def remember(memory: Memory, s: jax.Array, y: jax.Array) -> Memory:
+def remember(memory: Memory, s: jax.Array, y: jax.Array, when: Any = True) -> Memory:
     """Store a pair, unless its curvature s'y is not clearly positive: then the matrix would not be definite.
 
-    Costs one pass over the memory.
+    Costs two passes over the memory, also where nothing is stored: a branch would copy the memory.
     """
     length = jnp.linalg.norm(s)
-    curved = jnp.vdot(s, y) > 1e-10 * length * jnp.linalg.norm(y)
-
-    def store(memory: Memory) -> Memory:
-        slot = memory.filled % memory.s.shape[0]
-        row_s, row_y = (s / length).astype(memory.s.dtype), (y / length).astype(memory.y.dtype)
-        rows_s, rows_y = memory.s.at[slot].set(row_s), memory.y.at[slot].set(row_y)
-        with_s, with_y = rows_y @ row_s, jnp.stack([rows_s, rows_y]) @ row_y
-        sy = memory.sy.at[slot, :].set(with_s.astype(memory.sy.dtype))
-        sy = sy.at[:, slot].set(with_y[0].astype(sy.dtype))
-        yy = memory.yy.at[slot, :].set(with_y[1].astype(memory.yy.dtype))
-        yy = yy.at[:, slot].set(with_y[1].astype(yy.dtype))
-        return Memory(rows_s, rows_y, sy, yy, memory.filled + 1)
-
-    return jax.lax.cond(curved & jnp.isfinite(length), store, lambda memory: memory, memory)
+    stored = jnp.asarray(when) & jnp.isfinite(length) & (jnp.vdot(s, y) > 1e-10 * length * jnp.linalg.norm(y))
+    slot = memory.filled % memory.sy.shape[0]
+    pair = (jnp.stack([s, y]) / jnp.where(length > 0, length, 1.0)).astype(memory.rows.dtype)
+    pair = jnp.where(stored, pair, 0.0)
+    # Products before the update, updates that are no scatters, and two dimensions: else XLA copies the rows.
+    with_s, with_y = ((memory.rows @ vector).astype(memory.sy.dtype).reshape(2, -1) for vector in pair)
+    own = pair.astype(memory.sy.dtype)
+    put = jax.lax.dynamic_update_index_in_dim
+    sy = put(put(memory.sy, with_s[1], slot, 0), put(with_y[0], own[0] @ own[1], slot, 0), slot, 1)
+    along_y = put(with_y[1], own[1] @ own[1], slot, 0)
+    yy = put(put(memory.yy, along_y, slot, 0), along_y, slot, 1)
+    rows = put(put(memory.rows, pair[0], slot, 0), pair[1], slot + memory.sy.shape[0], 0)
+    return Memory(rows, sy, yy, memory.filled + stored)
 
 
 def inverse_product(memory: Memory, g: jax.Array) -> jax.Array:
@@ -83,27 +77,24 @@ def inverse_product(memory: Memory, g: jax.Array) -> jax.Array:
     >>> [float(entry) for entry in inverse_product(memory, jnp.array([1.0, 1.0]))]
     [1.0, 0.25]
     """
-    size = memory.s.shape[0]
+    slots = memory.sy.shape[0]
     norm = jnp.linalg.norm(g)
-    # Oldest first: while the ring is not full its empty slots come first, and they act as the identity.
-    order = (memory.filled % size + jnp.arange(size)) % size
-    valid = jnp.arange(size) >= size - memory.filled
-    direction = (g / jnp.where(norm > 0, norm, 1.0)).astype(memory.s.dtype)
-    along_s = (memory.s @ direction)[order].astype(memory.sy.dtype)
-    along_y = (memory.y @ direction)[order].astype(memory.sy.dtype)
-    sy, yy = memory.sy[order][:, order], memory.yy[order][:, order]
+    # Oldest first, after the slot to be written next; slots without a pair come first, and act as the identity.
+    order = (memory.filled % slots + jnp.arange(slots)) % slots
+    valid = jnp.arange(slots) >= jnp.maximum(1, slots - memory.filled)
+    both = valid[:, None] & valid
+    direction = (g / jnp.where(norm > 0, norm, 1.0)).astype(memory.rows.dtype)
+    along = jnp.where(valid, (memory.rows @ direction).reshape(2, -1)[:, order].astype(memory.sy.dtype), 0.0)
+    sy, yy = (jnp.where(both, matrix[order][:, order], 0.0) for matrix in (memory.sy, memory.yy))
     diagonal = jnp.where(valid, jnp.diag(sy), 1.0)
     upper = jnp.triu(sy, 1) + jnp.diag(diagonal)
-    newest = (memory.filled - 1) % size
     scale = jnp.where(
-        memory.filled > 0, memory.sy[newest, newest] / memory.yy[newest, newest], 1.0 / jnp.maximum(1.0, norm)
+        memory.filled > 0, sy[-1, -1] / jnp.where(memory.filled > 0, yy[-1, -1], 1.0), 1.0 / jnp.maximum(1.0, norm)
     )
-    forward = solve_triangular(upper, along_s)
-    middle = (diagonal * forward) + scale * (yy @ forward) - scale * along_y
-    back = solve_triangular(upper, middle, trans=1)
-    to_s = jnp.zeros(size).at[order].set(jnp.where(valid, back, 0.0)).astype(memory.s.dtype)
-    to_y = jnp.zeros(size).at[order].set(jnp.where(valid, -scale * forward, 0.0)).astype(memory.y.dtype)
-    return (scale * g + norm * (to_s @ memory.s + to_y @ memory.y)).astype(g.dtype)
+    forward = solve_triangular(upper, along[0])
+    back = solve_triangular(upper, diagonal * forward + scale * (yy @ forward - along[1]), trans=1)
+    mix = jnp.zeros((2, slots)).at[:, order].set(jnp.where(valid, jnp.stack([back, -scale * forward]), 0.0))
+    return (scale * g + norm * mix.astype(memory.rows.dtype).ravel() @ memory.rows).astype(g.dtype)
 
 
 Evaluate = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
@@ -160,7 +151,15 @@ class _Line(NamedTuple):
     done: jax.Array
 
 
-def sweep(exact: Evaluate, single: Evaluate, start: Point, memory: Memory, repeats: int, alone: Any) -> Sweep:
+def sweep(
+    exact: Evaluate,
+    single: Evaluate,
+    start: Point,
+    memory: Memory,
+    repeats: Any,
+    alone: Any = False,
+    enabled: Any = True,
+) -> Sweep:
     """Up to `repeats` secant steps w - t B^-1 g, all but the last evaluated by `single`, the last by `exact`.
 
     t is 1, or shorter by backtracking. A step is good if it fulfils Armijo's condition or, near rounding, the
@@ -176,9 +175,11 @@ def sweep(exact: Evaluate, single: Evaluate, start: Point, memory: Memory, repea
     memory : Memory
         Pairs so far.
     repeats : int
-        Steps of a sweep; fixed at compile time.
+        Steps of a sweep; it may be known only at run time.
     alone : bool
         Take one exact step from the outset.
+    enabled : bool
+        Otherwise do nothing: cheaper than a branch around the sweep, which would copy the memory.
 
     Returns
     -------
@@ -189,48 +190,62 @@ def sweep(exact: Evaluate, single: Evaluate, start: Point, memory: Memory, repea
     none, one = jnp.zeros((), jnp.int64), jnp.ones_like(start.loss)
     alone = jnp.asarray(alone) | (repeats == 1)
 
-    def begin(alone: jax.Array, exact: jax.Array, single: jax.Array) -> _Line:
+    def begin(memory: Memory, alone: jax.Array, exact: jax.Array, single: jax.Array) -> _Line:
         fresh = Sweep(start, memory, jnp.zeros_like(start.loss), exact, single, none, alone, jnp.asarray(False))
         return _Line(fresh, first, slope, one, none, ~(slope < 0))
-
-    def accept(line: _Line, s: jax.Array, new: Point) -> _Line:
-        old = line.sweep
-        taken = old.taken + 1
-        length = jnp.linalg.norm(s) / jnp.linalg.norm(old.point.gradient)
-        pairs = remember(old.memory, s, new.gradient - old.point.gradient)
-        end = old.alone | (taken == repeats)
-        direction = jax.lax.cond(end, lambda: line.direction, lambda: -inverse_product(pairs, new.gradient))
-        fell = (new.loss < start.loss) | (
-            (new.loss <= start.loss + ROUNDING * jnp.finfo(new.loss.dtype).eps * jnp.abs(start.loss))
-            & (jnp.linalg.norm(new.gradient) < jnp.linalg.norm(start.gradient))
-        )
-        after = old._replace(point=new, memory=pairs, path=old.path + length, taken=taken, good=end & fell)
-        return _Line(after, direction, jnp.vdot(new.gradient, direction), one, none, end & (fell | old.alone))
-
-    def shorten(line: _Line, s: jax.Array, new: Point) -> _Line:
-        excess = new.loss - line.sweep.point.loss - line.t * line.slope
-        minimum = -line.slope * line.t / (2.0 * jnp.maximum(excess, jnp.finfo(excess.dtype).tiny))
-        t = line.t * jnp.clip(jnp.nan_to_num(minimum / line.t), 0.1, 0.5)
-        return line._replace(t=t, tries=line.tries + 1, done=line.sweep.alone & (line.tries + 1 >= LINE_TRIES))
 
     def body(line: _Line) -> _Line:
         old = line.sweep
         last = old.alone | (old.taken == repeats - 1)
         s = line.t * line.direction
-        w = old.point.w + s
-        loss, gradient = jax.lax.cond(last, exact, single, w)
-        new = Point(w, jnp.where(jnp.isfinite(loss), loss, jnp.inf), gradient)
-        slack = jnp.where(old.alone, ROUNDING * jnp.finfo(loss.dtype).eps, SINGLE_SLACK) * jnp.abs(old.point.loss)
-        close = new.loss <= old.point.loss + slack
-        good = (new.loss <= old.point.loss + 1e-4 * line.t * line.slope) | (
-            close & (jnp.vdot(gradient, line.direction) <= -0.8 * line.slope)
+        loss, gradient = jax.lax.cond(last, exact, single, old.point.w + s)
+        new = Point(old.point.w + s, jnp.where(jnp.isfinite(loss), loss, jnp.inf), gradient)
+        good = _acceptable(line, new)
+        memory = remember(old.memory, s, gradient - old.point.gradient, good)
+        end = good & last
+        fell = (new.loss < start.loss) | (
+            (new.loss <= start.loss + ROUNDING * jnp.finfo(loss.dtype).eps * jnp.abs(start.loss))
+            & (jnp.linalg.norm(gradient) < jnp.linalg.norm(start.gradient))
         )
-        counted = old._replace(exact=old.exact + last, single=old.single + ~last)
-        line = jax.lax.cond(good, accept, shorten, line._replace(sweep=counted), s, new)
-        lost = ((line.sweep.taken == repeats) & ~line.sweep.good) | (line.tries >= LINE_TRIES) | ~(line.slope < 0)
-        again = begin(jnp.asarray(True), line.sweep.exact, line.sweep.single)
-        return jax.tree.map(partial(jnp.where, lost & ~line.done), again, line)
+        length = jnp.linalg.norm(s) / jnp.linalg.norm(old.point.gradient)
+        after = Sweep(
+            jax.tree.map(partial(jnp.where, good), new, old.point),
+            memory,
+            old.path + jnp.where(good, length, 0.0),
+            old.exact + last,
+            old.single + ~last,
+            old.taken + good,
+            old.alone,
+            end & fell,
+        )
+        direction = jax.lax.cond(good & ~last, lambda: -inverse_product(memory, gradient), lambda: line.direction)
+        tries = jnp.where(good, 0, line.tries + 1)
+        t = jnp.where(good, one, _shorter(line, new))
+        lost = (end & ~fell) | (tries >= LINE_TRIES) | ~(jnp.vdot(after.point.gradient, direction) < 0)
+        follow = _Line(after, direction, jnp.vdot(after.point.gradient, direction), t, tries, end | lost)
+        # What float32 spoiled is taken back, but not its pairs: they are directions only.
+        again = begin(memory, jnp.asarray(True), after.exact, after.single)
+        retry = lost & ~old.alone & ~(end & fell)
+        # A selection between the memory and itself would copy it.
+        return jax.tree.map(lambda a, b: b if a is b else jnp.where(retry, a, b), again, follow)
 
-    line = jax.lax.while_loop(lambda line: ~line.done, body, begin(alone, none, none))
+    line = begin(memory, alone, none, none)
+    line = jax.lax.while_loop(lambda line: ~line.done, body, line._replace(done=line.done | ~jnp.asarray(enabled)))
     found = line.sweep
     return found._replace(point=jax.tree.map(partial(jnp.where, found.good), found.point, start))
+
+
+def _acceptable(line: _Line, new: Point) -> jax.Array:
+    """Armijo's condition or, near rounding, the approximate Wolfe condition."""
+    old = line.sweep.point
+    eps = jnp.finfo(old.loss.dtype).eps
+    slack = jnp.where(line.sweep.alone, ROUNDING * eps, SINGLE_SLACK) * jnp.abs(old.loss)
+    flat = jnp.vdot(new.gradient, line.direction) <= -0.8 * line.slope
+    return (new.loss <= old.loss + 1e-4 * line.t * line.slope) | ((new.loss <= old.loss + slack) & flat)
+
+
+def _shorter(line: _Line, new: Point) -> jax.Array:
+    """The minimum of the parabola through the energy and slope of the start and the energy found, bounded."""
+    excess = new.loss - line.sweep.point.loss - line.t * line.slope
+    part = -line.slope * line.t / (2.0 * jnp.maximum(excess, jnp.finfo(excess.dtype).tiny))
+    return line.t * jnp.clip(jnp.nan_to_num(part), 0.1, 0.5)

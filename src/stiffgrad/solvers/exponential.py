@@ -81,7 +81,7 @@ class State(NamedTuple):
     flow_time: jax.Array
     radius: jax.Array  # largest Ritz value so far in size
     counts: Counts
-    memory: secant.Memory
+    memory: Any  # secant.Memory; None inside a Krylov step
     race: Race
     rest: jax.Array  # secant steps left to take in full precision alone
     penalty: jax.Array  # length of the last such rest
@@ -201,21 +201,19 @@ class Exponential(CompiledSolver[State]):
         return state, _row(state, Step(zero, none, none))
 
     def step(self, objective: Objective, state: State) -> tuple[State, dict[str, Any]]:
-        def krylov(state: State) -> tuple[State, Step]:
-            return _krylov_step(self, objective, state)
-
         if not self.pairs:
-            new, step = krylov(state)
+            new, step = _krylov_step(self, objective, state)
             return new, _row(new, step)
-        nothing = Step(jnp.zeros_like(state.loss), jnp.zeros((), jnp.int64), jnp.zeros((), jnp.int64))
-        new, step, moved = jax.lax.cond(
-            state.race.secant,
-            partial(_secant_step, self, objective),
-            lambda state: (state, nothing, jnp.asarray(False)),
-            state,
+        swept, step, moved = _secant_step(self, objective, state)
+        # The memory stays outside of the branch, which would copy it.
+        new, step = jax.lax.cond(
+            moved,
+            lambda state: (state, step),
+            partial(_krylov_step, self, objective),
+            swept._replace(memory=None),
         )
-        new, step = jax.lax.cond(moved, lambda new: (new, step), krylov, new)
-        new = new._replace(race=_next_race(new, moved))
+        memory = secant.remember(swept.memory, new.w - swept.w, new.gradient - swept.gradient, ~moved)
+        new = new._replace(memory=memory, race=_next_race(new, moved))
         return new, _row(new, step)
 
 
@@ -317,10 +315,7 @@ def _krylov_step(solver: Exponential, objective: Objective, state: State) -> tup
     # A longer step that was tried and lost need not be tried first the next time.
     factor = jnp.where(found.size > size, jnp.minimum(grown, 1.0), grown)
     radius = jnp.maximum(state.radius, jnp.max(jnp.abs(values)))
-    memory = secant.remember(state.memory, w - state.w, gradient - g) if solver.pairs else state.memory
-    after = state._replace(
-        w=w, loss=loss, gradient=gradient, flow_time=state.flow_time + size, radius=radius, memory=memory
-    )
+    after = state._replace(w=w, loss=loss, gradient=gradient, flow_time=state.flow_time + size, radius=radius)
     new = jax.tree.map(partial(jnp.where, moved), after, state)._replace(
         counts=counts, step_size=jnp.clip(size * factor, 1e-12, jnp.minimum(longest, 1e12))
     )
@@ -361,7 +356,7 @@ def _search(
 
 
 def _secant_step(solver: Exponential, objective: Objective, state: State) -> tuple[State, Step, jax.Array]:
-    """A sweep of steps to the end of the flow linearised with the secants; False where the energy does not fall."""
+    """A sweep of secant steps, if it is their turn; False where none was taken, or the energy does not fall."""
     low = jax.tree.map(_single, objective)
 
     def exact(w: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -373,8 +368,10 @@ def _secant_step(solver: Exponential, objective: Objective, state: State) -> tup
 
     mixed = solver.mixed and state.w.dtype != jnp.float32 and _traceable(single, state.w)
     start = secant.Point(state.w, state.loss, state.gradient)
-    repeats = SWEEP if mixed else 1
-    found = secant.sweep(exact, single if mixed else exact, start, state.memory, repeats, state.rest > 0)
+    # Short sweeps at first: an easy target may be near, and a row ends only with its sweep.
+    repeats = jnp.clip(state.counts.steps, SWEEP // 2, SWEEP) if mixed else 1
+    enabled = state.race.secant
+    found = secant.sweep(exact, single if mixed else exact, start, state.memory, repeats, state.rest > 0, enabled)
     good = found.good
     taken = good.astype(state.counts.steps.dtype)
     old = state.counts
@@ -388,7 +385,8 @@ def _secant_step(solver: Exponential, objective: Objective, state: State) -> tup
     spoiled = found.alone & (state.rest == 0) & (repeats > 1)
     penalty = jnp.where(spoiled, 2 * state.penalty, state.penalty)
     rest = jnp.where(spoiled, penalty, jnp.maximum(state.rest - 1, 0))
-    forgotten = jax.lax.cond(good, lambda: found.memory, lambda: secant.clear(found.memory))
+    # Pairs that lead nowhere are forgotten.
+    memory = found.memory._replace(filled=jnp.where(good | ~enabled, found.memory.filled, 0))
     new = state._replace(
         w=found.point.w,
         loss=found.point.loss,
@@ -396,7 +394,7 @@ def _secant_step(solver: Exponential, objective: Objective, state: State) -> tup
         step_size=jnp.maximum(state.step_size, found.path),
         flow_time=state.flow_time + jnp.where(good, found.path, 0.0),
         counts=counts,
-        memory=forgotten,
+        memory=memory,
         rest=rest,
         penalty=penalty,
     )
