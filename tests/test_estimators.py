@@ -21,8 +21,8 @@ from stiffgrad.estimators._training import bucket
 from stiffgrad.networks import ACTIVATIONS, mlp
 from stiffgrad.solvers import _compiled
 
-X, Y = make_friedman1(200, noise=1.0, random_state=0)
-TRAIN, TEST = slice(0, 100), slice(100, 200)
+X, Y = make_friedman1(300, noise=1.0, random_state=0)
+TRAIN, TEST = slice(0, 200), slice(200, 300)
 IRIS, LABELS = load_iris(return_X_y=True)
 EVEN, ODD = slice(0, None, 2), slice(1, None, 2)
 QUICK = {"hidden_layer_sizes": (4,), "max_iter": 60, "random_state": 0}
@@ -78,7 +78,7 @@ def test_error_bars_cover_what_was_held_out(regressor):
 def test_error_bars_are_the_dense_posterior():
     model = FlowRegressor(**QUICK).fit(X[TRAIN, :2], Y[TRAIN])
     objective, w = model._objective, model.solution_.w
-    precision = np.asarray(objective.gauss_newton(w)) * 100 / model._noise
+    precision = np.asarray(objective.gauss_newton(w)) * 200 / model._noise
     inputs = model._inputs(X[TEST, :2])[:5]
     apply = mlp([2, 4, 1])[0]
     for x, std in zip(inputs, model.predict(X[TEST, :2], return_std=True)[1][:5]):
@@ -92,10 +92,12 @@ def test_error_bars_are_the_dense_posterior():
 
 
 def test_relevance_finds_the_columns_that_matter():
-    model = FlowRegressor(alpha="relevance", random_state=0).fit(X, Y)
-    importance = model.feature_importances_
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (150, 6))
+    y = np.sin(3 * X[:, 0]) + X[:, 1] + 0.1 * rng.normal(size=150)
+    importance = FlowRegressor((4,), alpha="relevance", random_state=0).fit(X, y).feature_importances_
     assert importance.sum() == pytest.approx(1)
-    assert importance[:5].min() > 2 * importance[5:].max()
+    assert importance[:2].min() > 3 * importance[2:].max()
 
 
 def test_attributes_of_a_classifier(classifier):
@@ -132,7 +134,7 @@ def test_labels_of_any_kind():
     names = np.array(["ham", "spam"])[(X[:, 0] > 0.5).astype(int)]
     model = FlowClassifier(**QUICK).fit(X, names)
     assert model.classes_.tolist() == ["ham", "spam"]
-    assert model.predict_proba(X).shape == (200, 2)
+    assert model.predict_proba(X).shape == (300, 2)
     assert model.score(X, names) > 0.9
     assert set(FlowClassifier(**QUICK).fit(X, names == "ham").predict(X)) == {True, False}
 
@@ -142,7 +144,8 @@ def test_several_labels_a_sample():
     model = FlowClassifier(**QUICK).fit(X[:100], y[:100])
     assert model.predict(X).shape == model.predict_proba(X).shape == (150, 3)
     assert set(np.unique(model.predict(X))) == {0, 1}
-    assert np.mean(model.predict(X[100:]) == y[100:]) > 0.75
+    usual = y[:100].mean(0) > 0.5
+    assert np.mean(model.predict(X[100:]) == y[100:]) > np.mean(usual == y[100:]) + 0.05
 
 
 def test_several_targets():
@@ -155,7 +158,7 @@ def test_several_targets():
 
 
 def test_sample_weights_repeat_samples():
-    counts = np.random.default_rng(0).integers(0, 3, 100)
+    counts = np.random.default_rng(0).integers(0, 3, 200)
     weighted = FlowRegressor(**QUICK).fit(X[TRAIN], Y[TRAIN], sample_weight=counts)
     repeated = FlowRegressor(**QUICK).fit(np.repeat(X[TRAIN], counts, axis=0), np.repeat(Y[TRAIN], counts))
     np.testing.assert_allclose(weighted.predict(X), repeated.predict(X), rtol=1e-5)
@@ -173,9 +176,8 @@ def test_data_frames(frame):
     columns = {f"column{i}": X[:, i] for i in range(3)}
     model = FlowRegressor(**QUICK).fit(frame(columns), Y)
     assert model.feature_names_in_.tolist() == list(columns)
-    np.testing.assert_array_equal(
-        model.predict(frame(columns)), FlowRegressor(**QUICK).fit(X[:, :3], Y).predict(X[:, :3])
-    )
+    plain = FlowRegressor(**QUICK).fit(X[:, :3], Y)
+    np.testing.assert_allclose(model.predict(frame(columns)), plain.predict(X[:, :3]), rtol=1e-9)
 
 
 def test_sparse_input_is_refused_clearly():
@@ -262,15 +264,15 @@ def test_a_second_fit_of_the_same_shape_compiles_nothing(regressor):
 
     FlowRegressor(random_state=1).fit(X[TRAIN], Y[TRAIN])
     before = sizes()
-    FlowRegressor(random_state=2).fit(X[TEST], Y[TEST])
-    FlowRegressor(random_state=2).fit(X[:98], Y[:98])  # the same bucket of rows
+    FlowRegressor(random_state=2).fit(X[100:], Y[100:])
+    FlowRegressor(random_state=2).fit(X[:195], Y[:195])  # the same bucket of rows
     assert sizes() == before
 
 
 def test_buckets_waste_at_most_an_eighth():
     for count in range(1, 5000):
         assert count <= bucket(count) <= max(8, count + count // 8 + 8)
-    assert bucket(98) == bucket(100) == 104
+    assert bucket(195) == bucket(200) == 208
 
 
 def test_prediction_in_numpy_is_the_network():
