@@ -29,6 +29,7 @@ ROUNDINGS = 8.0  # a change of the loss below so many of its roundings tells not
 SLOW = 0.3  # a step that leaves more than this of the gradient, though h does not limit it, is slow
 SLOW_FALL = 0.02  # and so is one that lowers the loss by less than this part
 SLOW_STEPS = 2  # so many slow steps in a row, and the exact Hessian takes over
+SLOW_STEPS_SQUARES = 10  # and for squares without decay, which may fall to zero: there valleys are slow as well
 
 GROWTH = ((-jnp.inf, 0.5), (0.25, 1.0), (0.75, 1.5), (0.9, 2.0))  # rho above the first: h times the second
 BEND = 0.75  # the correction is taken where 2|a| is at most this part of |d|
@@ -330,11 +331,18 @@ class Rosenbrock(CompiledSolver[State]):
         unlimited = jnp.linalg.norm(trial.first) < 0.1 * trial.used_h * before
         slow = (unlimited & (norm > SLOW * before)) | (state.loss - loss < SLOW_FALL * jnp.abs(state.loss))
         slow = jnp.where(slow & ~state.exact, state.slow + 1, 0)
-        exact = jnp.where(state.exact, trial.accepted, (slow >= SLOW_STEPS) | ~trial.accepted)
+        exact = jnp.where(state.exact, trial.accepted, (slow >= _patience(objective)) | ~trial.accepted)
         # Both curvatures in turn have failed to lower the loss: the count of slow steps says so without a new field.
         stuck = ~trial.accepted & ~state.exact & (state.slow < 0)
         slow = jnp.where(state.exact & ~trial.accepted, -1, slow)
         return exact, slow, stuck
+
+
+def _patience(objective: Objective) -> Any:
+    """Slow steps in a row before the exact Hessian takes over."""
+    if any(block.loss.name != "squared" for block in objective.blocks):
+        return SLOW_STEPS
+    return jnp.where(jnp.any(objective.decay > 0), SLOW_STEPS, SLOW_STEPS_SQUARES)
 
 
 def is_dual(objective: Objective) -> bool:
