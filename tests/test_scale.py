@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -97,6 +98,52 @@ def test_eight_devices_give_the_numbers_of_one():
             # A few steps multiply rounding by the curvature's condition; single evaluations sum 45 numbers.
             tolerance = 1e-13 if len(parts) > 2 else 1e-8
             assert np.abs(np.subtract(part, other)).max() <= tolerance * scale, name
+
+
+TWO_PROCESSES = """
+import sys
+import jax, numpy as np
+
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(f"localhost:{sys.argv[1]}", num_processes=2, process_id=int(sys.argv[2]))
+import stiffgrad as sg
+
+rows = np.random.default_rng(0)
+X, y = rows.normal(size=(45, 3)), rows.normal(size=45)
+apply, params = sg.mlp([3, 6, 1], seed=0)
+mesh = jax.make_mesh((jax.device_count(),), ("samples",))
+objective = sg.supervised(apply, params, X, y, sharding=mesh)
+solution = sg.solve(objective, "chebyshev", until=sg.Until(loss=-1.0, wall_seconds=0.5))
+print(jax.device_count(), solution.statistics.steps, solution.loss.hex(), solution.outcome.name)
+"""
+
+
+def test_two_processes_stop_at_the_same_step_when_the_time_is_over():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO_PROCESSES, port, str(i)],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for i in range(2)
+    ]
+    try:
+        output, errors = zip(*(process.communicate(timeout=150) for process in processes), strict=True)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert [process.returncode for process in processes] == [0, 0], errors
+    first, second = (text.splitlines()[-1] for text in output)
+    assert first == second
+    assert first.startswith("2 ")
+    assert first.endswith("OUT_OF_TIME")
 
 
 def test_a_sharding_that_is_none_is_named():

@@ -14,6 +14,7 @@ from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.checkpoint import Checkpoint
 from stiffgrad.flow import Flow, OutOfTime
 from stiffgrad.objective import Objective
+from stiffgrad.placement import agreed
 from stiffgrad.progress import Progress
 from stiffgrad.promote import joined, left, stalled
 from stiffgrad.solvers._base import Finished, Limits, Solver
@@ -207,7 +208,7 @@ class Run:
     def seconds_left(self) -> float:
         """Wall seconds until the budget ends."""
         budget = np.inf if self.until.wall_seconds is None else self.until.wall_seconds
-        return self._begin + budget - time.perf_counter()
+        return agreed(self._begin + budget - time.perf_counter())
 
     def step(
         self,

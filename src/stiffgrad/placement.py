@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from stiffgrad.derivatives import Block
@@ -105,7 +106,7 @@ class Placement:
     def _budget(self) -> float:
         if self.memory_budget is not None:
             return float(self.memory_budget)
-        return FRACTION * device_bytes([] if self.mesh is None else list(self.mesh.local_devices))
+        return agreed(FRACTION * device_bytes([] if self.mesh is None else list(self.mesh.local_devices)))
 
 
 def _positive(number: Any, name: str, what: str) -> Any:
@@ -140,6 +141,19 @@ def _found(data: Any) -> tuple[Mesh | None, tuple[str, ...]]:
         if isinstance(leaf, jax.Array) and isinstance(sharding, NamedSharding) and len(sharding.device_set) > 1:
             return _mesh(sharding)
     return None, ()
+
+
+def agreed(number: float) -> float:
+    """The number of process 0, on every process: clocks and free memory differ, and all must decide alike.
+
+    Examples
+    --------
+    >>> agreed(2.5)
+    2.5
+    """
+    if jax.process_count() == 1:
+        return number
+    return float(multihost_utils.broadcast_one_to_all(np.asarray(number, float)))
 
 
 def without_types(array: jax.Array) -> jax.Array:

@@ -21,6 +21,7 @@ from stiffgrad._config import one_blas_thread
 from stiffgrad._types import Outcome
 from stiffgrad.flow import Flow
 from stiffgrad.objective import Objective
+from stiffgrad.placement import agreed
 from stiffgrad.solvers._base import Finished, Limits, Monitor, Solver
 
 State = TypeVar("State")
@@ -157,7 +158,8 @@ class CompiledRun:
             if self._report(monitor, dict(zip(names, first.T, strict=True))):
                 return
         wanted = 1.0 if monitor.steps_only else self._length
-        length = int(min(MAX_ROWS, max(1.0, min(wanted, self._affordable(monitor.seconds_left())))))
+        length = min(MAX_ROWS, max(1.0, min(wanted, self._affordable(monitor.seconds_left()))))
+        length = int(agreed(length))
         begin = time.perf_counter()
         self.state, self.row, rows, count = _chunk(
             self.solver, self.objective, self.state, self.row, monitor.limits, length

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stiffgrad.flow import Flow
 from stiffgrad.memory import available_bytes
 from stiffgrad.objective import Objective
+from stiffgrad.placement import agreed
 from stiffgrad.solvers._base import Monitor, Solver
 from stiffgrad.solvers.exponential import Exponential
 from stiffgrad.solvers.rosenbrock import Rosenbrock, dense_bytes, is_dual
@@ -110,7 +111,7 @@ def choose(objective: Objective) -> Choice:
     flops = dense_flops(objective)
     if flops <= CHEAP_FLOPS:
         return dataclasses.replace(dense, reason=f"n = {n}, m = {m}: a dense step is cheap")
-    product, speed = _seconds(objective)
+    product, speed = map(agreed, _seconds(objective))
     dense_seconds, free_seconds = flops / speed, PRODUCTS * product
     words = f"a dense step takes about {dense_seconds:.2g} s, a matrix-free one {free_seconds:.2g} s"
     return dataclasses.replace(dense if dense_seconds <= DENSE_GAIN * free_seconds else free, reason=words)
