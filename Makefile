@@ -54,8 +54,16 @@ format: $(STAMP) ## format the code and fix what ruff can fix
 docs: $(STAMP) ## build the pages into site/; a warning fails the build
 	$(BIN)/mkdocs build --strict --quiet
 
-bench: $(STAMP) ## run the benchmark; ARGS="--help" shows its options
-	$(BIN)/stiffgrad bench $(ARGS)
+# Each line is one table; the budgets fit the problems, so that a method that never arrives does not take hours.
+bench: $(STAMP) ## run the benchmark (about 40 minutes); resumes; tables in runs/bench
+	$(BIN)/stiffgrad bench --suite dense --problem sine --problem product2d --seconds 8 --out runs/bench/accuracy
+	$(BIN)/stiffgrad bench --suite dense --problem encoder --problem xor --problem parity4 --seconds 1 --out runs/bench/small
+	$(BIN)/stiffgrad bench --suite dense --problem teacher-student --seconds 3 --out runs/bench/teacher
+	$(BIN)/stiffgrad bench --suite dense --problem two-spirals --seconds 4 --out runs/bench/spirals
+	$(BIN)/stiffgrad bench --suite gradient-norm --seconds 5 --out runs/bench/gradient-norm
+	$(BIN)/stiffgrad bench --suite easy --seconds 5 --out runs/bench/easy
+	$(BIN)/stiffgrad bench --suite success --seconds 2 --solver rosenbrock --out runs/bench/success
+	$(BIN)/stiffgrad bench --floor
 
 study: $(STAMP) ## run the study of the five suspects; ARGS="--help" shows its options
 	$(BIN)/stiffgrad study $(ARGS)
