@@ -224,16 +224,17 @@ def line(dtype="float32"):
     return sg.supervised(apply, params, *data(200), weight_decay=1e-2, dtype=dtype)
 
 
-@pytest.mark.parametrize("solver", ["rosenbrock", "exponential"])
-def test_a_stall_in_float32_is_named_and_float64_goes_on(solver):
-    target = sg.Until(gradient_norm=1e-9)
+# In float64 the two get to about 1e-16 and 1e-8 here: each is asked for what lies between its two precisions.
+@pytest.mark.parametrize(("solver", "norm"), [("rosenbrock", 1e-9), ("exponential", 1e-7)])
+def test_a_stall_in_float32_is_named_and_float64_goes_on(solver, norm):
+    target = sg.Until(gradient_norm=norm)
     single = sg.solve(line(), solver, until=target)
     assert single.outcome in (sg.Outcome.STALLED, sg.Outcome.STATIONARY)
-    assert 1e-9 < single.gradient_norm < np.sqrt(np.finfo(np.float32).eps)
+    assert norm < single.gradient_norm < np.sqrt(np.finfo(np.float32).eps)
     assert single.w.dtype == np.float32
     both = sg.solve(line(), solver, until=target, promote=True)
     assert both.outcome is sg.Outcome.TARGET
-    assert both.gradient_norm <= 1e-9
+    assert both.gradient_norm <= norm
     assert both.w.dtype == np.float64
     assert "float32" in both.message
     trace = both.trace
