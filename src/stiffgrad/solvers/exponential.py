@@ -172,7 +172,7 @@ class Exponential(CompiledSolver[State]):
 
     curvature: Literal["auto", "hessian", "gauss-newton"] = "auto"
     krylov: int = 60
-    pairs: int = 100
+    pairs: int = 60
     mixed: bool = True
     tolerance: float = TOLERANCE
 
