@@ -116,9 +116,8 @@ def show(rows: list[dict[str, Any]]) -> None:
     order = list(dict.fromkeys(frame["model"]))
     for values, title in (("score", "mean held-out score"), ("seconds", "total fit seconds, compilation included")):
         how = "mean" if values == "score" else "sum"
-        print(
-            f"\n{title}\n{frame.pivot_table(index='data', columns='model', values=values, aggfunc=how)[order].round(3)}"
-        )
+        pivot = frame.pivot_table(index="data", columns="model", values=values, aggfunc=how)
+        print(f"\n{title}\n{pivot[order].round(3)}")
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:

@@ -59,6 +59,7 @@ def models() -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", nargs="*", default=list(PROTOTYPE), choices=list(PROTOTYPE))
+    parser.add_argument("--models", nargs="*", default=list(models()), choices=list(models()))
     parser.add_argument("--out", type=Path, default=None)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -66,17 +67,18 @@ def main() -> None:
     rows = []
     for name in arguments.data:
         X, y = data(name)
-        for label, model in models().items():
+        for label in arguments.models:
+            model = models()[label]
             begin = time.perf_counter()
             found = cross_validate(model, X, y, cv=folds, scoring="r2")
             row = {"data": name, "rows": len(y), "model": label, "r2": float(found["test_score"].mean())}
             row |= {"fit_seconds": float(np.median(found["fit_time"])), "total_seconds": time.perf_counter() - begin}
             row["prototype"] = PROTOTYPE[name] if label == "evidence" else None
             rows.append(row)
+            if arguments.out is not None:  # after every cell: an interrupted run keeps what it has
+                result = {"machine": platform.platform(), "python": platform.python_version(), "rows": rows}
+                arguments.out.write_text(json.dumps(result, indent=1) + "\n")
             print(f"{name:10} {label:10} R2 {row['r2']:.3f}  median fit {row['fit_seconds']:.2f} s", flush=True)
-    if arguments.out is not None:
-        result = {"machine": platform.platform(), "python": platform.python_version(), "rows": rows}
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
