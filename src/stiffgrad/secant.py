@@ -203,20 +203,15 @@ def sweep(
         good = _acceptable(line, new)
         memory = remember(old.memory, s, gradient - old.point.gradient, good)
         end = good & last
-        fell = (new.loss < start.loss) | (
-            (new.loss <= start.loss + ROUNDING * jnp.finfo(loss.dtype).eps * jnp.abs(start.loss))
-            & (jnp.linalg.norm(gradient) < jnp.linalg.norm(start.gradient))
-        )
-        length = jnp.linalg.norm(s) / jnp.linalg.norm(old.point.gradient)
-        after = Sweep(
-            jax.tree.map(partial(jnp.where, good), new, old.point),
-            memory,
-            old.path + jnp.where(good, length, 0.0),
-            old.exact + last,
-            old.single + ~last,
-            old.taken + good,
-            old.alone,
-            end & fell,
+        fell = _fell(new, start)
+        after = old._replace(
+            point=jax.tree.map(partial(jnp.where, good), new, old.point),
+            memory=memory,
+            path=old.path + jnp.where(good, jnp.linalg.norm(s) / jnp.linalg.norm(old.point.gradient), 0.0),
+            exact=old.exact + last,
+            single=old.single + ~last,
+            taken=old.taken + good,
+            good=end & fell,
         )
         direction = jax.lax.cond(good & ~last, lambda: -inverse_product(memory, gradient), lambda: line.direction)
         tries = jnp.where(good, 0, line.tries + 1)
@@ -233,6 +228,13 @@ def sweep(
     line = jax.lax.while_loop(lambda line: ~line.done, body, line._replace(done=line.done | ~jnp.asarray(enabled)))
     found = line.sweep
     return found._replace(point=jax.tree.map(partial(jnp.where, found.good), found.point, start))
+
+
+def _fell(new: Point, start: Point) -> jax.Array:
+    """Whether the energy is lower or, where it is equal up to rounding, the gradient smaller."""
+    rounding = ROUNDING * jnp.finfo(start.loss.dtype).eps * jnp.abs(start.loss)
+    smaller = jnp.linalg.norm(new.gradient) < jnp.linalg.norm(start.gradient)
+    return (new.loss < start.loss) | ((new.loss <= start.loss + rounding) & smaller)
 
 
 def _acceptable(line: _Line, new: Point) -> jax.Array:
