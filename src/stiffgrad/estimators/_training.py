@@ -23,7 +23,7 @@ from stiffgrad.driver import Step, Until, solve
 from stiffgrad.networks import MLP, mlp
 from stiffgrad.objective import Objective, supervised
 from stiffgrad.solvers._base import Solver
-from stiffgrad.solvers.evidence import START_DECAY, Evidence
+from stiffgrad.solvers.evidence import START, Evidence
 from stiffgrad.trace import Solution
 
 Matrix = NDArray[np.float64]
@@ -173,7 +173,7 @@ def _by_evidence(
 ) -> Fitted:
     groups, count = groups_of(start, settings.alpha == "relevance")
     objective = objective_of(task, start)
-    decays = np.full(count, START_DECAY) if start_decays is None else start_decays
+    decays = np.full(count, START * task.weights.sum()) if start_decays is None else start_decays
     method = Evidence(jnp.asarray(groups), count, float(task.weights.sum()), task.loss == "squared", decays)
     solution = solve(
         objective,

@@ -33,7 +33,7 @@ from stiffgrad.objective import Objective
 from stiffgrad.solvers._compiled import STATIONARY, CompiledSolver
 
 ATTEMPTS = 12  # step sizes tried from one point
-START_DECAY = 10.0
+START = 0.01  # lambda/N at the start: strong; but still stronger, and weights fall into a linear network
 RATE = 0.2  # part of its way, in logarithms, that a decay goes in one step: fast updates prune inputs that matter
 MAX_CHANGE = 0.3  # of the logarithm of a decay in one step
 LOG_RANGE = 18.0  # decays stay within exp(+-18): a group that is pruned does not run off to infinity
@@ -129,14 +129,14 @@ class Evidence(CompiledSolver[State]):
     noise : bool
         Whether the precision beta of the noise is estimated (squared loss); else it is 1 (cross entropies).
     start_decay : float or array of shape (count,)
-        lambda at the start; strong, for a weak start ends in a worse local maximum of the evidence.
+        lambda at the start, by default N/100; a weak start ends in a worse local maximum of the evidence.
     """
 
     groups: Any
     count: int
     samples: Any
     noise: bool
-    start_decay: Any = START_DECAY
+    start_decay: Any = None
 
     name: ClassVar[str] = "evidence"
     family: ClassVar[str] = "own"
@@ -164,7 +164,8 @@ class Evidence(CompiledSolver[State]):
     def initial(self, objective: Objective, w: jax.Array) -> tuple[State, dict[str, Any]]:
         """Strong decays, and a unit step."""
         loss, slope = derivatives.value_and_gradient(objective.with_decay(jnp.zeros_like(w)), w)
-        log_lambda = jnp.log(jnp.broadcast_to(jnp.asarray(self.start_decay, w.dtype), (self.count,)))
+        start = START * self.samples if self.start_decay is None else self.start_decay
+        log_lambda = jnp.log(jnp.broadcast_to(jnp.asarray(start, w.dtype), (self.count,)))
         zero = jnp.zeros((), w.dtype)
         counts = dict.fromkeys(COUNTED, zero) | {"rhs_evaluations": zero + 1, "presentations": zero + 1}
         beta = self._beta(objective, zero, loss)
