@@ -55,9 +55,9 @@ def path_error(solver, objective, exact, steps):
 @pytest.mark.parametrize(
     ("options", "order"),
     [
-        ({"w_steps": 0}, 1),
-        ({"w_steps": 0, "correction": False}, 1),
-        ({"w_steps": 5}, 1),
+        ({"w_steps": 0, "curvature": "gauss-newton"}, 1),
+        ({"w_steps": 0, "correction": False, "curvature": "gauss-newton"}, 1),
+        ({"w_steps": 5, "curvature": "gauss-newton"}, 1),
         ({"path": True}, 2),
         ({"path": True, "curvature": "gauss-newton"}, 2),
     ],

@@ -17,18 +17,18 @@ Product = Callable[[jax.Array], jax.Array]
 
 
 class Lanczos(NamedTuple):
-    """The basis after `count` products; rows and entries past `count` are zero.
+    """The basis after `products` products; rows and entries past `products` are zero.
 
     Attributes
     ----------
     basis : array of shape (size, n)
-        Orthonormal rows v_1 ... v_count.
+        Orthonormal rows v_1 ... v_products.
     diagonal, off_diagonal : arrays of shape (size,)
         T has `diagonal[j]` at (j, j) and `off_diagonal[j]` at (j, j + 1); the last off-diagonal entry couples the
         basis to the first vector left out.
     norm : scalar
         |g|; v_1 = g / |g|.
-    count : scalar
+    products : scalar
         Products with H that were made, at most `size`.
     """
 
@@ -36,7 +36,7 @@ class Lanczos(NamedTuple):
     diagonal: jax.Array
     off_diagonal: jax.Array
     norm: jax.Array
-    count: jax.Array
+    products: jax.Array
 
 
 class Ritz(NamedTuple):
@@ -95,11 +95,11 @@ def lanczos(product: Product, g: Any, size: int, shift: Any = 0.0, tolerance: An
     one = jnp.ones((), kind)
 
     def going(carry: _Carry) -> Any:
-        return (carry.lanczos.count < limit) & (carry.residual > tolerance)
+        return (carry.lanczos.products < limit) & (carry.residual > tolerance)
 
     def step(carry: _Carry) -> _Carry:
         old, v = carry.lanczos, carry.next
-        j = old.count
+        j = old.products
         basis = jax.lax.dynamic_update_index_in_dim(old.basis, v, j, 0)
         image = product(v)
         alpha = jnp.vdot(v, image)
@@ -125,7 +125,7 @@ def ritz(krylov: Lanczos) -> Ritz:
     size = krylov.diagonal.shape[0]
     index = jnp.arange(size)
     # The last off-diagonal entry of the filled part couples to a vector outside the basis.
-    inside = jnp.where(index < krylov.count - 1, krylov.off_diagonal, 0.0)[:-1]
+    inside = jnp.where(index < krylov.products - 1, krylov.off_diagonal, 0.0)[:-1]
     matrix = jnp.diag(krylov.diagonal) + jnp.diag(inside, 1) + jnp.diag(inside, -1)
     return Ritz(*jnp.linalg.eigh(matrix))
 

@@ -289,10 +289,10 @@ def _radius(objective: Objective, w: jax.Array, gradient: jax.Array) -> tuple[ja
     start = start + spread / jnp.linalg.norm(spread)
     krylov = lanczos(lambda v: derivatives.hvp(objective, w, v), start, min(RADIUS_STEPS, w.size))
     values = ritz(krylov).values
-    beyond = krylov.off_diagonal[krylov.count - 1]
+    beyond = krylov.off_diagonal[krylov.products - 1]
     radius = jnp.max(jnp.abs(values)) + beyond
     tiny = jnp.sqrt(jnp.finfo(w.dtype).tiny)
-    return jnp.maximum(RADIUS_SAFETY * radius, tiny), krylov.count.astype(jnp.int64)
+    return jnp.maximum(RADIUS_SAFETY * radius, tiny), krylov.products.astype(jnp.int64)
 
 
 def _stages(

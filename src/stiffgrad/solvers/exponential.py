@@ -308,7 +308,7 @@ def _krylov_step(solver: Exponential, objective: Objective, state: State) -> tup
         rejected=old.rejected + jnp.where(found.best > 0, shrunk, 1 - taken),
         gradients=old.gradients + 1,
         losses=old.losses + found.tried,
-        products=old.products + krylov.count,
+        products=old.products + krylov.products,
     )
     ratio = (state.loss - found.loss) / promised(size)
     grown = jnp.select([ratio > 0.9, ratio > 0.75, ratio > 0.25], [6.0, 3.0, 1.0], 0.5)
@@ -321,7 +321,7 @@ def _krylov_step(solver: Exponential, objective: Objective, state: State) -> tup
     )
     noise = ROUNDING * jnp.finfo(loss.dtype).eps * (jnp.linalg.norm(state.w) * radius)
     ended = jnp.where(moved, 0, jnp.where(krylov.norm <= noise, STATIONARY, STALLED))
-    return new, Step(jnp.where(moved, size, 0.0), krylov.count.astype(jnp.int64), ended.astype(jnp.int64))
+    return new, Step(jnp.where(moved, size, 0.0), krylov.products.astype(jnp.int64), ended.astype(jnp.int64))
 
 
 def _search(

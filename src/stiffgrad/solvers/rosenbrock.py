@@ -32,6 +32,7 @@ SLOW_STEPS = 2  # so many slow steps in a row, and the exact Hessian takes over
 SLOW_STEPS_SQUARES = 10  # and for squares without decay, which may fall to zero: there valleys are slow as well
 
 GROWTH = ((-jnp.inf, 0.5), (0.25, 1.0), (0.75, 1.5), (0.9, 2.0))  # rho above the first: h times the second
+NEWTON_GROWTH = 10.0
 BEND = 0.75  # the correction is taken where 2|a| is at most this part of |d|
 SHRINK = 0.25  # a rejected step
 
@@ -273,7 +274,7 @@ class Rosenbrock(CompiledSolver[State]):
             tiny = promise < noise
             rho = jnp.where(tiny, 1.0, (state.loss - loss) / promise)
             accepted = jnp.isfinite(loss) & ((loss < state.loss) | (tiny & (loss <= state.loss + noise)))
-            h = trial.h * self._growth(rho, accepted)
+            h = trial.h * self._growth(rho, accepted, state.exact)
             tries = trial.tries + 1
             return Trial(h, state.w + step, loss, rho, accepted, tiny, tries, lower, trial.h, corrected, d)
 
@@ -283,12 +284,14 @@ class Rosenbrock(CompiledSolver[State]):
         )
         return jax.lax.while_loop(lambda t: ~t.accepted & (t.tries < most), attempt, start)
 
-    def _growth(self, rho: jax.Array, accepted: jax.Array) -> jax.Array:
+    def _growth(self, rho: jax.Array, accepted: jax.Array, exact: jax.Array) -> jax.Array:
         if not self.adaptive:
             return jnp.where(accepted, 1.0, SHRINK)
         growth = jnp.ones_like(rho)
         for threshold, factor in GROWTH:
             growth = jnp.where(rho > threshold, factor, growth)
+        # A Hessian model that holds is Newton's method once h no longer limits it: get there quickly.
+        growth = jnp.where(exact & (jnp.abs(rho - 1.0) < 0.1), NEWTON_GROWTH, growth)
         return jnp.where(accepted, growth, SHRINK)
 
     def _reuse(self, objective: Objective, state: State, trial: Trial) -> Any:
