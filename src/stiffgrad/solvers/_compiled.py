@@ -26,6 +26,8 @@ from stiffgrad.solvers._base import Finished, Limits, Monitor, Solver
 
 State = TypeVar("State")
 MAX_ROWS = 4096  # rows a chunk can hold: many, since calling one takes as long as 100 steps of a tiny network
+WARM_UP = 1e7  # up to so many weights times samples a step is taken and thrown away first: the libraries that XLA
+# calls set themselves up when first used, which takes tens of milliseconds
 CHUNK_SECONDS = 0.05  # how long a chunk should take: timely stops and progress, little Python
 
 # A row's `ended` says that the solver ended by itself, as one of these; 0 goes on.
@@ -75,6 +77,9 @@ class CompiledSolver(Solver, abc.ABC, Generic[State]):
         with self._threads():
             state, row = jax.block_until_ready(_initial(self, flow.objective, weights))
             jax.block_until_ready(_chunk(self, flow.objective, state, row, never, 0))
+            if flow.objective.size * flow.objective.samples <= WARM_UP:
+                always = Limits(-np.inf, -np.inf, np.inf, np.inf)
+                jax.block_until_ready(_chunk(self, flow.objective, state, row, always, 1))
         return CompiledRun(self, flow.objective, weights)
 
     def advance(self, state: CompiledRun, monitor: Monitor) -> CompiledRun:
