@@ -183,8 +183,8 @@ class TraceBuilder:
         order = np.argsort(np.concatenate(numbers)) if pieces else np.zeros(0, int)
 
         def column(name: str) -> NDArray[np.float64]:
-            parts = [np.broadcast_to(np.asarray(p.columns.get(name, np.nan), float), len(p)) for p in pieces]
-            return np.concatenate(parts)[order]
+            parts = [np.atleast_1d(p.columns[name]) if name in p.columns else np.full(len(p), np.nan) for p in pieces]
+            return np.concatenate(parts).astype(float)[order]
 
         return Trace({name: column(name) for name in names})
 
