@@ -238,8 +238,8 @@ def test_the_page_is_well_formed_and_self_contained(parsed):
 def test_the_page_tells_results_in_words(parsed):
     _, reader = parsed
     text = " ".join(" ".join(reader.text).split())
-    # Two solvers: log(20)/4 against 4 s, the budget, is a ratio of 5.3.
-    assert "on digits, vode reached the medium target first, in 0.75 s" in text
+    # Two solvers: the deep target at log(200)/4 s; the medium one at log(20)/4 against 4 s, the budget, ratio 5.3.
+    assert "on digits, vode reached the deep target first, in 1.3 s" in text
     assert "0.75 s 1× 3/3" in text
     assert ">4 s >5.3× 1/3" in text
     assert "Continue from <solution.params>." in text

@@ -113,9 +113,9 @@ def _many(count: int, what: str) -> str:
 
 
 def _telling_target(cells: Sequence[Cell]) -> str:
-    """The target that tells most: "medium", or a lower one where nobody reached that."""
+    """The target that tells most: the deepest one that a solver reached from most starts."""
     known = [name for name in LEVELS if any(name in cell.targets for cell in cells)] or list(cells[0].targets)
-    for name in [name for name in ("medium", "easy") if name in known]:
+    for name in [name for name in ("deep", "medium", "easy") if name in known]:
         if any(not measures.reach(runs, name).bound for runs in by_label(cells).values()):
             return name
     return known[0] if known else "easy"
