@@ -23,7 +23,7 @@ from stiffgrad.solvers._registry import resolve
 from stiffgrad.trace import Solution
 
 CHUNK_SECONDS = 0.2  # of a chunk of all starts of a thread
-MAX_ROWS = 256  # rows a chunk can hold, for each start
+MAX_ROWS = 64  # rows a chunk can hold, for each start
 
 
 def multistart(
@@ -150,7 +150,7 @@ class _Batch:
         mine = [self.runs[i] for i in dict.fromkeys(numbers)]
         state, row = _initial(self.solver, self.objective, w)
         self._report(numbers, state, np.asarray(row)[:, None, :], np.ones(len(w), int))
-        length = 8.0
+        length = 16.0
         while any(run.outcome is None for run in mine):
             mark = time.perf_counter()
             chunk = int(max(1.0, length))
