@@ -225,7 +225,7 @@ def line(dtype="float32"):
 
 
 # In float64 the two get to about 1e-16 and 1e-8 here: each is asked for what lies between its two precisions.
-@pytest.mark.parametrize(("solver", "norm"), [("rosenbrock", 1e-9), ("exponential", 1e-7)])
+@pytest.mark.parametrize(("solver", "norm"), [("rosenbrock", 1e-9), ("exponential", 3e-8)])
 def test_a_stall_in_float32_is_named_and_float64_goes_on(solver, norm):
     target = sg.Until(gradient_norm=norm)
     single = sg.solve(line(), solver, until=target)
