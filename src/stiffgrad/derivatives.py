@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -66,13 +66,6 @@ class Block:
             return part(self)
         stacked = jax.lax.map(part, self._pieces)
         return jax.tree.map(lambda leaf: leaf.reshape((-1, *leaf.shape[2:])), stacked)
-
-
-class Rows(NamedTuple):
-    """Least-squares form: G = A'A + diag(decay), and grad E = A'r + decay w; A is (m, n), r is (m,)."""
-
-    jacobian: jax.Array
-    residual: jax.Array
 
 
 def _model(block: Block, layout: Layout) -> Callable[[Any, Any], jax.Array]:
@@ -260,12 +253,8 @@ def gauss_newton_lower(objective: Objective, w: Any) -> jax.Array:
 
 def gauss_newton(objective: Objective, w: Any) -> jax.Array:
     """Dense Gauss-Newton matrix G = J'SJ + diag(decay), (n, n)."""
-
-    def part(block: Block) -> jax.Array:
-        scaled = _block_scaled(block, objective.layout, w)
-        return scaled.T @ scaled
-
-    return _total(objective, part) + jnp.diag(objective.decay)
+    lower = gauss_newton_lower(objective, w)
+    return jnp.tril(lower) + jnp.tril(lower, -1).T
 
 
 def _second(block: Block, layout: Layout, w: Any, d: Any) -> tuple[jax.Array, jax.Array]:
