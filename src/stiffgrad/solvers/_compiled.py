@@ -26,8 +26,8 @@ from stiffgrad.solvers._base import Finished, Limits, Monitor, Solver
 
 State = TypeVar("State")
 MAX_ROWS = 4096  # rows a chunk can hold: many, since calling one takes as long as 100 steps of a tiny network
-WARM_UP = 1e7  # up to so many weights times samples a step is taken and thrown away first: the libraries that XLA
-# calls set themselves up when first used, which takes tens of milliseconds
+WARM_UP = 1e7  # up to so many weights times samples a step is taken and thrown away first, twice: the libraries that
+# XLA calls set themselves up when first used, which takes tens of milliseconds; and the second tells how long it takes
 CHUNK_SECONDS = 0.05  # how long a chunk should take: timely stops and progress, little Python
 
 # A row's `ended` says that the solver ended by itself, as one of these; 0 goes on.
@@ -77,10 +77,14 @@ class CompiledSolver(Solver, abc.ABC, Generic[State]):
         with self._threads():
             state, row = jax.block_until_ready(_initial(self, flow.objective, weights))
             jax.block_until_ready(_chunk(self, flow.objective, state, row, never, 0))
+            seconds = 0.0
             if flow.objective.size * flow.objective.samples <= WARM_UP:
                 always = Limits(-np.inf, -np.inf, np.inf, np.inf)
-                jax.block_until_ready(_chunk(self, flow.objective, state, row, always, 1))
-        return CompiledRun(self, flow.objective, weights)
+                for _ in range(2):
+                    begin = time.perf_counter()
+                    jax.block_until_ready(_chunk(self, flow.objective, state, row, always, 1))
+                    seconds = time.perf_counter() - begin
+        return CompiledRun(self, flow.objective, weights, seconds)
 
     def advance(self, state: CompiledRun, monitor: Monitor) -> CompiledRun:
         """Run one chunk."""
@@ -145,14 +149,16 @@ _chunk = jax.jit(run_rows)
 class CompiledRun:
     """One run of a compiled solver: its state on the device, and the length of the next chunk."""
 
-    def __init__(self, solver: CompiledSolver[Any], objective: Objective, w: jax.Array) -> None:
+    def __init__(
+        self, solver: CompiledSolver[Any], objective: Objective, w: jax.Array, seconds_a_step: float = 0.0
+    ) -> None:
         self.solver = solver
         self.objective = objective
         self.w = w
         self.state: Any = None
         self.row: Any = None
-        self._length = 1.0
-        self._seconds_a_step = 0.0
+        self._length = CHUNK_SECONDS / seconds_a_step if seconds_a_step else 1.0
+        self._seconds_a_step = seconds_a_step
 
     def run_chunk(self, monitor: Monitor) -> None:
         """Start on the first call, then run one chunk; report its rows."""

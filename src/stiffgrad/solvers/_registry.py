@@ -14,6 +14,7 @@ _REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
     "rosenbrock": ("rosenbrock:Rosenbrock", {}),
     "exponential": ("exponential:Exponential", {}),
     "chebyshev": ("chebyshev:Chebyshev", {}),
+    "quasi-newton": ("quasi_newton:QuasiNewton", {}),
     "vode": ("scipy:VODE", {}),
     "zvode": ("scipy:ZVODE", {}),
     "lsoda": ("scipy:LSODA", {}),

@@ -18,13 +18,14 @@ from stiffgrad.objective import Objective
 from stiffgrad.placement import agreed
 from stiffgrad.solvers._base import Monitor, Solver
 from stiffgrad.solvers.exponential import Exponential
+from stiffgrad.solvers.quasi_newton import QuasiNewton
 from stiffgrad.solvers.rosenbrock import Rosenbrock, dense_bytes, is_dual
 
 CHEAP_FLOPS = 2e8  # a dense step below this is milliseconds: nothing is worth measuring first
-TINY_FLOPS = 2e7  # and where the exact Hessian will be needed, only below this
+SECANT_WEIGHTS = 300, 3000  # up to so many weights n^2 operations are cheap; up to so many, beside n <= N samples
 PRODUCTS = 40.0  # Hessian products in a typical step of `exponential`
 DENSE_GAIN = 2.0  # a dense step is worth so many matrix-free ones: it needs fewer of them
-CHOICES = ("rosenbrock, n x n", "rosenbrock, m x m", "exponential")
+CHOICES = ("rosenbrock, n x n", "rosenbrock, m x m", "exponential", "quasi-newton")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,13 +52,14 @@ class Chosen:
 
 @dataclasses.dataclass(frozen=True)
 class Auto(Solver):
-    """Rosenbrock on the smaller side, or exponential, whichever promises to be faster here; nothing to set.
+    """Rosenbrock on the smaller side, quasi-newton or exponential, whichever promises to be faster; nothing to set.
 
     Squares without weight decay: Gauss-Newton serves to the end. A dense step costs a Jacobian, a Gram matrix and a
     factorization, a matrix-free one some tens of Hessian products; both are estimated from short measurements, unless
-    the dense step is so cheap that nothing is worth measuring. Where residuals stay (cross entropy, weight decay) the
-    dense way needs exact Hessians: it is taken only where these are tiny.
-    The trace's column `chosen` says 0 for rosenbrock n x n, 1 for m x m, 2 for exponential.
+    the dense step is so cheap that nothing is worth measuring. Where residuals stay (cross entropy, weight decay)
+    Gauss-Newton converges only linearly, and secants see the whole Hessian for nothing: in a dense matrix where its
+    n^2 operations are few beside a gradient, else in limited memory.
+    The trace's column `chosen` says 0 for rosenbrock n x n, 1 for m x m, 2 for exponential, 3 for quasi-newton.
 
     Examples
     --------
@@ -67,7 +69,7 @@ class Auto(Solver):
 
     name: ClassVar[str] = "auto"
     family: ClassVar[str] = "own"
-    summary: ClassVar[str] = "picks rosenbrock or exponential from size, memory and measured cost, and says why"
+    summary: ClassVar[str] = "picks rosenbrock, quasi-newton or exponential from structure, size and cost, and says why"
     source: ClassVar[str] = "this package, docs/auto.md"
 
     def start(self, flow: Flow, w: NDArray[np.float64]) -> Chosen:
@@ -105,9 +107,11 @@ def choose(objective: Objective) -> Choice:
     if dense_bytes(objective) > 0.5 * available_bytes():
         return dataclasses.replace(free, reason=f"dense matrices need {dense_bytes(objective) / 2**30:.1f} GiB")
     if not residuals_vanish(objective):
-        if hessian_flops(objective) <= TINY_FLOPS:
-            return dataclasses.replace(dense, reason=f"n = {n}, m = {m}: even the exact Hessian is cheap")
-        return dataclasses.replace(free, reason=f"n = {n}, m = {m}: the residuals stay, and the Hessian is not cheap")
+        few, many = SECANT_WEIGHTS
+        words = f"n = {n}, N = {objective.samples}: the residuals stay"
+        if n <= max(few, min(many, objective.samples)):
+            return Choice(QuasiNewton(), 3, f"{words}, and a dense matrix of secants is cheap")
+        return dataclasses.replace(free, reason=f"{words}, and dense matrices are not cheap")
     flops = dense_flops(objective)
     if flops <= CHEAP_FLOPS:
         return dataclasses.replace(dense, reason=f"n = {n}, m = {m}: a dense step is cheap")
@@ -130,12 +134,6 @@ def dense_flops(objective: Objective) -> float:
     """Floating-point operations of a dense Gauss-Newton step: the Gram matrix and its factorization."""
     n, m = float(objective.size), float(objective.rows)
     return m * m * n + m**3 / 3 if is_dual(objective) else m * n * n + n**3 / 3
-
-
-def hessian_flops(objective: Objective) -> float:
-    """Floating-point operations of a dense Hessian: n products over N samples; and its factorization."""
-    n, samples = float(objective.size), float(objective.samples)
-    return 12.0 * samples * n * n + n**3 / 3
 
 
 def _seconds(objective: Objective) -> tuple[float, float]:
