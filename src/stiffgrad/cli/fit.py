@@ -49,7 +49,8 @@ def _report(model: TableModel, rows: int, out: Path) -> None:
     name = "R2" if model.task == "regression" else "accuracy"
     typer.echo(f"held-out {name}: {model.score:.4f} (20% of the rows; the model in the file is fitted to all)")
     if estimator.log_evidence_ is not None:
-        typer.echo(f"log evidence: {estimator.log_evidence_:.2f} nats; its optimum lies beside a minimum of the error:")
+        typer.echo(f"log evidence: {estimator.log_evidence_:.2f} nats")
+    typer.echo("where the weights come to rest with these decays:")
     typer.echo(f"{estimator.minimum_}")
     typer.echo(f"written: {out}")
 

@@ -18,12 +18,14 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from stiffgrad._types import Params, SolveError
 from stiffgrad.analysis import minimum
-from stiffgrad.driver import Until
+from stiffgrad.driver import Until, solve
 from stiffgrad.estimators import _training
-from stiffgrad.estimators._training import ACTIVATIONS, DENSE, Fitted, Matrix, Settings, Task
-from stiffgrad.networks import MLP
+from stiffgrad.estimators._network import ACTIVATIONS, Matrix, Network
+from stiffgrad.estimators._training import DENSE, Fitted, Settings, Task
+from stiffgrad.objective import Objective
 from stiffgrad.solvers._base import Solver
 
+REST = Until(gradient_norm=1e-9, wall_seconds=5.0)
 WEAK = 1e-4  # the decay beside a validation stop, beyond dense sizes
 
 
@@ -136,8 +138,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             inputs, y, weights = self._inputs(held_out[0]), held_out[1], held_out[2]
 
             def validation(params: Params) -> float:
-                leaves = jax.tree.map(np.asarray, params)
-                return -self._score_of(_training.outputs(leaves, self.activation, inputs), y, weights)
+                return -self._score_of(_training.outputs(task.network, params, inputs), y, weights)
 
         alpha = WEAK if self._weights_count > DENSE and isinstance(self.alpha, str) else self.alpha
         until = Until(gradient_norm=1e-7, wall_seconds=self.wall_seconds, steps=self.max_iter)
@@ -167,9 +168,9 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         self._params = solution.params
         self._decays = fitted.decays
         self._noise = fitted.noise
-        self._factor = fitted.factor
-        self._objective = fitted.objective
+        self._covariance = fitted.covariance
         self._sizes = task.sizes
+        self._training_data = (task, fitted.decay)
         self.log_evidence_ = fitted.log_evidence
         self.loss_ = float(solution.loss)
         self.loss_curve_ = solution.trace["loss"].tolist()
@@ -214,25 +215,42 @@ class FlowEstimator(BaseEstimator, abc.ABC):
 
     @property
     def minimum_(self) -> Any:
-        """Whether the fit ended in a minimum of the training error with its decays: `stiffgrad.minimum`."""
-        if not hasattr(self, "_objective"):
+        """The verdict of `stiffgrad.minimum` on the training error with its decays; computed when asked for.
+
+        Decays that follow from the data rest beside a minimum of that error, or near one. So the weights first go on
+        along its flow, decays held, until the gradient vanishes (5 seconds at most); the fit itself stays as it is.
+        """
+        objective = self._objective
+        if isinstance(self.alpha, str):
+            objective = objective.with_start(solve(objective, until=REST, throw=False).params)
+        return minimum(objective, objective.unflatten(objective.w0))
+
+    @property
+    def _objective(self) -> Objective:
+        """The training error with its decays."""
+        if not hasattr(self, "_training_data"):
             raise AttributeError("minimum_ needs the training data, which a loaded or unfitted estimator does not have")
-        return minimum(self._objective, self.solution_.params)
+        task, decay = self._training_data
+        return _training.objective_of(task, self.solution_.params, decay)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_objective"}  # it holds the training data
+        return {name: value for name, value in state.items() if name != "_training_data"}  # it holds the training data
 
     def _outputs(self, X: Any) -> tuple[Matrix, Matrix]:
         """Scaled inputs (N, d) and outputs (N, k) of the network, in the units it was trained in."""
         check_is_fitted(self, "n_layers_")
         X = self._inputs(validate_data(self, X, reset=False, dtype=np.float64))
-        return X, _training.outputs(self._params, self.activation, X)
+        return X, _training.outputs(self._network, self._params, X)
+
+    @property
+    def _network(self) -> Network:
+        return Network(self._sizes, self.activation)
 
     def _covariances(self, X: Matrix) -> Matrix:
         """Of the outputs at scaled inputs, (N, k, k)."""
-        assert self._factor is not None
-        return _training.covariances(MLP(self._sizes, self.activation), self._params, self._factor, X)
+        assert self._covariance is not None
+        return _training.covariances(self._network, self._params, self._covariance, X)
 
 
 def mean_and_scale(X: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:
@@ -252,8 +270,7 @@ def _hidden(sizes: Any) -> tuple[int, ...]:
 def _rank(fitted: Fitted, validated: bool) -> float:
     if validated:
         return -float(np.nanmin(fitted.solution.trace["validation"]))
-    number = fitted.log_evidence if fitted.log_evidence is not None else -fitted.solution.loss
-    return number if np.isfinite(number) else -np.inf
+    return fitted.score if fitted.score is not None and np.isfinite(fitted.score) else -np.inf
 
 
 def checked_weights(sample_weight: Any, X: NDArray[Any]) -> Matrix:

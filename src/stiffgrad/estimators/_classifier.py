@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logsumexp, softmax
+from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
@@ -14,9 +14,10 @@ from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import validate_data
 
-from stiffgrad.estimators import _training
 from stiffgrad.estimators._base import FlowEstimator, checked_weights
-from stiffgrad.estimators._training import Matrix
+from stiffgrad.estimators._network import Matrix
+from stiffgrad.estimators._problem import LOSSES
+from stiffgrad.estimators._training import Fitted, Task
 
 TEMPERS = (0.0, *np.logspace(-4, 0, 9))  # parts of the posterior variance to choose from
 
@@ -68,7 +69,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
     def __init__(
         self,
         hidden_layer_sizes: Any = (20,),
-        activation: str = "tanh",
+        activation: str = "silu",
         *,
         alpha: str | float = "evidence",
         solver: Any = "auto",
@@ -124,34 +125,24 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
         targets = np.asarray(self._binarizer.transform(y), np.float64)
         rare = not several and np.unique(y, return_counts=True)[1].min() < 2
         self._fit(X, targets, weights, None if several or rare else y)
-        self._temper = 1.0
-        if self._factor is not None:
-            used = weights > 0
-            self._temper = self._best_temper(self._inputs(X[used]), targets[used], weights[used])
         return self
 
-    def _best_temper(self, inputs: Matrix, y: Matrix, weights: Matrix) -> float:
+    def _keep(self, fitted: Fitted, task: Task) -> None:
+        super()._keep(fitted, task)
+        used = task.weights > 0
+        self._temper = 1.0
+        if fitted.left_out is not None and fitted.spread is not None:
+            self._temper = self._best_temper(fitted.left_out, fitted.spread, task.y[used], task.weights[used])
+
+    def _best_temper(self, left_out: Matrix, spread: Matrix, y: Matrix, weights: Matrix) -> float:
         """The part of the posterior variance that predicts best, by approximate leave-one-out (Rad and Maleki 2020).
 
         Where classes are separable, the curvature vanishes at the data and Laplace's approximation is too wide.
         """
-        z, covariance = _training.outputs(self._params, self.activation, inputs), self._covariances(inputs)
-        multiclass = self._kind == "multiclass"
-        p = softmax(z, axis=1) if multiclass else expit(z)
-        eye = np.eye(p.shape[1])
-        curvature = eye * (p if multiclass else p * (1 - p))[:, :, None]
-        if multiclass:
-            curvature = curvature - p[:, :, None] * p[:, None, :]
-        inner = (1 + 1e-3) * eye - curvature @ covariance
-        left_out = z + (covariance @ np.linalg.solve(inner, (p - y)[:, :, None]))[:, :, 0]
+        value = LOSSES[self._loss()].value
 
         def loss(temper: float) -> float:
-            logits = left_out * self._moderation(temper * covariance)
-            if multiclass:
-                each = logsumexp(logits, axis=1) - (y * logits).sum(1)
-            else:
-                each = (np.logaddexp(0, logits) - y * logits).sum(1)
-            return float(np.average(each, weights=weights))
+            return float(np.average(value(left_out * self._moderation(temper * spread), y), weights=weights))
 
         return min(TEMPERS, key=loss)
 
@@ -180,7 +171,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
         The most probable class stays the same.
         """
         inputs, z = self._outputs(X)
-        if self._factor is not None:
+        if self._covariance is not None:
             z = z * self._moderation(self._temper * self._covariances(inputs))
         if self._kind == "multiclass":
             return softmax(z, axis=1)

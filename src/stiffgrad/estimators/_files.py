@@ -20,7 +20,7 @@ VERSION = 1
 Estimator = TypeVar("Estimator")
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
 _NUMBERS = ("_noise", "_temper")
-_ARRAYS = ("_x_mean", "_x_scale", "_y_mean", "_y_std", "_factor")
+_ARRAYS = ("_x_mean", "_x_scale", "_y_mean", "_y_std", "_covariance")
 _PLAIN = ("_kind", "_flat", "n_features_in_", "n_layers_", "n_outputs_", "n_iter_", "loss_", "log_evidence_")
 
 
@@ -41,7 +41,7 @@ def restore(estimator: Estimator, settings: dict[str, Any], arrays: dict[str, An
     state: dict[str, Any] = dict(settings["fitted"])
     sizes = tuple(int(size) for size in settings["sizes"])
     state |= {"activation": settings["activation"], "_sizes": sizes, "hidden_layer_sizes": sizes[1:-1]}
-    state |= {name: arrays.get(name) for name in _ARRAYS if name in arrays or name == "_factor"}
+    state |= {name: arrays.get(name) for name in _ARRAYS if name in arrays or name == "_covariance"}
     state["_params"] = [{"weight": arrays[f"weight{i}"], "bias": arrays[f"bias{i}"]} for i in range(len(sizes) - 1)]
     for i, layer in enumerate(state["_params"]):
         if layer["weight"].shape != (sizes[i + 1], sizes[i]) or layer["bias"].shape != (sizes[i + 1],):

@@ -10,7 +10,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import validate_data
 
 from stiffgrad.estimators._base import FlowEstimator, checked_weights, mean_and_scale
-from stiffgrad.estimators._training import Matrix
+from stiffgrad.estimators._network import Matrix
 
 
 class FlowRegressor(RegressorMixin, FlowEstimator):
@@ -124,7 +124,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         mean = self._unscaled_outputs(z)
         if not return_std:
             return mean.ravel() if self._flat else mean
-        if self._factor is None or self._noise is None:
+        if self._covariance is None or self._noise is None:
             raise ValueError("return_std=True needs alpha='evidence' or 'relevance': error bars follow from it")
         variance = np.diagonal(self._covariances(inputs), axis1=1, axis2=2) + self._noise
         std = np.sqrt(variance) * self._y_std

@@ -14,8 +14,8 @@ from sklearn.preprocessing import OneHotEncoder
 
 from stiffgrad.estimators import _files
 from stiffgrad.estimators._classifier import FlowClassifier
+from stiffgrad.estimators._network import Matrix
 from stiffgrad.estimators._regressor import FlowRegressor
-from stiffgrad.estimators._training import Matrix
 
 MAX_CATEGORIES = 60  # a text column with more is an identifier or free text, and is left out
 MAX_CLASSES = 20  # whole numbers with no more different values are classes

@@ -1,8 +1,8 @@
 """One fit, as plain functions of arrays: from standardised data to weights, decays and their uncertainty.
 
-Everything compiled is a module-level function of arrays and of objects equal by value, so that a second fit of the
-same shape compiles nothing. Rows are padded with samples of weight zero up to a bucket: cross-validation folds that
-differ by a row then share compiled code too.
+With decays from the data everything runs in NumPy, and nothing is compiled. With a number as `alpha`, or another solver
+than "auto", the solvers of this package train; their compiled code is shared by fits of the same shape, and rows are
+padded with samples of weight zero up to a bucket, so that cross-validation folds that differ by a row share it too.
 """
 
 from __future__ import annotations
@@ -12,32 +12,23 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
-from stiffgrad import derivatives
 from stiffgrad._types import Params
 from stiffgrad.driver import Step, Until, solve
+from stiffgrad.estimators import _evidence, _leave_one_out
+from stiffgrad.estimators._curvature import cholesky, inverse
+from stiffgrad.estimators._network import Matrix, Network
+from stiffgrad.estimators._problem import Problem
+from stiffgrad.estimators._record import Record
 from stiffgrad.networks import MLP, mlp
 from stiffgrad.objective import Objective, supervised
 from stiffgrad.solvers._base import Solver
-from stiffgrad.solvers.evidence import START, Evidence
 from stiffgrad.trace import Solution
 
-Matrix = NDArray[np.float64]
-BATCH = 256  # samples whose output Jacobians are formed at once, for error bars
-DENSE = 3000  # weights up to which the evidence is maximised; beyond, its matrix would take minutes
-
-ACTIVATIONS: dict[str, Callable[[Matrix], Matrix]] = {
-    "tanh": np.tanh,
-    "sigmoid": expit,
-    "relu": lambda x: np.maximum(x, 0.0),
-    "gelu": lambda x: 0.5 * x * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3))),
-    "silu": lambda x: x * expit(x),
-    "softplus": lambda x: np.logaddexp(x, 0.0),
-}
+BATCH = 1024  # samples whose error bars are computed at once
+DENSE = 3000  # weights up to which decays follow from the data; beyond, their matrix would take minutes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +41,11 @@ class Task:
     loss: str
     sizes: tuple[int, ...]
     activation: str
+
+    @property
+    def network(self) -> Network:
+        """The network in NumPy."""
+        return Network(self.sizes, self.activation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +64,14 @@ class Fitted:
     """The result of one fit."""
 
     solution: Solution
-    objective: Objective
+    decay: Any  # of the mean objective: of each weight (n,), or one a leaf
     log_evidence: float | None = None
     decays: Matrix | None = None  # lambda of each group
     noise: float | None = None  # variance, in standardised units
-    factor: Matrix | None = None  # C with C C' the posterior covariance of the flat weights
+    covariance: Matrix | None = None  # of the weights, (n, n), in the order of units
+    left_out: Matrix | None = None  # outputs (N, k) of each sample, of the fit without it
+    spread: Matrix | None = None  # covariance of the outputs (N, k, k)
+    score: float | None = None  # what ranks restarts: higher is better
 
 
 def bucket(count: int) -> int:
@@ -82,16 +81,29 @@ def bucket(count: int) -> int:
 
 
 def objective_of(task: Task, params: Params, decay: Any = 0.0) -> Objective:
-    """The mean loss over the samples, padded to a bucket of rows."""
+    """The mean loss over the samples, padded to a bucket of rows; `decay` of each weight (n,), or one a leaf."""
     extra = bucket(len(task.X)) - len(task.X)
     X, y = (np.pad(array, ((0, extra), (0, 0)), mode="edge") for array in (task.X, task.y))
     weights = np.pad(task.weights, (0, extra))
-    return supervised(MLP(task.sizes, task.activation), params, X, y, task.loss, decay, sample_weight=weights)
+    flat = isinstance(decay, np.ndarray)
+    plain = 0.0 if flat else decay
+    found = supervised(MLP(task.sizes, task.activation), params, X, y, task.loss, plain, sample_weight=weights)
+    return found.with_decay(decay) if flat else found
 
 
 def start_of(task: Task, seed: int) -> Params:
     """A seeded start."""
     return mlp(task.sizes, task.activation, seed=seed)[1]
+
+
+def flat(params: Params) -> Matrix:
+    """The flat vector (n,) of parameters."""
+    return np.concatenate([np.ravel(np.asarray(leaf, float)) for leaf in jax.tree.leaves(params)])
+
+
+def unflat(network: Network, w: Matrix) -> Params:
+    """The parameters of a flat vector (n,)."""
+    return [{"weight": weight.copy(), "bias": bias.copy()} for weight, bias in network.split(np.asarray(w, float))]
 
 
 def train(
@@ -102,43 +114,36 @@ def train(
     start_decays: Matrix | None = None,
 ) -> Fitted:
     """Fit once from one start; `validation` is lower for better parameters."""
-    if settings.alpha in ("evidence", "relevance"):
-        fitted = _by_evidence(task, settings, start, validation, start_decays)
+    if isinstance(settings.alpha, str):
+        fitted = _with_decays(task, settings, start, validation, start_decays)
         if settings.solver == "auto":
             return fitted
-        objective = fitted.objective.with_start(start)  # another solver was asked for: it trains with these decays
-        solution = _solve(objective, settings.solver, settings, validation)
-        return dataclasses.replace(fitted, solution=solution, objective=objective)
+        objective = objective_of(task, start, fitted.decay)  # another solver: it trains with these decays
+        return dataclasses.replace(fitted, solution=_solve(objective, settings, validation))
     decay = float(settings.alpha) / task.weights.sum()
-    objective = objective_of(task, start, [{"weight": decay, "bias": 0.0} for _ in start])
-    return Fitted(_solve(objective, settings.solver, settings, validation), objective)
+    leaves = [{"weight": decay, "bias": 0.0} for _ in start]
+    solution = _solve(objective_of(task, start, leaves), settings, validation)
+    return Fitted(solution, leaves, score=-solution.loss)
 
 
-def _solve(objective: Objective, solver: str | Solver, settings: Settings, validation: Any) -> Solution:
-    callback = None if validation is None else _Patience(settings.patience)
+def _solve(objective: Objective, settings: Settings, validation: Any) -> Solution:
     solution = solve(
         objective,
-        solver,
+        settings.solver,
         until=settings.until,
         validation=validation,
-        callback=callback,
+        callback=None if validation is None else _Patience(settings.patience),
         progress=settings.progress,
         throw=False,
     )
-    return _kept(solution, objective)
-
-
-def _kept(solution: Solution, objective: Objective, params: Params | None = None) -> Solution:
-    """The solution at its best validation score, or at `params`; without the solver's state, which holds the data."""
-    params = solution.best_params if params is None else params
+    params = solution.best_params
     if params is None:
         return dataclasses.replace(solution, params=_numpy(solution.params), state=None)
     w = np.asarray(objective.flatten(params))
     loss, slope = objective.value_and_gradient(w)
-    norm = float(np.linalg.norm(np.asarray(slope)))
-    best = None if solution.best_params is None else _numpy(solution.best_params)
+    norm, best = float(np.linalg.norm(np.asarray(slope))), _numpy(params)
     return dataclasses.replace(
-        solution, params=_numpy(params), w=w, loss=float(loss), gradient_norm=norm, best_params=best, state=None
+        solution, params=best, w=w, loss=float(loss), gradient_norm=norm, best_params=best, state=None
     )
 
 
@@ -161,38 +166,74 @@ class _Patience:
         return self._idle > self._patience
 
 
-# ---- the evidence
+# ---- decays from the data
 
 
-def _by_evidence(
+def _with_decays(
     task: Task,
     settings: Settings,
     start: Params,
     validation: Callable[[Params], float] | None,
     start_decays: Matrix | None,
 ) -> Fitted:
-    groups, count = groups_of(start, settings.alpha == "relevance")
-    objective = objective_of(task, start)
-    decays = np.full(count, START * task.weights.sum()) if start_decays is None else start_decays
-    method = Evidence(jnp.asarray(groups), count, float(task.weights.sum()), task.loss == "squared", decays)
-    solution = solve(
-        objective,
-        method,
-        until=settings.until,
-        validation=validation,
-        callback=None if validation is None else _Patience(settings.patience + 25),
-        progress=settings.progress,
-        throw=False,
+    relevance = settings.alpha == "relevance"
+    groups, count = groups_of(start, relevance)
+    used, network = task.weights > 0, task.network
+    problem = Problem(network, task.loss, task.X[used], task.y[used], task.weights[used], groups, count)
+    score = None if validation is None else lambda w: validation(unflat(network, w))
+    by_evidence = relevance or task.loss == "squared"
+    name = "evidence" if by_evidence else "leave-one-out"
+    with Record(name, settings.until, settings.patience + 25, settings.progress, score) as record:
+        fit = _by_evidence if by_evidence else _by_leave_one_out
+        return fit(problem, flat(start), record, start_decays)
+
+
+def _by_evidence(problem: Problem, w: Matrix, record: Record, start_decays: Matrix | None) -> Fitted:
+    best = _evidence.maximise(problem, w, record, start_decays)
+    decays, beta = np.exp(best.log_lambda), float(np.exp(best.log_beta))
+    w = best.w if record.best_w is None else record.best_w
+    decay = decays[problem.groups]
+    matrix = _leave_one_out.with_diagonal(_leave_one_out.gram_at(problem, w), decay[problem.network.order])
+    covariance = inverse(cholesky(matrix)) / beta
+    noise = 1.0 / beta if problem.loss == "squared" else None
+    solution = _solution(problem, record, w, decay)
+    found = Fitted(solution, decay / problem.samples, best.log_evidence, decays, noise, covariance)
+    found = dataclasses.replace(found, score=best.log_evidence)
+    if problem.loss == "squared":
+        return found
+    point = _leave_one_out.judge(problem, w, 1.0, decay)
+    return dataclasses.replace(found, left_out=point.left_out, spread=point.spread)
+
+
+def _by_leave_one_out(problem: Problem, w: Matrix, record: Record, start_decays: Matrix | None) -> Fitted:
+    def decays_of(level: float) -> Matrix:
+        return np.where(np.arange(problem.count) % 2 == 0, level, _leave_one_out.BIASES)
+
+    def decay_of(level: float) -> Matrix:
+        return decays_of(level)[problem.groups]
+
+    first = None if start_decays is None else float(start_decays[0])
+    point = _leave_one_out.search(problem, decay_of, w, record, first)
+    decay = decay_of(point.level)
+    if record.best_w is not None:
+        point = _leave_one_out.judge(problem, record.best_w, point.level, decay)
+    return Fitted(
+        _solution(problem, record, point.w, decay),
+        decay / problem.samples,
+        point.log_evidence,
+        decays_of(point.level),
+        covariance=point.covariance,
+        left_out=point.left_out,
+        spread=point.spread,
+        score=-float(np.average(point.losses, weights=problem.weights)),
     )
-    best = solution.state.state.best
-    objective = objective.with_decay(method.decay(best.log_lambda))
-    params = solution.best_params if validation is not None else objective.unflatten(best.w)
-    kept = _kept(solution, objective, params)
-    beta = float(np.exp(best.log_beta)) if task.loss == "squared" else 1.0
-    factor = _posterior_factor(objective, kept.w, beta * float(task.weights.sum()))
-    evidence = float(solution.state.state.best_evidence)
-    noise = 1.0 / beta if task.loss == "squared" else None
-    return Fitted(kept, objective, evidence, np.exp(np.asarray(best.log_lambda)), noise, np.asarray(factor))
+
+
+def _solution(problem: Problem, record: Record, w: Matrix, decay: Matrix) -> Solution:
+    value, slope = problem.decayed(w, decay)
+    norm = float(np.linalg.norm(slope)) / problem.samples
+    best = None if record.best_w is None else unflat(problem.network, record.best_w)
+    return record.solution(unflat(problem.network, w), w, value / problem.samples, norm, best)
 
 
 def groups_of(params: Params, relevance: bool) -> tuple[NDArray[np.int64], int]:
@@ -208,44 +249,16 @@ def groups_of(params: Params, relevance: bool) -> tuple[NDArray[np.int64], int]:
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(labels)]), count
 
 
-@jax.jit
-def _posterior_factor(objective: Objective, w: jax.Array, scale: Any) -> jax.Array:
-    """C with C C' = (beta N (G + decay))^-1, the covariance of the weights in Laplace's approximation."""
-    root = jnp.sqrt(objective.decay)
-    a = derivatives.scaled_jacobian(objective, w) / root
-    lower = jnp.linalg.cholesky(a.T @ a + jnp.eye(w.shape[0], dtype=w.dtype))
-    inverse = jax.scipy.linalg.solve_triangular(lower, jnp.eye(w.shape[0], dtype=w.dtype), lower=True)
-    return (inverse / root).T / jnp.sqrt(scale)
-
-
 # ---- using what was fitted
 
 
-def outputs(params: Params, activation: str, X: Matrix) -> Matrix:
-    """Outputs of the network, (N, k), in NumPy: nothing is compiled to predict."""
-    for layer in params[:-1]:
-        X = ACTIVATIONS[activation](X @ layer["weight"].T + layer["bias"])
-    return X @ params[-1]["weight"].T + params[-1]["bias"]
+def outputs(network: Network, params: Params, X: Matrix) -> Matrix:
+    """Outputs (N, k)."""
+    return network.forward(flat(params), X).z
 
 
-def covariances(network: MLP, params: Params, factor: Matrix, X: Matrix) -> Matrix:
+def covariances(network: Network, params: Params, covariance: Matrix, X: Matrix) -> Matrix:
     """Covariance of the outputs of each sample under the posterior of the weights, (N, k, k)."""
-    parts = []
-    for begin in range(0, len(X), BATCH):
-        part = X[begin : begin + BATCH]
-        padded = np.pad(part, ((0, BATCH - len(part)), (0, 0)))
-        parts.append(np.asarray(_covariances(network, params, factor, padded))[: len(part)])
+    w = flat(params)
+    parts = [network.spread(w, X[begin : begin + BATCH], covariance) for begin in range(0, len(X), BATCH)]
     return np.concatenate(parts)
-
-
-def _covariances_of(network: MLP, params: Params, factor: Any, X: Any) -> jax.Array:
-    def one(x: jax.Array) -> jax.Array:
-        rows = jax.jacrev(network)(params, x)
-        flat = jnp.concatenate([leaf.reshape(network.sizes[-1], -1) for leaf in jax.tree.leaves(rows)], axis=1)
-        half = flat @ factor
-        return half @ half.T
-
-    return jax.lax.map(one, X, batch_size=32)
-
-
-_covariances = jax.jit(_covariances_of, static_argnums=0)

@@ -1,0 +1,99 @@
+"""The summed loss of a network over a table and its derivatives, as plain functions of flat weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from stiffgrad.estimators._network import Matrix, Network, Pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """A loss l(z, y) of outputs (N, k), with S = R R' its Hessian in the outputs."""
+
+    value: Callable[[Matrix, Matrix], Matrix]  # (N,)
+    slope: Callable[[Matrix, Matrix], Matrix]  # (N, k)
+    heads: Callable[[Matrix], Matrix]  # R', (N, k, k)
+
+
+def softmax(z: Matrix) -> Matrix:
+    """Probabilities of classes (N, k); SciPy's takes five times as long for a small table."""
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def _cross_entropy(z: Matrix, y: Matrix) -> Matrix:
+    top = z.max(axis=1, keepdims=True)
+    return y.sum(1) * (np.log(np.exp(z - top).sum(1)) + top[:, 0]) - (y * z).sum(1)
+
+
+def _cross_entropy_heads(z: Matrix) -> Matrix:
+    p = softmax(z)
+    return np.sqrt(p)[:, :, None] * (np.eye(z.shape[1]) - p[:, None, :])
+
+
+def _binary_heads(z: Matrix) -> Matrix:
+    return np.sqrt(expit(z) * expit(-z))[:, :, None] * np.eye(z.shape[1])
+
+
+LOSSES: dict[str, Loss] = {
+    "squared": Loss(
+        lambda z, y: 0.5 * ((z - y) ** 2).sum(1),
+        lambda z, y: z - y,
+        lambda z: np.broadcast_to(np.eye(z.shape[1]), (len(z), z.shape[1], z.shape[1])),
+    ),
+    "cross_entropy": Loss(
+        _cross_entropy,
+        lambda z, y: y.sum(1)[:, None] * softmax(z) - y,
+        _cross_entropy_heads,
+    ),
+    "binary_cross_entropy": Loss(
+        lambda z, y: (np.logaddexp(0, z) - y * z).sum(1),
+        lambda z, y: expit(z) - y,
+        _binary_heads,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """The summed loss of a network over samples X (N, d) with targets y (N, k) and positive weights (N,)."""
+
+    network: Network
+    loss: str
+    X: Matrix
+    y: Matrix
+    weights: Matrix
+    groups: NDArray[np.int64]  # of each weight, (n,): weights of a group share a decay
+    count: int  # of groups
+
+    @property
+    def samples(self) -> float:
+        """How many samples the weights stand for."""
+        return float(self.weights.sum())
+
+    def forward(self, w: Matrix) -> Pass:
+        """Outputs of all samples."""
+        return self.network.forward(w, self.X)
+
+    def value(self, seen: Pass) -> float:
+        """The summed loss."""
+        return float(self.weights @ LOSSES[self.loss].value(seen.z, self.y))
+
+    def gradient(self, w: Matrix, seen: Pass) -> Matrix:
+        """Its gradient, (n,)."""
+        return self.network.gradient(w, seen, self.weights[:, None] * LOSSES[self.loss].slope(seen.z, self.y))
+
+    def heads(self, seen: Pass) -> Matrix:
+        """R' (N, k, k) of each sample with R R' the Hessian of its weighted loss in the outputs."""
+        return np.sqrt(self.weights)[:, None, None] * LOSSES[self.loss].heads(seen.z)
+
+    def decayed(self, w: Matrix, decay: Matrix) -> tuple[float, Matrix]:
+        """Summed loss with decay (n,) and its gradient."""
+        seen = self.forward(w)
+        return self.value(seen) + 0.5 * float(decay @ w**2), self.gradient(w, seen) + decay * w
