@@ -67,7 +67,7 @@ def test_energy_never_rises_and_the_gradient_reaches_its_target(options):
     assert np.all(np.diff(loss) <= 8 * np.finfo(float).eps * loss[:-1])
     products = np.diff(solution.trace["hessian_products"])
     assert np.array_equal(products, solution.trace["lanczos"][1:])
-    assert (products > 0).any()
+    assert (products > 0).any() == ("pairs" in options)  # secants alone suffice here
     if "pairs" in options:
         assert (products > 0).all()
     else:

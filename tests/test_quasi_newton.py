@@ -59,7 +59,7 @@ def test_scales_up_what_it_believed_too_stiff():
 
 
 def test_no_secant_without_positive_curvature():
-    state, line, s, y = taken(2)
+    state, line, _, y = taken(2)
     change = _change(state, line._replace(gradient=state.gradient - 0.1 * y))
     np.testing.assert_array_equal(change.inverse, state.inverse)
     assert int(change.pairs) == int(state.pairs)

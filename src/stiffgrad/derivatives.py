@@ -207,7 +207,7 @@ def kernel(objective: Objective, w: Any) -> jax.Array:
     functions = {block.function for block in objective.blocks}
     if len(functions) > 1 or not isinstance(next(iter(functions)), MLP):
         return linalg.lower_gram(scaled_jacobian(objective, w))
-    layers = [_layer_factors(block, objective.layout, w) for block in objective.blocks]
+    layers = [layer_factors(block, objective.layout, w) for block in objective.blocks]
     factors = [tuple(jnp.concatenate(part) for part in zip(*layer, strict=True)) for layer in zip(*layers, strict=True)]
 
     def strip(rows: slice, columns: slice) -> jax.Array:
@@ -216,8 +216,11 @@ def kernel(objective: Objective, w: Any) -> jax.Array:
     return linalg.lower_strips(factors[0][0].shape[0], strip)  # as many as rows of A, with padding
 
 
-def _layer_factors(block: Block, layout: Layout, w: Any) -> list[tuple[jax.Array, jax.Array]]:
-    """For each layer the scaled backward signals (N k, out) and the inputs with a one for the bias (N k, in + 1)."""
+def layer_factors(block: Block, layout: Layout, w: Any) -> list[tuple[jax.Array, jax.Array]]:
+    """For each layer of a multilayer perceptron the scaled backward signals and its inputs: A has their outer products.
+
+    Shapes are (N k, out), and (N k, in + 1) with a one for the bias.
+    """
     params, network = layout.unflatten(w), block.function
     assert isinstance(network, MLP)
     zero = [jnp.zeros_like(layer["bias"]) for layer in params]

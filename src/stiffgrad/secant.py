@@ -9,11 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
+
+
+class Coordinates(Protocol):
+    """A linear change of coordinates w = P u, in which the pairs are kept."""
+
+    def weights(self, u: jax.Array) -> jax.Array:
+        """P u."""
+
+    def coordinates(self, w: jax.Array) -> jax.Array:
+        """P^-1 w."""
+
+    def slope(self, g: jax.Array) -> jax.Array:
+        """P' g, the gradient in the coordinates."""
+
+    def gradient(self, slope: jax.Array) -> jax.Array:
+        """P^-T of a slope, the gradient in the weights."""
 
 
 class Memory(NamedTuple):
@@ -28,18 +44,34 @@ class Memory(NamedTuple):
         s_i'y_j and y_i'y_j.
     filled : scalar
         Pairs stored so far, also beyond `size`; 0 forgets them all.
+    space : Coordinates or None
+        The coordinates in which the pairs are kept, and in which the matrix without pairs is the identity.
     """
 
     rows: jax.Array
     sy: jax.Array
     yy: jax.Array
     filled: jax.Array
+    space: Coordinates | None = None
 
 
-def empty(size: int, n: int, dtype: Any) -> Memory:
+def empty(size: int, n: int, dtype: Any, space: Coordinates | None = None) -> Memory:
     """A memory for `size` pairs, without any."""
     small = jnp.zeros((size + 1, size + 1))
-    return Memory(jnp.zeros((2 * (size + 1), n), dtype), small, small, jnp.zeros((), jnp.int32))
+    return Memory(jnp.zeros((2 * (size + 1), n), dtype), small, small, jnp.zeros((), jnp.int32), space)
+
+
+def moved(memory: Memory, space: Coordinates) -> Memory:
+    """The same pairs in other coordinates."""
+    assert memory.space is not None
+    old, rows = memory.space, memory.rows.astype(jnp.float32)
+    s, y = jnp.split(rows, 2)
+    s = jax.vmap(lambda u: space.coordinates(old.weights(u)))(s)
+    y = jax.vmap(lambda slope: space.slope(old.gradient(slope)))(y)
+    length = jnp.linalg.norm(s, axis=1, keepdims=True)
+    s, y = (vectors / jnp.where(length > 0, length, 1.0) for vectors in (s, y))
+    sy, yy = ((left @ y.T).astype(memory.sy.dtype) for left in (s, y))
+    return Memory(jnp.concatenate([s, y]).astype(memory.rows.dtype), sy, yy, memory.filled, space)
 
 
 def remember(memory: Memory, s: jax.Array, y: jax.Array, when: Any = True) -> Memory:
@@ -47,6 +79,8 @@ def remember(memory: Memory, s: jax.Array, y: jax.Array, when: Any = True) -> Me
 
     Costs two passes over the memory, also where nothing is stored: a branch would copy the memory.
     """
+    if memory.space is not None:
+        s, y = memory.space.coordinates(s), memory.space.slope(y)
     length = jnp.linalg.norm(s)
     stored = jnp.asarray(when) & jnp.isfinite(length) & (jnp.vdot(s, y) > 1e-10 * length * jnp.linalg.norm(y))
     slot = memory.filled % memory.sy.shape[0]
@@ -60,13 +94,14 @@ def remember(memory: Memory, s: jax.Array, y: jax.Array, when: Any = True) -> Me
     along_y = put(with_y[1], own[1] @ own[1], slot, 0)
     yy = put(put(memory.yy, along_y, slot, 0), along_y, slot, 1)
     rows = put(put(memory.rows, pair[0], slot, 0), pair[1], slot + memory.sy.shape[0], 0)
-    return Memory(rows, sy, yy, memory.filled + stored)
+    return Memory(rows, sy, yy, memory.filled + stored, memory.space)
 
 
 def inverse_product(memory: Memory, g: jax.Array) -> jax.Array:
-    """B^-1 g for the BFGS matrix B of the pairs, of shape (n,); g divided by max(1, |g|) where there is no pair yet.
+    """B^-1 g for the BFGS matrix B of the pairs, of shape (n,).
 
-    Costs two passes over the memory.
+    Where there is no pair yet, B is the identity in the memory's coordinates, or max(1, |g|) where it has none. Costs
+    two passes over the memory.
 
     Examples
     --------
@@ -77,6 +112,13 @@ def inverse_product(memory: Memory, g: jax.Array) -> jax.Array:
     >>> [float(entry) for entry in inverse_product(memory, jnp.array([1.0, 1.0]))]
     [1.0, 0.25]
     """
+    if memory.space is not None:
+        d = _inverse_product(memory, memory.space.slope(g), 1.0)
+        return memory.space.weights(d).astype(g.dtype)
+    return _inverse_product(memory, g, 1.0 / jnp.maximum(1.0, jnp.linalg.norm(g)))
+
+
+def _inverse_product(memory: Memory, g: jax.Array, first: Any) -> jax.Array:
     slots = memory.sy.shape[0]
     norm = jnp.linalg.norm(g)
     # Oldest first, after the slot to be written next; slots without a pair come first, and act as the identity.
@@ -88,9 +130,8 @@ def inverse_product(memory: Memory, g: jax.Array) -> jax.Array:
     sy, yy = (jnp.where(both, matrix[order][:, order], 0.0) for matrix in (memory.sy, memory.yy))
     diagonal = jnp.where(valid, jnp.diag(sy), 1.0)
     upper = jnp.triu(sy, 1) + jnp.diag(diagonal)
-    scale = jnp.where(
-        memory.filled > 0, sy[-1, -1] / jnp.where(memory.filled > 0, yy[-1, -1], 1.0), 1.0 / jnp.maximum(1.0, norm)
-    )
+    some = memory.filled > 0
+    scale = jnp.where(some, sy[-1, -1] / jnp.where(some, yy[-1, -1], 1.0), first)
     forward = solve_triangular(upper, along[0])
     back = solve_triangular(upper, diagonal * forward + scale * (yy @ forward - along[1]), trans=1)
     mix = jnp.zeros((2, slots)).at[:, order].set(jnp.where(valid, jnp.stack([back, -scale * forward]), 0.0))

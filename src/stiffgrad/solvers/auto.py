@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad.flow import Flow
+from stiffgrad.kronecker import Kronecker
 from stiffgrad.memory import available_bytes
 from stiffgrad.objective import Objective
 from stiffgrad.placement import agreed
@@ -23,8 +24,8 @@ from stiffgrad.solvers.rosenbrock import Rosenbrock, dense_bytes, is_dual
 
 CHEAP_FLOPS = 2e8  # a dense step below this is milliseconds: nothing is worth measuring first
 SECANT_WEIGHTS = 300, 3000  # up to so many weights n^2 operations are cheap; up to so many, beside n <= N samples
-PRODUCTS = 40.0  # Hessian products in a typical step of `exponential`
-DENSE_GAIN = 2.0  # a dense step is worth so many matrix-free ones: it needs fewer of them
+DENSE_WORTH = 80.0  # a dense step is worth so many Hessian products
+DENSE_WORTH_KRONECKER = 10.0  # and so many where `exponential` has coordinates that make the problem less stiff
 CHOICES = ("rosenbrock, n x n", "rosenbrock, m x m", "exponential", "quasi-newton")
 
 
@@ -54,8 +55,8 @@ class Chosen:
 class Auto(Solver):
     """Rosenbrock on the smaller side, quasi-newton or exponential, whichever promises to be faster; nothing to set.
 
-    Squares without weight decay: Gauss-Newton serves to the end. A dense step costs a Jacobian, a Gram matrix and a
-    factorization, a matrix-free one some tens of Hessian products; both are estimated from short measurements, unless
+    Squares without weight decay: Gauss-Newton serves to the end. A dense step costs a Gram matrix and a factorization,
+    and does the work of some tens of Hessian products; both costs are estimated from short measurements, unless
     the dense step is so cheap that nothing is worth measuring. Where residuals stay (cross entropy, weight decay)
     Gauss-Newton converges only linearly, and secants see the whole Hessian for nothing: in a dense matrix where its
     n^2 operations are few beside a gradient, else in limited memory.
@@ -116,9 +117,10 @@ def choose(objective: Objective) -> Choice:
     if flops <= CHEAP_FLOPS:
         return dataclasses.replace(dense, reason=f"n = {n}, m = {m}: a dense step is cheap")
     product, speed = map(agreed, _seconds(objective))
-    dense_seconds, free_seconds = flops / speed, PRODUCTS * product
-    words = f"a dense step takes about {dense_seconds:.2g} s, a matrix-free one {free_seconds:.2g} s"
-    return dataclasses.replace(dense if dense_seconds <= DENSE_GAIN * free_seconds else free, reason=words)
+    worth = DENSE_WORTH_KRONECKER if Kronecker.suits(objective) else DENSE_WORTH
+    seconds = flops / speed
+    words = f"a dense step takes about {seconds:.2g} s, and does the work of {worth:.0f} products of {product:.2g} s"
+    return dataclasses.replace(dense if seconds <= worth * product else free, reason=words)
 
 
 def residuals_vanish(objective: Objective) -> bool:

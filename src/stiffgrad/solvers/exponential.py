@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from stiffgrad import derivatives, secant
+from stiffgrad.kronecker import Kronecker
 from stiffgrad.lanczos import Product, lanczos, phi, ritz
 from stiffgrad.objective import Objective
 from stiffgrad.solvers._compiled import STALLED, STATIONARY, CompiledSolver
@@ -20,10 +21,13 @@ RATIO = 6.0  # between neighbouring trial steps
 WORTH = 1.2  # a longer step is tried only if the model promises so many times the decrease
 TRIALS = 40
 GROWTH = 30.0  # largest exponent along negative curvature in one step
+PATIENCE = 16.0  # windows before the slower kind of step is tried for the first time
 WINDOW = 24.0  # cost over which the two kinds of step are compared, in gradients
 # Against a gradient, measured inside compiled loops: a loss, a product, a gradient in float32.
 LOSS_COST, PRODUCT_COST, SINGLE_COST = 0.5, 1.0, 0.5
 SWEEP = 8  # secant steps between two exact evaluations
+REFRESH = 8.0, 0.5, 4.0  # coordinates are renewed after so much cost, part of the cost so far, or times their own cost
+DAMPING = 1e-3  # of the coordinates, in losses
 ROUNDING = 8.0  # energies within so many units of rounding are equal
 
 
@@ -36,10 +40,11 @@ class Counts(NamedTuple):
     singles: jax.Array  # those of them in float32
     losses: jax.Array
     products: jax.Array
+    spaces: jax.Array  # coordinates made
 
     @property
     def cost(self) -> jax.Array:
-        """In gradients, for the comparison of the two kinds of step."""
+        """In gradients, for the comparison of the two kinds of step; coordinates serve both."""
         return (
             self.gradients - (1.0 - SINGLE_COST) * self.singles + LOSS_COST * self.losses + PRODUCT_COST * self.products
         )
@@ -85,6 +90,7 @@ class State(NamedTuple):
     race: Race
     rest: jax.Array  # secant steps left to take in full precision alone
     penalty: jax.Array  # length of the last such rest
+    renew: jax.Array  # the cost at which the coordinates of the secants are made anew
 
 
 class Step(NamedTuple):
@@ -162,6 +168,7 @@ class Exponential(CompiledSolver[State]):
         "rhs_evaluations",
         "loss_evaluations",
         "hessian_products",
+        "jacobian_evaluations",
         "presentations",
         "lanczos",
     )
@@ -172,7 +179,7 @@ class Exponential(CompiledSolver[State]):
 
     curvature: Literal["auto", "hessian", "gauss-newton"] = "auto"
     krylov: int = 60
-    pairs: int = 60
+    pairs: int = 40
     mixed: bool = True
     tolerance: float = TOLERANCE
 
@@ -192,18 +199,23 @@ class Exponential(CompiledSolver[State]):
         loss, gradient = derivatives.value_and_gradient(objective, w)
         zero, one = jnp.zeros((), loss.dtype), jnp.ones((), loss.dtype)
         none = jnp.zeros((), jnp.int64)
-        counts = Counts(none, none, none + 1, none, none, none)
+        counts = Counts(none, none, none + 1, none, none, none, none)
         start = jnp.asarray(self.pairs > 0)
-        race = Race(start, jnp.asarray(False), zero, one, one, loss, counts.cost)
+        race = Race(start, jnp.asarray(False), zero, PATIENCE * one, PATIENCE * one, loss, counts.cost)
         first = 1.0 / jnp.maximum(jnp.linalg.norm(gradient), jnp.finfo(loss.dtype).tiny)
-        memory = secant.empty(max(self.pairs, 1), w.shape[0], jnp.float32)
-        state = State(w, loss, gradient, jnp.minimum(first, 1e6), zero, zero, counts, memory, race, none, none + 4)
-        return state, _row(state, Step(zero, none, none))
+        space = Kronecker.identity(objective, jnp.float32) if self.pairs and Kronecker.suits(objective) else None
+        memory = secant.empty(max(self.pairs, 1), w.shape[0], jnp.float32, space)
+        state = State(
+            w, loss, gradient, jnp.minimum(first, 1e6), zero, zero, counts, memory, race, none, none + 4, zero
+        )
+        return state, _row(objective, state, Step(zero, none, none))
 
     def step(self, objective: Objective, state: State) -> tuple[State, dict[str, Any]]:
         if not self.pairs:
             new, step = _krylov_step(self, objective, state)
-            return new, _row(new, step)
+            return new, _row(objective, new, step)
+        if state.memory.space is not None:
+            state = jax.lax.cond(state.counts.cost >= state.renew, partial(_renewed, objective), lambda s: s, state)
         swept, step, moved = _secant_step(self, objective, state)
         # The memory stays outside of the branch, which would copy it.
         new, step = jax.lax.cond(
@@ -214,11 +226,12 @@ class Exponential(CompiledSolver[State]):
         )
         memory = secant.remember(swept.memory, new.w - swept.w, new.gradient - swept.gradient, ~moved)
         new = new._replace(memory=memory, race=_next_race(new, moved))
-        return new, _row(new, step)
+        return new, _row(objective, new, step)
 
 
-def _row(state: State, step: Step) -> dict[str, Any]:
+def _row(objective: Objective, state: State, step: Step) -> dict[str, Any]:
     counts = state.counts
+    outputs = objective.rows // objective.samples
     return {
         "flow_time": state.flow_time,
         "step_size": step.size,
@@ -229,10 +242,22 @@ def _row(state: State, step: Step) -> dict[str, Any]:
         "rhs_evaluations": counts.gradients,
         "loss_evaluations": counts.losses,
         "hessian_products": counts.products,
-        "presentations": counts.gradients + counts.losses + 2 * counts.products,
+        "jacobian_evaluations": counts.spaces,
+        "presentations": counts.gradients + counts.losses + 2 * counts.products + 2 * outputs * counts.spaces,
         "lanczos": step.dimension,
         "ended": step.ended,
     }
+
+
+def _renewed(objective: Objective, state: State) -> State:
+    """The secants in the coordinates that belong to the present weights: two passes with a Jacobian's signals."""
+    low = jax.tree.map(_single, objective)
+    space = Kronecker.of(low, _single(state.w), _single(DAMPING * state.loss))
+    counts = state.counts._replace(spaces=state.counts.spaces + 1)
+    after, part, times = REFRESH
+    own = 3.0 * objective.rows / objective.samples
+    renew = counts.cost + jnp.maximum(jnp.maximum(after, times * own), part * counts.cost)
+    return state._replace(memory=secant.moved(state.memory, space), counts=counts, renew=renew)
 
 
 def _single(leaf: jax.Array) -> jax.Array:

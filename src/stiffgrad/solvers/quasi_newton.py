@@ -145,7 +145,7 @@ def _ratio(direction: jax.Array, slope: jax.Array) -> jax.Array:
 def _search(objective: Objective, state: State) -> Line:
     """Lengths from the first downwards, until Armijo's condition holds.
 
-    Where rounding hides it, the approximate Wolfe condition (Hager and Zhang 2005, equation 1.3) and a smaller gradient.
+    Where rounding hides it, the approximate Wolfe condition (Hager and Zhang 2005, 1.3) and a smaller gradient.
     """
     slope = state.gradient @ state.direction
     slack = _rounding(state.loss)
