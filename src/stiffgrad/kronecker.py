@@ -9,7 +9,6 @@ costs a few gradients; changing coordinates costs two small matrix products a la
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -48,24 +47,28 @@ class Kronecker:
     layers: tuple[Layer, ...]
     layout: Layout
 
-    @staticmethod
-    def suits(objective: Objective) -> bool:
+    @classmethod
+    def suits(cls, objective: Objective) -> bool:
         """Whether the objective is that of one multilayer perceptron under squared losses, with samples enough.
 
-        Under a cross entropy the diagonal changes as fast as the probabilities do. Where the samples are no more than
-        a few times the units of two layers, changes of coordinates cost more than gradients.
+        Under a cross entropy the diagonal changes as fast as the probabilities do. Where samples are few beside the
+        units of two layers, changes of coordinates, four to a step, cost more than they are worth.
         """
         function = objective.blocks[0].function
         if not isinstance(function, MLP) or any(block.function != function for block in objective.blocks):
             return False
-        units = max(sum(pair) for pair in itertools.pairwise(function.sizes))
-        return all(block.loss.name == "squared" for block in objective.blocks) and objective.samples >= 3 * units
+        return all(block.loss.name == "squared" for block in objective.blocks) and 4 * cls.cost(objective) <= 0.5
+
+    @staticmethod
+    def cost(objective: Objective) -> float:
+        """A change of the coordinates of one vector, in gradients."""
+        products = sum(2.0 * rows * columns * (rows + columns) for rows, columns in _shapes(objective.layout))
+        return products / (6.0 * objective.size * objective.samples)
 
     @classmethod
     def identity(cls, objective: Objective, dtype: Any) -> Kronecker:
         """P = 1, in the structure of `of`."""
-        shapes = [matrix.shape for matrix in _matrices(objective.layout, objective.w0)]
-        eye = partial(jnp.eye, dtype=dtype)
+        eye, shapes = partial(jnp.eye, dtype=dtype), _shapes(objective.layout)
         layers = tuple(Layer(eye(rows), eye(columns), jnp.ones((rows, columns), dtype)) for rows, columns in shapes)
         return cls(layers, objective.layout)
 
@@ -117,6 +120,11 @@ class Kronecker:
     def _flat(self, matrices: list[jax.Array]) -> jax.Array:
         params = [{"weight": matrix[:, :-1], "bias": matrix[:, -1]} for matrix in matrices]
         return self.layout.flatten(params)
+
+
+def _shapes(layout: Layout) -> list[tuple[int, int]]:
+    """(out, in + 1) of every layer."""
+    return [(shape[0], shape[1] + 1) for shape in layout.shapes if len(shape) == 2]
 
 
 def _matrices(layout: Layout, v: jax.Array) -> list[jax.Array]:

@@ -66,8 +66,9 @@ def moved(memory: Memory, space: Coordinates) -> Memory:
     assert memory.space is not None
     old, rows = memory.space, memory.rows.astype(jnp.float32)
     s, y = jnp.split(rows, 2)
-    s = jax.vmap(lambda u: space.coordinates(old.weights(u)))(s)
-    y = jax.vmap(lambda slope: space.slope(old.gradient(slope)))(y)
+    # One vector at a time: all at once would need several times the memory.
+    s = jax.lax.map(lambda u: space.coordinates(old.weights(u)), s)
+    y = jax.lax.map(lambda slope: space.slope(old.gradient(slope)), y)
     length = jnp.linalg.norm(s, axis=1, keepdims=True)
     s, y = (vectors / jnp.where(length > 0, length, 1.0) for vectors in (s, y))
     sy, yy = ((left @ y.T).astype(memory.sy.dtype) for left in (s, y))

@@ -26,7 +26,7 @@ WINDOW = 24.0  # cost over which the two kinds of step are compared, in gradient
 # Against a gradient, measured inside compiled loops: a loss, a product, a gradient in float32.
 LOSS_COST, PRODUCT_COST, SINGLE_COST = 0.5, 1.0, 0.5
 SWEEP = 8  # secant steps between two exact evaluations
-REFRESH = 8.0, 0.5, 4.0  # coordinates are renewed after so much cost, part of the cost so far, or times their own cost
+REFRESH = 8.0, 0.5, 2.0  # coordinates are renewed after so much cost, part of the cost so far, or times their own cost
 DAMPING = 1e-3  # of the coordinates, in losses
 ROUNDING = 8.0  # energies within so many units of rounding are equal
 
@@ -255,7 +255,7 @@ def _renewed(objective: Objective, state: State) -> State:
     space = Kronecker.of(low, _single(state.w), _single(DAMPING * state.loss))
     counts = state.counts._replace(spaces=state.counts.spaces + 1)
     after, part, times = REFRESH
-    own = 3.0 * objective.rows / objective.samples
+    own = 3.0 * objective.rows / objective.samples + 4.0 * state.memory.sy.shape[0] * Kronecker.cost(objective)
     renew = counts.cost + jnp.maximum(jnp.maximum(after, times * own), part * counts.cost)
     return state._replace(memory=secant.moved(state.memory, space), counts=counts, renew=renew)
 
