@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sklearn
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_friedman1, make_multilabel_classification
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import log_loss
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from stiffgrad.estimators import FlowClassifier, FlowRegressor, _training
+from stiffgrad.estimators import FlowClassifier, FlowRegressor, _base, _training
 from stiffgrad.estimators._network import Network
 from stiffgrad.estimators._training import bucket
 from stiffgrad.networks import ACTIVATIONS, mlp
@@ -26,7 +27,7 @@ X, Y = make_friedman1(300, noise=1.0, random_state=0)
 TRAIN, TEST = slice(0, 200), slice(200, 300)
 IRIS, LABELS = load_iris(return_X_y=True)
 EVEN, ODD = slice(0, None, 2), slice(1, None, 2)
-QUICK = {"hidden_layer_sizes": (4,), "max_iter": 60, "random_state": 0}
+QUICK = {"hidden_layer_sizes": (4,), "max_iter": 60, "random_state": 0, "restarts": 1}
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +236,54 @@ def test_a_number_as_alpha_means_what_it_means_in_scikit_learn(solver):
         model.predict(X, return_std=True)
 
 
-@pytest.mark.parametrize("parameters", [{}, {"alpha": 0.01, "solver": "lbfgs"}], ids=["evidence", "lbfgs"])
+def test_sample_weights_are_routed():
+    weights = np.random.default_rng(0).uniform(0.1, 2, 300)
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = FlowRegressor(**QUICK).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(scaler, model).fit(X, Y, sample_weight=weights)
+        found = cross_validate(model, X, Y, cv=2, params={"sample_weight": weights})
+    direct = FlowRegressor(**QUICK).fit(X, Y, sample_weight=weights)
+    np.testing.assert_allclose(pipeline.predict(X), direct.predict(X), rtol=1e-6)
+    assert found["test_score"].min() > 0.5
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_output_set_to_frames_reaches_the_estimator(kind):
+    frame = pd.DataFrame({f"column{i}": X[:, i] for i in range(3)})
+    pipeline = make_pipeline(StandardScaler(), FlowRegressor(**QUICK)).set_output(transform=kind).fit(frame, Y)
+    assert pipeline[-1].feature_names_in_.tolist() == list(frame)
+    assert pipeline.predict(frame).shape == (300,)
+
+
+def test_another_solver_trains_with_the_decays_that_were_found():
+    plain = FlowClassifier((3,), random_state=0).fit(IRIS[EVEN], LABELS[EVEN])
+    other = FlowClassifier((3,), random_state=0, solver="lbfgs").fit(IRIS[EVEN], LABELS[EVEN])
+    np.testing.assert_array_equal(other._decays, plain._decays)
+    assert "lbfgs" in other.solution_.solver
+    objective, w, order = other._objective, other.solution_.w, other._network.order
+    precision = 75 * np.asarray(objective.gauss_newton(w))[np.ix_(order, order)]
+    np.testing.assert_allclose(precision @ other._covariance, np.eye(w.size), atol=1e-6)
+
+
+def test_a_table_too_large_for_its_matrix_is_stopped_by_validation(monkeypatch):
+    monkeypatch.setattr(_base, "ENTRIES", 1000)
+    model = FlowRegressor((3,), random_state=0, max_iter=30).fit(X, Y)
+    assert model.validation_scores_ is not None
+    assert model.log_evidence_ is None
+
+
+STOPPED = {
+    "evidence": {},
+    "relevance": {"alpha": "relevance"},
+    "lbfgs": {"alpha": 0.01, "solver": "lbfgs"},
+    "adam": {"alpha": 0.01, "solver": "adam"},
+    "vode": {"alpha": 0.01, "solver": "vode"},
+    "rosenbrock": {"alpha": 0.01, "solver": "rosenbrock"},
+}
+
+
+@pytest.mark.parametrize("parameters", STOPPED.values(), ids=STOPPED)
 def test_early_stopping_keeps_the_best_validation_score(parameters):
     model = FlowRegressor(early_stopping=True, **QUICK, **parameters).fit(X, Y)
     scores = model.validation_scores_
@@ -244,6 +292,12 @@ def test_early_stopping_keeps_the_best_validation_score(parameters):
     assert model.solution_.best_params is not None
     for kept, best in zip(model._params, model.solution_.best_params):
         np.testing.assert_array_equal(kept["weight"], best["weight"])
+
+
+def test_early_stopping_of_a_classifier():
+    model = FlowClassifier(early_stopping=True, **QUICK).fit(IRIS, LABELS)
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    assert model.predict_proba(IRIS).shape == (150, 3)
 
 
 def test_warm_start_goes_on():
@@ -255,9 +309,11 @@ def test_warm_start_goes_on():
 
 
 def test_restarts_keep_the_highest_evidence():
-    single = [FlowRegressor((4,), random_state=seed).fit(X[TRAIN], Y[TRAIN]).log_evidence_ for seed in range(2)]
-    several = FlowRegressor((4,), restarts=3, random_state=0).fit(X[TRAIN], Y[TRAIN])
-    assert several.log_evidence_ >= single[0] - 1e-6
+    single = FlowRegressor((4,), restarts=1, random_state=0).fit(X[TRAIN], Y[TRAIN])
+    several = FlowRegressor((4,), random_state=0).fit(X[TRAIN], Y[TRAIN])  # a small table: three
+    assert several.log_evidence_ > single.log_evidence_
+    three = FlowRegressor((4,), restarts=3, random_state=0).fit(X[TRAIN], Y[TRAIN])
+    assert three.log_evidence_ == several.log_evidence_
 
 
 COMPILED = []

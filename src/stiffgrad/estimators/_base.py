@@ -21,11 +21,13 @@ from stiffgrad.analysis import minimum
 from stiffgrad.driver import Until, solve
 from stiffgrad.estimators import _training
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix, Network
-from stiffgrad.estimators._training import DENSE, Fitted, Settings, Task
+from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Settings, Task
 from stiffgrad.objective import Objective
 from stiffgrad.solvers._base import Solver
 
 REST = Until(gradient_norm=1e-9, wall_seconds=5.0)
+STARTS = 3  # for regression on up to so many rows: there F has more local maxima, and a fit is cheap
+SMALL = 500
 WEAK = 1e-4  # the decay beside a validation stop, beyond dense sizes
 
 
@@ -39,7 +41,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         "solver": [str, Solver],
         "max_iter": [Interval(numbers.Integral, 1, None, closed="left")],
         "wall_seconds": [None, Interval(numbers.Real, 0, None, closed="neither")],
-        "restarts": [Interval(numbers.Integral, 1, None, closed="left")],
+        "restarts": [StrOptions({"auto"}), Interval(numbers.Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
@@ -58,7 +60,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         solver: str | Solver = "auto",
         max_iter: int = 1000,
         wall_seconds: float | None = None,
-        restarts: int = 1,
+        restarts: int | str = "auto",
         random_state: Any = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -105,7 +107,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         if not used.any():
             raise ValueError("sample_weight is zero for every sample: give at least one a positive weight")
         held_out = None
-        if self._stops_by_validation(X.shape[1], y.shape[1]):
+        if self._stops_by_validation(len(X), X.shape[1], y.shape[1]):
             rows = np.flatnonzero(used)
             seed = random.randint(2**31 - 1)
             fraction, classes = self.validation_fraction, None if stratify is None else stratify[rows]
@@ -118,11 +120,11 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         task = Task(self._inputs(X), targets, weights, self._loss(), sizes, self.activation)
         self._keep(self._best_of_restarts(task, held_out, random), task)
 
-    def _stops_by_validation(self, inputs: int, outputs: int) -> bool:
+    def _stops_by_validation(self, samples: int, inputs: int, outputs: int) -> bool:
         sizes = (inputs, *_hidden(self.hidden_layer_sizes), outputs)
-        self._weights_count = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
-        too_many = self.alpha in ("evidence", "relevance") and self._weights_count > DENSE
-        return bool(self.early_stopping or too_many)
+        count = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+        self._dense = count <= DENSE and samples * outputs * count <= ENTRIES
+        return bool(self.early_stopping or (isinstance(self.alpha, str) and not self._dense))
 
     def _set_scale(self, X: Matrix, weights: Matrix) -> None:
         self._x_mean, self._x_scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
@@ -140,14 +142,20 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             def validation(params: Params) -> float:
                 return -self._score_of(_training.outputs(task.network, params, inputs), y, weights)
 
-        alpha = WEAK if self._weights_count > DENSE and isinstance(self.alpha, str) else self.alpha
+        alpha = self.alpha if self._dense or not isinstance(self.alpha, str) else WEAK
         until = Until(gradient_norm=1e-7, wall_seconds=self.wall_seconds, steps=self.max_iter)
         settings = Settings(alpha, self.solver, until, self.n_iter_no_change, bool(self.verbose))
         results = []
-        for _ in range(self.restarts):
+        for _ in range(self._restarts(task, validation is not None)):
             start, decays = self._start(task, random)
             results.append(_training.train(task, settings, start, validation, decays))
         return max(results, key=lambda fitted: _rank(fitted, held_out is not None))
+
+    def _restarts(self, task: Task, validated: bool) -> int:
+        if not isinstance(self.restarts, str):
+            return self.restarts
+        several = task.loss == "squared" and isinstance(self.alpha, str) and not validated and not self.warm_start
+        return STARTS if several and len(task.X) <= SMALL else 1
 
     def _start(self, task: Task, random: Any) -> tuple[Params, Matrix | None]:
         """The last fit's parameters with `warm_start`, where they have the same shapes; else new ones."""
@@ -221,8 +229,8 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         along its flow, decays held, until the gradient vanishes (5 seconds at most); the fit itself stays as it is.
         """
         objective = self._objective
-        if isinstance(self.alpha, str):
-            objective = objective.with_start(solve(objective, until=REST, throw=False).params)
+        if self._covariance is not None:
+            objective = objective.with_start(solve(objective, "quasi-newton", until=REST, throw=False).params)
         return minimum(objective, objective.unflatten(objective.w0))
 
     @property

@@ -75,7 +75,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
         solver: Any = "auto",
         max_iter: int = 1000,
         wall_seconds: float | None = None,
-        restarts: int = 1,
+        restarts: int | str = "auto",
         class_weight: Any = None,
         random_state: Any = None,
         early_stopping: bool = False,

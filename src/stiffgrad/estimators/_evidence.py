@@ -37,7 +37,7 @@ RATE = 0.2  # part of its way, in logarithms, that a decay goes in one step: fas
 MAX_CHANGE = 0.3  # of the logarithm of a decay in one step
 LOG_RANGE = 18.0  # decays stay within exp(+-18): a group that is pruned does not run off to infinity
 GAIN = (0.1, 0.01)  # nats, and nats a sample: less in so many steps is not worth them
-PATIENCE = (5, 3)  # steps without that gain that end each phase
+PATIENCE = (12, 3)  # steps without that gain that end each phase; the first can dip for ten on its way up
 
 
 @dataclasses.dataclass(frozen=True)

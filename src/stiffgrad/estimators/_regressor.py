@@ -37,8 +37,10 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         Steps at most; reaching them is no error.
     wall_seconds : float, optional
         Seconds of solving at most; by default no limit.
-    restarts : int, default 1
-        Random starts, of which the one of the highest evidence (or validation score, or lowest loss) is kept.
+    restarts : int or "auto", default "auto"
+        Random starts, of which the one of the highest evidence is kept (for classification the lowest leave-one-out
+        loss, or the best validation score, or the lowest loss). "auto": 3 for regression on up to 500 rows with decays
+        from the data, else 1.
     random_state : int, RandomState or None
         Of starts and of the validation split.
     early_stopping : bool, default False

@@ -29,6 +29,7 @@ from stiffgrad.trace import Solution
 
 BATCH = 1024  # samples whose error bars are computed at once
 DENSE = 3000  # weights up to which decays follow from the data; beyond, their matrix would take minutes
+ENTRIES = 2e8  # of the Jacobian, 1.6 GB, the same
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,11 +116,12 @@ def train(
 ) -> Fitted:
     """Fit once from one start; `validation` is lower for better parameters."""
     if isinstance(settings.alpha, str):
-        fitted = _with_decays(task, settings, start, validation, start_decays)
+        problem = problem_of(task, start, settings.alpha == "relevance")
+        fitted = _with_decays(problem, settings, start, validation, start_decays)
         if settings.solver == "auto":
             return fitted
         objective = objective_of(task, start, fitted.decay)  # another solver: it trains with these decays
-        return dataclasses.replace(fitted, solution=_solve(objective, settings, validation))
+        return _retrained(problem, fitted, _solve(objective, settings, validation))
     decay = float(settings.alpha) / task.weights.sum()
     leaves = [{"weight": decay, "bias": 0.0} for _ in start]
     solution = _solve(objective_of(task, start, leaves), settings, validation)
@@ -169,23 +171,36 @@ class _Patience:
 # ---- decays from the data
 
 
+def problem_of(task: Task, params: Params, relevance: bool) -> Problem:
+    """The samples that count, and the groups of weights that share a decay."""
+    used = task.weights > 0
+    groups, count = groups_of(params, relevance)
+    return Problem(task.network, task.loss, task.X[used], task.y[used], task.weights[used], groups, count)
+
+
 def _with_decays(
-    task: Task,
+    problem: Problem,
     settings: Settings,
     start: Params,
     validation: Callable[[Params], float] | None,
     start_decays: Matrix | None,
 ) -> Fitted:
-    relevance = settings.alpha == "relevance"
-    groups, count = groups_of(start, relevance)
-    used, network = task.weights > 0, task.network
-    problem = Problem(network, task.loss, task.X[used], task.y[used], task.weights[used], groups, count)
-    score = None if validation is None else lambda w: validation(unflat(network, w))
-    by_evidence = relevance or task.loss == "squared"
+    score = None if validation is None else lambda w: validation(unflat(problem.network, w))
+    by_evidence = settings.alpha == "relevance" or problem.loss == "squared"
     name = "evidence" if by_evidence else "leave-one-out"
     with Record(name, settings.until, settings.patience + 25, settings.progress, score) as record:
         fit = _by_evidence if by_evidence else _by_leave_one_out
         return fit(problem, flat(start), record, start_decays)
+
+
+def _retrained(problem: Problem, fitted: Fitted, solution: Solution) -> Fitted:
+    """The same decays and noise at the weights that another solver found."""
+    assert fitted.decays is not None
+    point = _leave_one_out.judge(problem, flat(solution.params), np.nan, fitted.decays[problem.groups])
+    covariance = point.covariance * (1.0 if fitted.noise is None else fitted.noise)
+    return dataclasses.replace(
+        fitted, solution=solution, covariance=covariance, left_out=point.left_out, spread=point.spread
+    )
 
 
 def _by_evidence(problem: Problem, w: Matrix, record: Record, start_decays: Matrix | None) -> Fitted:
