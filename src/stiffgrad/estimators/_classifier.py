@@ -25,13 +25,21 @@ TEMPERS = (0.0, *np.logspace(-4, 0, 9))  # parts of the posterior variance to ch
 class FlowClassifier(ClassifierMixin, FlowEstimator):
     """A neural network for classification with nothing to tune: no learning rate and no regularisation.
 
-    Binary, multiclass and multilabel. Training solves the gradient flow of the cross entropy; the weight decays follow
-    from the data, by maximising the evidence (MacKay 1992), and the same approximation calibrates the probabilities.
-    Inputs are standardised inside.
+    Binary, multiclass and multilabel, on the cross entropy. The weight decay follows from the data: it is the one with
+    which samples that are left out are predicted best, by approximate leave-one-out (Rad and Maleki 2020); the same
+    approximation calibrates the probabilities. Inputs are standardised inside.
 
     Parameters
     ----------
-    hidden_layer_sizes, activation, alpha, solver, max_iter, wall_seconds, restarts, random_state, early_stopping
+    hidden_layer_sizes : sequence of int, default (20,)
+        Units of each hidden layer.
+    activation : str, default "silu"
+        "tanh", "sigmoid", "relu", "gelu", "silu" or "softplus".
+    alpha : "evidence", "relevance" or float, default "evidence"
+        "evidence": one decay for all weights, by leave-one-out; the evidence itself (MacKay 1992) chooses no better and
+        takes longer, see the documentation. "relevance": each input column has its own, by the evidence. A number
+        means what it means in MLPClassifier.
+    solver, max_iter, wall_seconds, restarts, random_state, early_stopping
         As in `FlowRegressor`.
     validation_fraction, n_iter_no_change, warm_start, standardise, verbose
         As in `FlowRegressor`; the validation score is the accuracy.

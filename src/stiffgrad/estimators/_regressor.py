@@ -28,8 +28,8 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     alpha : "evidence", "relevance" or float, default "evidence"
         "evidence": one decay for the weights and one for the biases of each layer, from the data. "relevance": each
         input column has its own (automatic relevance determination), see `feature_importances_`. A number means what
-        it means in MLPRegressor: alpha/(2 N) times the sum of squared weights. Networks of more than 3,000 weights
-        are stopped by a validation score instead.
+        it means in MLPRegressor: alpha/(2 N) times the sum of squared weights. Networks of more than 3,000 weights, and
+        tables whose Jacobian has more than 2e8 entries, are stopped by a validation score instead.
     solver : str or Solver, default "auto"
         A name of `stiffgrad.solvers.names()`. With the evidence, another solver than "auto" trains once more, from
         the start, with the decays that were found.
@@ -73,7 +73,8 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     solution_ : Solution
         What the solver did.
     minimum_ : Minimum
-        Whether the end is a minimum of the training error; computed when asked for.
+        Whether the weights, once at rest with the decays that were found, are in a minimum of the training error;
+        computed when asked for.
 
     Raises
     ------
