@@ -25,7 +25,7 @@ from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Settings, Tas
 from stiffgrad.objective import Objective
 from stiffgrad.solvers._base import Solver
 
-REST = Until(gradient_norm=1e-9, wall_seconds=5.0)
+REST = Until(gradient_norm=1e-9, wall_seconds=20.0)
 STARTS = 3  # for regression on up to so many rows: there F has more local maxima, and a fit is cheap
 SMALL = 500
 WEAK = 1e-4  # the decay beside a validation stop, beyond dense sizes
@@ -226,7 +226,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         """The verdict of `stiffgrad.minimum` on the training error with its decays; computed when asked for.
 
         Decays that follow from the data rest beside a minimum of that error, or near one. So the weights first go on
-        along its flow, decays held, until the gradient vanishes (5 seconds at most); the fit itself stays as it is.
+        along its flow, decays held, until the gradient vanishes (20 seconds at most); the fit itself stays as it is.
         """
         objective = self._objective
         if self._covariance is not None:
