@@ -18,6 +18,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validat
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from stiffgrad._types import Outcome
 from stiffgrad.estimators import FlowClassifier, FlowRegressor, _base, _training
 from stiffgrad.estimators._network import Network
 from stiffgrad.estimators._training import bucket
@@ -314,6 +315,13 @@ def test_restarts_keep_the_highest_evidence():
     assert several.log_evidence_ > single.log_evidence_
     three = FlowRegressor((4,), restarts=3, random_state=0).fit(X[TRAIN], Y[TRAIN])
     assert three.log_evidence_ == several.log_evidence_
+
+
+def test_wall_seconds_is_a_limit_of_all_starts_together():
+    model = FlowRegressor(wall_seconds=1e-3, restarts=50, random_state=0).fit(X, Y)
+    assert model.solution_.outcome is Outcome.OUT_OF_TIME
+    assert "Raise wall_seconds" in model.solution_.message
+    assert model.n_iter_ <= 1
 
 
 COMPILED = []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import itertools
 import numbers
+import time
 from typing import Any
 
 import jax
@@ -145,8 +147,15 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         alpha = self.alpha if self._dense or not isinstance(self.alpha, str) else WEAK
         until = Until(gradient_norm=1e-7, wall_seconds=self.wall_seconds, steps=self.max_iter)
         settings = Settings(alpha, self.solver, until, self.n_iter_no_change, bool(self.verbose))
-        results = []
+        results: list[Fitted] = []
+        begin = time.perf_counter()
         for _ in range(self._restarts(task, validation is not None)):
+            if self.wall_seconds is not None:
+                left = self.wall_seconds - (time.perf_counter() - begin)
+                if left <= 0 and results:
+                    break
+                until = dataclasses.replace(until, wall_seconds=max(left, 0.0))
+                settings = dataclasses.replace(settings, until=until)
             start, decays = self._start(task, random)
             results.append(_training.train(task, settings, start, validation, decays))
         return max(results, key=lambda fitted: _rank(fitted, held_out is not None))

@@ -14,6 +14,13 @@ from stiffgrad.estimators._network import Matrix
 from stiffgrad.progress import Progress
 from stiffgrad.trace import Solution, Statistics, TraceBuilder
 
+ADVICE = {
+    Outcome.STATIONARY: "Nothing more is gained.",
+    Outcome.OUT_OF_STEPS: "Raise max_iter, or go on with warm_start=True.",
+    Outcome.OUT_OF_TIME: "Raise wall_seconds, or go on with warm_start=True.",
+    Outcome.INTERRUPTED: "The validation score did not improve any more: its best weights are kept.",
+}
+
 
 class Record:
     """Told of every step; says when to stop.
@@ -80,7 +87,7 @@ class Record:
             loss=loss,
             gradient_norm=gradient_norm,
             outcome=outcome,
-            message=f"{self.name}: {outcome.value}. {outcome.advice}",
+            message=f"{self.name}: {outcome.value}. {ADVICE[outcome]}",
             statistics=Statistics.from_row(self._trace.last),
             trace=self._trace.build(),
             wall_seconds=time.perf_counter() - self._begin,
