@@ -27,7 +27,7 @@ WINDOW = 24.0  # cost over which the two kinds of step are compared, in gradient
 LOSS_COST, PRODUCT_COST, SINGLE_COST = 0.5, 1.0, 0.5
 SWEEP = 8  # secant steps between two exact evaluations
 REFRESH = 8.0, 0.5, 2.0  # coordinates are renewed after so much cost, part of the cost so far, or times their own cost
-DAMPING = 1e-3  # of the coordinates, in losses
+DAMPING = 1.0  # of the coordinates, in losses: less is faster to deep targets, and fits noise sooner
 ROUNDING = 8.0  # energies within so many units of rounding are equal
 
 
@@ -125,7 +125,8 @@ class Exponential(CompiledSolver[State]):
 
     Between these steps, and as long as they lower the energy faster for their cost, the linearised flow is followed
     to its end with an A from the last `pairs` secants (a W-method: the Jacobian need not be exact), which costs one
-    gradient. See docs/exponential.md for what either is good at.
+    gradient. For squared errors of a perceptron the secants are kept in Kronecker-factored coordinates, in which the
+    Gauss-Newton matrix is close to the identity. See docs/exponential.md for what each is good at.
 
     Parameters
     ----------
@@ -156,7 +157,7 @@ class Exponential(CompiledSolver[State]):
     summary: ClassVar[str] = "matrix-free exponential integrator: Lanczos products, recycled secants, monotone energy"
     source: ClassVar[str] = (
         "Hochbruck and Lubich (1997); Hochbruck, Ostermann and Schweitzer (2009), exponential Rosenbrock-Euler; "
-        "Morales and Nocedal (2002) for interlacing with secants"
+        "Morales and Nocedal (2002) for interlacing with secants; Martens and Grosse (2015) for the coordinates"
     )
     columns: ClassVar[tuple[str, ...]] = (
         "flow_time",
@@ -257,7 +258,7 @@ def _renewed(objective: Objective, state: State) -> State:
     after, part, times = REFRESH
     own = 3.0 * objective.rows / objective.samples + 4.0 * state.memory.sy.shape[0] * Kronecker.cost(objective)
     renew = counts.cost + jnp.maximum(jnp.maximum(after, times * own), part * counts.cost)
-    return state._replace(memory=secant.moved(state.memory, space), counts=counts, renew=renew)
+    return state._replace(memory=secant.moved(state.memory, space), counts=counts, renew=renew.astype(state.renew.dtype))
 
 
 def _single(leaf: jax.Array) -> jax.Array:

@@ -47,7 +47,7 @@ class Line(NamedTuple):
     good: jax.Array
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=[])
+@partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["scaled"])
 @dataclasses.dataclass(frozen=True)
 class QuasiNewton(CompiledSolver[State]):
     """The linearised flow followed to its end, w - H g, with a dense H ~ A^-1 from all secants so far.
@@ -56,6 +56,11 @@ class QuasiNewton(CompiledSolver[State]):
     where A proved softer along the step than H believed (Al-Baali 1998), so that stiff directions seen early do not
     hold back the soft ones. Step lengths are 1, or shorter by backtracking; the energy never rises by more than
     rounding. For networks of up to some hundreds of weights, where n^2 operations cost no more than a few gradients.
+
+    Parameters
+    ----------
+    scaled : bool
+        False: BFGS as it stands, for comparison.
 
     Notes
     -----
@@ -66,6 +71,8 @@ class QuasiNewton(CompiledSolver[State]):
     >>> QuasiNewton().name
     'quasi-newton'
     """
+
+    scaled: bool = True
 
     name: ClassVar[str] = "quasi-newton"
     family: ClassVar[str] = "own"
@@ -100,7 +107,7 @@ class QuasiNewton(CompiledSolver[State]):
     def step(self, objective: Objective, state: State) -> tuple[State, dict[str, Any]]:
         """One gradient, more where a trial is rejected; and the secant of the step."""
         line = _search(objective, state)
-        change = _change(state, line)
+        change = _change(state, line, self.scaled)
         length = jnp.where(change.pairs == state.pairs, EXPANSION * line.tried, 1.0)
         size = jnp.where(line.good, line.tried * _ratio(state.direction, state.gradient), 0.0)
         moved = line.good.astype(size.dtype)
@@ -177,7 +184,7 @@ class Change(NamedTuple):
     pairs: jax.Array
 
 
-def _change(state: State, line: Line) -> Change:
+def _change(state: State, line: Line, scaled: bool = True) -> Change:
     """Take in the secant of the step. One product with H serves that and the next direction."""
     s, y = line.w - state.w, line.gradient - state.gradient
     hg = state.inverse @ line.gradient
@@ -187,7 +194,8 @@ def _change(state: State, line: Line) -> Change:
     sy, yhy = jnp.where(curved, sy, 1.0), jnp.where(curved, yhy, 1.0)
     # By H the curvature along s is -length g's; by the secant it is s'y. The first secant sets the scale by itself.
     believed = -line.tried * (s @ state.gradient)
-    scale = jnp.where(state.pairs > 0, jnp.maximum(1.0, believed / sy), sy / yhy)
+    later = jnp.maximum(1.0, believed / sy) if scaled else 1.0
+    scale = jnp.where(state.pairs > 0, later, sy / yhy)
     scale = jnp.where(curved, scale, 1.0)
     # (I - s y'/s'y) scale H (I - y s'/s'y) + s s'/s'y is a symmetric change of rank two.
     cross = jnp.where(curved, -scale / sy, 0.0)
