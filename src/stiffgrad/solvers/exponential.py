@@ -257,8 +257,8 @@ def _renewed(objective: Objective, state: State) -> State:
     counts = state.counts._replace(spaces=state.counts.spaces + 1)
     after, part, times = REFRESH
     own = 3.0 * objective.rows / objective.samples + 4.0 * state.memory.sy.shape[0] * Kronecker.cost(objective)
-    renew = counts.cost + jnp.maximum(jnp.maximum(after, times * own), part * counts.cost)
-    return state._replace(memory=secant.moved(state.memory, space), counts=counts, renew=renew.astype(state.renew.dtype))
+    renew = (counts.cost + jnp.maximum(jnp.maximum(after, times * own), part * counts.cost)).astype(state.renew.dtype)
+    return state._replace(memory=secant.moved(state.memory, space), counts=counts, renew=renew)
 
 
 def _single(leaf: jax.Array) -> jax.Array:
