@@ -165,13 +165,26 @@ def _check_float64(objective: Objective, name: str) -> None:
         raise ValueError(f"dtype={objective.w0.dtype.name!r}: {name!r} mixes in float64 numbers; use dtype='float64'")
 
 
-def _norm_of_gradient(inner: Any) -> tuple[jax.Array, jax.Array]:
-    return inner.f_info.f, jnp.linalg.norm(inner.f_info.grad)
+@dataclasses.dataclass(frozen=True)
+class _Minimiser(OptimistixSolver, abc.ABC):
+    """One that minimises the loss itself, along directions that are no steps of the flow."""
+
+    def function(self, objective: Objective, w: jax.Array) -> jax.Array:
+        """E(w)."""
+        return derivatives.value(objective, w)
+
+    def known(self, objective: Objective, inner: Any) -> tuple[Any, Any]:
+        """From its state."""
+        return inner.f_info.f, jnp.linalg.norm(inner.f_info.grad)
+
+    def flow_step(self, inner: Any) -> Any:
+        """None along the flow."""
+        return jnp.asarray(jnp.nan)
 
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class OptimistixBFGS(OptimistixSolver):
+class OptimistixBFGS(_Minimiser):
     """Optimistix's BFGS with its defaults: dense inverse matrix and a backtracking line search.
 
     A rejected trial costs a loss, an accepted one its gradient as well.
@@ -192,18 +205,6 @@ class OptimistixBFGS(OptimistixSolver):
         """BFGS, as a user would make it."""
         return optimistix.BFGS(*_tolerances(dtype))
 
-    def function(self, objective: Objective, w: jax.Array) -> jax.Array:
-        """E(w)."""
-        return derivatives.value(objective, w)
-
-    def known(self, objective: Objective, inner: Any) -> tuple[Any, Any]:
-        """From its state."""
-        return _norm_of_gradient(inner)
-
-    def flow_step(self, inner: Any) -> Any:
-        """None along the flow."""
-        return jnp.asarray(jnp.nan)
-
     def counts(self, objective: Objective, calls: Any, accepted: Any) -> dict[str, Any]:
         """Gradients of accepted trials, losses of the others."""
         return {"rhs_evaluations": accepted, "loss_evaluations": calls - accepted, "presentations": calls}
@@ -211,7 +212,7 @@ class OptimistixBFGS(OptimistixSolver):
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class SSBroyden(OptimistixSolver):
+class SSBroyden(_Minimiser):
     """Self-scaled Broyden with the defaults of ssbroyden-optimistix: dense inverse matrix, Zoom line search.
 
     Every trial costs a loss and a gradient.
@@ -228,18 +229,6 @@ class SSBroyden(OptimistixSolver):
     def peer(self, dtype: Any) -> Any:
         """SSBroyden, as a user would make it."""
         return ssbroyden_optimistix.SSBroyden(*_tolerances(dtype))
-
-    def function(self, objective: Objective, w: jax.Array) -> jax.Array:
-        """E(w)."""
-        return derivatives.value(objective, w)
-
-    def known(self, objective: Objective, inner: Any) -> tuple[Any, Any]:
-        """From its state."""
-        return _norm_of_gradient(inner)
-
-    def flow_step(self, inner: Any) -> Any:
-        """None along the flow."""
-        return jnp.asarray(jnp.nan)
 
     def counts(self, objective: Objective, calls: Any, accepted: Any) -> dict[str, Any]:
         """A gradient for each trial."""
