@@ -55,7 +55,7 @@ docs: $(STAMP) ## build the pages into site/; a warning fails the build
 	$(BIN)/mkdocs build --strict --quiet
 
 # Each line is one table; the budgets fit the problems, so that a method that never arrives does not take hours.
-bench: $(STAMP) ## run the benchmark (about 40 minutes); resumes; tables in runs/bench
+bench: $(STAMP) ## run the benchmark (about 70 minutes); resumes; tables in runs/bench and benchmarks/results
 	$(BIN)/stiffgrad bench --suite dense --problem sine --problem product2d --seconds 8 --out runs/bench/accuracy
 	$(BIN)/stiffgrad bench --suite dense --problem encoder --problem xor --problem parity4 --seconds 1 --out runs/bench/small
 	$(BIN)/stiffgrad bench --suite dense --problem teacher-student --seconds 3 --out runs/bench/teacher
@@ -64,6 +64,8 @@ bench: $(STAMP) ## run the benchmark (about 40 minutes); resumes; tables in runs
 	$(BIN)/stiffgrad bench --suite easy --seconds 5 --out runs/bench/easy
 	$(BIN)/stiffgrad bench --suite success --seconds 2 --solver rosenbrock --out runs/bench/success
 	$(BIN)/stiffgrad bench --floor
+	$(BIN)/python benchmarks/diamonds.py --seconds 60 --seeds 2
+	$(BIN)/python benchmarks/scaling.py
 
 study: $(STAMP) ## run the study of the five suspects; ARGS="--help" shows its options
 	$(BIN)/stiffgrad study $(ARGS)
