@@ -49,11 +49,11 @@ def candidates(problem: Problem, start: np.ndarray) -> dict[str, np.ndarray]:
     points: list[_leave_one_out.Point] = []
     for levels in (DOWN, UP):
         w = points[0].w if points else start
-        gram = points[0].gram if points else _leave_one_out.gram_at(problem, start)
+        lower = points[0].lower if points else _leave_one_out.factor_at(problem, start, decays(problem, levels[0]))
         for level in levels:
-            w = _leave_one_out.descend(problem, w, gram, level, decays(problem, level), record())
+            w = _leave_one_out.descend(problem, w, lower, level, decays(problem, level), record())
             points.append(_leave_one_out.judge(problem, w, level, decays(problem, level)))
-            gram = points[-1].gram
+            lower = points[-1].lower
     found["evidence"] = max(points, key=lambda point: point.log_evidence).w
     return found | {"evidence, decay per group": _evidence.maximise(problem, start, record()).w}
 

@@ -6,15 +6,15 @@ import dataclasses
 import functools
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import get_lapack_funcs, lapack
 from scipy.linalg.blas import dsyrk, dtrsm
 
 from stiffgrad.estimators._network import Matrix
 
 
 def cholesky(matrix: Matrix) -> Matrix:
-    """The lower factor of a matrix of which only the lower triangle is read. Raises LinAlgError."""
-    lower, info = lapack.dpotrf(matrix, lower=1, clean=1)
+    """The lower factor, in its precision, of a matrix of which only the lower triangle is read. Raises LinAlgError."""
+    lower, info = get_lapack_funcs("potrf", (matrix,))(matrix, lower=1, clean=1)
     if info:
         raise np.linalg.LinAlgError("the matrix is not positive definite")
     return lower
@@ -22,7 +22,7 @@ def cholesky(matrix: Matrix) -> Matrix:
 
 def inverse(lower: Matrix) -> Matrix:
     """The inverse (both triangles) of the matrix that `lower` factors, whose upper triangle is zero."""
-    half = lapack.dpotri(lower, lower=1)[0]
+    half = get_lapack_funcs("potri", (lower,))(lower, lower=1)[0]
     found = half + half.T
     found[np.diag_indices_from(found)] *= 0.5
     return found

@@ -10,7 +10,11 @@ Newton step from the minimum without sample i gives its outputs there (Rad and M
 
 The mean loss of these outputs is followed along a path of decays, from a strong one downwards as long as it falls, each
 minimum starting from the last; upwards, where the first step down does not pay. A minimum is found by L-BFGS in the
-variables u = L'(w - w_0), H = L L' at the last minimum w_0: there the flow is no longer stiff, and 25 steps do.
+variables u = L'(w - w_0), H = L L' at the last minimum w_0: there the flow is no longer stiff, and 25 steps do. The
+factor is the one that judged w_0, at its own decay: one for the next decay would not lead there sooner.
+
+Matrices of large networks are formed and factored in single precision, where that succeeds: they steer and judge, while
+losses and gradients are double.
 """
 
 from __future__ import annotations
@@ -20,8 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.linalg import lapack
-from scipy.linalg.blas import dtrsm
+from scipy.linalg import get_blas_funcs, get_lapack_funcs
 from scipy.optimize import minimize
 
 from stiffgrad.estimators._curvature import cholesky, inverse
@@ -34,6 +37,7 @@ RATIO = np.sqrt(10.0)  # between neighbours on the path
 RANGE = (1e-4, 1e6)
 BIASES = 0.01  # decay of biases: next to nothing, but the Gauss-Newton matrix stays definite
 SURE = 1.0  # standard errors by which a weaker decay must pay: else the stronger one is kept
+LARGE = 300  # weights from which matrices are in single precision; below it saves nothing
 SEARCH = (25, 1e-3)  # iterations at most, and the largest entry of the gradient in u (root nats), on the path
 
 Decays = Callable[[float], Matrix]  # a level -> decay of each weight, (n,)
@@ -49,14 +53,14 @@ class Point:
     log_evidence: float
     left_out: Matrix  # outputs (N, k) of each sample, of the fit without it
     spread: Matrix  # covariance of the outputs (N, k, k)
-    gram: Matrix  # Gauss-Newton matrix without decay, lower triangle, in the network's `order`
-    lower: Matrix  # factor of H, in that order
+    lower: Matrix  # factor of H, in the network's `order`
     inverse: Matrix | None  # of H, where it was needed
 
     @property
     def covariance(self) -> Matrix:
         """H^-1, (n, n), in the network's `order`."""
-        return inverse(self.lower) if self.inverse is None else self.inverse
+        found = inverse(self.lower) if self.inverse is None else self.inverse
+        return found.astype(float, copy=False)
 
 
 def search(problem: Problem, decays: Decays, w: Matrix, record: Record, first: float | None) -> Point:
@@ -66,14 +70,14 @@ def search(problem: Problem, decays: Decays, w: Matrix, record: Record, first: f
     norm = float(np.linalg.norm(slope)) / problem.samples
     record.step(w, steps=0, loss=loss / problem.samples, gradient_norm=norm, decay=level)
 
-    def visit(w: Matrix, gram: Matrix, level: float) -> Point:
-        return judge(problem, descend(problem, w, gram, level, decays(level), record), level, decays(level))
+    def visit(w: Matrix, lower: Matrix, level: float) -> Point:
+        return judge(problem, descend(problem, w, lower, level, decays(level), record), level, decays(level))
 
-    best = start = visit(w, gram_at(problem, w), level)
+    best = start = visit(w, factor_at(problem, w, decays(level)), level)
     for ratio in (1.0 / RATIO, RATIO):
         last = start
         while record.outcome is None and RANGE[0] < last.level < RANGE[1]:
-            last = visit(last.w, last.gram, last.level * ratio)
+            last = visit(last.w, last.lower, last.level * ratio)
             if not _pays(last, best, problem.weights, SURE if ratio < 1.0 else 0.0):
                 break
             best = last
@@ -90,37 +94,37 @@ def _pays(new: Point, old: Point, weights: Matrix, sure: float) -> bool:
     return mean > sure * error
 
 
-def gram_at(problem: Problem, w: Matrix) -> Matrix:
-    """The Gauss-Newton matrix without decay, lower triangle, in the network's `order`."""
-    seen = problem.forward(w)
-    return problem.network.gram(w, seen, problem.heads(seen))
+def factor_at(problem: Problem, w: Matrix, decay: Matrix, large: int = LARGE) -> Matrix:
+    """Factor of the Gauss-Newton matrix with decay (n,), in the network's `order`; single precision from `large`."""
+    seen, network = problem.forward(w), problem.network
+    for dtype in (np.float32, np.float64) if network.size >= large else (np.float64,):
+        matrix = network.gram(w, seen, problem.heads(seen), dtype)
+        matrix[np.diag_indices_from(matrix)] += decay[network.order]
+        try:
+            return cholesky(matrix)
+        except np.linalg.LinAlgError:
+            if dtype is np.float64:
+                raise
+    raise AssertionError
 
 
-def with_diagonal(matrix: Matrix, diagonal: Matrix) -> Matrix:
-    """The sum, as a new matrix."""
-    found = matrix.copy()
-    found[np.diag_indices_from(found)] += diagonal
-    return found
-
-
-def descend(problem: Problem, w: Matrix, gram: Matrix, level: float, decay: Matrix, record: Record) -> Matrix:
-    """To the minimum at one decay, from w, where the Gauss-Newton matrix was `gram`."""
+def descend(problem: Problem, w: Matrix, lower: Matrix, level: float, decay: Matrix, record: Record) -> Matrix:
+    """To the minimum at one decay, from w, where `lower` factors a matrix like that of the second derivatives."""
     if record.steps_left <= 0:
         return w
     samples, order = problem.samples, problem.network.order
-    lower = cholesky(with_diagonal(gram, decay[order]))
-    norm = np.nan
+    solve, norm = get_lapack_funcs("trtrs", (lower,)), np.nan
 
     def weights(u: Matrix) -> Matrix:
         found = w.copy()
-        found[order] += lapack.dtrtrs(lower, u, lower=1, trans=1)[0]
+        found[order] += solve(lower, u, lower=1, trans=1)[0]
         return found
 
     def function(u: Matrix) -> tuple[float, Matrix]:
         nonlocal norm
         value, slope = problem.decayed(weights(u), decay)
         norm = float(np.linalg.norm(slope)) / samples
-        return value, lapack.dtrtrs(lower, slope[order], lower=1)[0]
+        return value, solve(lower, slope[order], lower=1)[0].astype(float)
 
     def callback(intermediate_result: Any) -> None:
         row = {"loss": float(intermediate_result.fun) / samples, "gradient_norm": norm, "decay": level}
@@ -134,12 +138,11 @@ def descend(problem: Problem, w: Matrix, gram: Matrix, level: float, decay: Matr
 
 def judge(problem: Problem, w: Matrix, level: float, decay: Matrix) -> Point:
     """What the minimum w is worth to samples that were not seen."""
-    network, order, seen = problem.network, problem.network.order, problem.forward(w)
-    gram = gram_at(problem, w)
-    lower = cholesky(with_diagonal(gram, decay[order]))
+    network, seen, lower = problem.network, problem.forward(w), factor_at(problem, w, decay)
     whole = None
     if problem.y.shape[1] == 1:
-        half = dtrsm(1.0, lower, network.ordered(w, seen, np.ones((len(seen.z), 1, 1))).T, lower=1)
+        a = network.ordered(w, seen, np.ones((len(seen.z), 1, 1)), lower.dtype).T
+        half = get_blas_funcs("trsm", (lower, a))(1.0, lower, a, lower=1)
         spread = np.einsum("ji,ji->i", half, half)[:, None, None]
     else:
         whole = inverse(lower)
@@ -150,6 +153,6 @@ def judge(problem: Problem, w: Matrix, level: float, decay: Matrix) -> Point:
     inner = (1.0 + 1e-6) * np.eye(problem.y.shape[1]) - unit[:, None, None] * (curvature @ spread)
     pushed = np.linalg.solve(inner, (unit[:, None] * loss.slope(seen.z, problem.y))[:, :, None])
     left_out = seen.z + (spread @ pushed)[:, :, 0]
-    log_det = 2.0 * np.log(np.diag(lower)).sum() - np.log(decay).sum()
+    log_det = 2.0 * np.log(np.diag(lower).astype(float)).sum() - np.log(decay).sum()
     evidence = -problem.value(seen) - 0.5 * float(decay @ w**2) - 0.5 * log_det
-    return Point(w, level, loss.value(left_out, problem.y), float(evidence), left_out, spread, gram, lower, whole)
+    return Point(w, level, loss.value(left_out, problem.y), float(evidence), left_out, spread, lower, whole)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import dsyrk
+from scipy.linalg import get_blas_funcs
 from scipy.special import expit
 
 Matrix = NDArray[np.float64]
@@ -174,30 +175,32 @@ class Network:
         labels = self.split(np.arange(self.size, dtype=float))
         return np.concatenate([np.column_stack([bias, weight]).ravel() for weight, bias in labels]).astype(np.int64)
 
-    def _factors(self, w: Matrix, seen: Pass, heads: Matrix) -> list[tuple[Matrix, Matrix, slice]]:
+    def _factors(self, w: Matrix, seen: Pass, heads: Matrix, dtype: Any = float) -> list[tuple[Matrix, Matrix, slice]]:
         """Of each layer: signals (N, r, units), inputs with a one for the bias (N, in + 1), place in `order`."""
         found, start = [], 0
         for signal, a in zip(self.signals(w, seen, heads), seen.inputs):
             stop = start + signal.shape[2] * (a.shape[1] + 1)
-            found.append((signal, np.column_stack([np.ones(len(a)), a]), slice(start, stop)))
+            ones = np.column_stack([np.ones(len(a)), a])
+            found.append((signal.astype(dtype, copy=False), ones.astype(dtype, copy=False), slice(start, stop)))
             start = stop
         return found
 
-    def ordered(self, w: Matrix, seen: Pass, heads: Matrix) -> Matrix:
+    def ordered(self, w: Matrix, seen: Pass, heads: Matrix, dtype: Any = float) -> Matrix:
         """The Jacobian of one head a sample, (N, n), in `order`."""
-        layers = self._factors(w, seen, heads)
+        layers = self._factors(w, seen, heads, dtype)
         return np.hstack([(signal[:, 0, :, None] * a[:, None, :]).reshape(len(a), -1) for signal, a, _ in layers])
 
-    def gram(self, w: Matrix, seen: Pass, heads: Matrix) -> Matrix:
+    def gram(self, w: Matrix, seen: Pass, heads: Matrix, dtype: Any = float) -> Matrix:
         """Lower triangle of A'A for A = jacobian, (n, n), in `order`.
 
         A row of A is, layer by layer, the outer product of signals and inputs. So the sum over heads comes first, of
         signals alone, and the cost is N n^2 operations instead of N r n^2.
         """
         if heads.shape[1] == 1:
-            return dsyrk(1.0, self.ordered(w, seen, heads).T, lower=1)
-        layers, samples = self._factors(w, seen, heads), len(seen.z)
-        found = np.zeros((self.size, self.size))
+            a = self.ordered(w, seen, heads, dtype).T
+            return get_blas_funcs("syrk", (a,))(1.0, a, lower=1)
+        layers, samples = self._factors(w, seen, heads, dtype), len(seen.z)
+        found = np.zeros((self.size, self.size), dtype)
         for index, (signal, a, place) in enumerate(layers):
             for unit in range(signal.shape[2]):
                 rows = slice(place.start + unit * a.shape[1], place.start + (unit + 1) * a.shape[1])
@@ -211,7 +214,7 @@ class Network:
     def spread(self, w: Matrix, X: Matrix, covariance: Matrix) -> Matrix:
         """Covariances (N, k, k) of the outputs where the weights have the `covariance` (n, n), in `order`."""
         seen, k = self.forward(w, X), self.sizes[-1]
-        layers = self._factors(w, seen, np.broadcast_to(np.eye(k), (len(X), k, k)))
+        layers = self._factors(w, seen, np.broadcast_to(np.eye(k), (len(X), k, k)), covariance.dtype)
         found = np.zeros((len(X), k, k))
         for index, (signal, a, place) in enumerate(layers):
             for unit in range(signal.shape[2]):

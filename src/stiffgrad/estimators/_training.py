@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from stiffgrad._types import Params
 from stiffgrad.driver import Step, Until, solve
 from stiffgrad.estimators import _evidence, _leave_one_out
-from stiffgrad.estimators._curvature import cholesky, inverse
+from stiffgrad.estimators._curvature import inverse
 from stiffgrad.estimators._network import Matrix, Network
 from stiffgrad.estimators._problem import Problem
 from stiffgrad.estimators._record import Record
@@ -208,8 +208,7 @@ def _by_evidence(problem: Problem, w: Matrix, record: Record, start_decays: Matr
     decays, beta = np.exp(best.log_lambda), float(np.exp(best.log_beta))
     w = best.w if record.best_w is None else record.best_w
     decay = decays[problem.groups]
-    matrix = _leave_one_out.with_diagonal(_leave_one_out.gram_at(problem, w), decay[problem.network.order])
-    covariance = inverse(cholesky(matrix)) / beta
+    covariance = inverse(_leave_one_out.factor_at(problem, w, decay, large=DENSE + 1)) / beta
     noise = 1.0 / beta if problem.loss == "squared" else None
     solution = _solution(problem, record, w, decay)
     found = Fitted(solution, decay / problem.samples, best.log_evidence, decays, noise, covariance)
