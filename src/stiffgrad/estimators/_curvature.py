@@ -11,6 +11,8 @@ from scipy.linalg.blas import dsyrk, dtrsm
 
 from stiffgrad.estimators._network import Matrix
 
+LARGE = 300  # weights from which inverses are in single precision; below it saves nothing
+
 
 def cholesky(matrix: Matrix) -> Matrix:
     """The lower factor, in its precision, of a matrix of which only the lower triangle is read. Raises LinAlgError."""
@@ -67,17 +69,19 @@ class Curvature:
         if self._dual:
             half = dtrsm(1.0, self.lower, self.jacobian / self.root, lower=1)
             return np.einsum("ij,ij->j", half, half)
-        return 1.0 - np.diag(self._inverse)
+        return 1.0 - np.diag(self._inverse).astype(float)
 
     @functools.cached_property
     def _inverse(self) -> Matrix:
-        return inverse(self.lower)
+        large = len(self.lower) >= LARGE
+        return inverse(self.lower.astype(np.float32, order="F") if large else self.lower)
 
     def adjoint(self) -> Matrix:
         """A M^-1, (m, n): half the derivative of log det M by A."""
         if self._dual:
             return lapack.dpotrs(self.lower, self.jacobian / self.root**2, lower=1)[0]
-        return (self.jacobian / self.root) @ self._inverse / self.root
+        found = self._inverse
+        return (self.jacobian / self.root).astype(found.dtype, copy=False) @ found / self.root
 
     def log_det(self) -> float:
         """Log det(M) - log det(diag(d)), never negative."""

@@ -27,7 +27,7 @@ import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 from scipy.optimize import minimize
 
-from stiffgrad.estimators._curvature import cholesky, inverse
+from stiffgrad.estimators._curvature import LARGE, cholesky, inverse
 from stiffgrad.estimators._network import Matrix
 from stiffgrad.estimators._problem import LOSSES, Problem
 from stiffgrad.estimators._record import Record
@@ -37,7 +37,6 @@ RATIO = np.sqrt(10.0)  # between neighbours on the path
 RANGE = (1e-4, 1e6)
 BIASES = 0.01  # decay of biases: next to nothing, but the Gauss-Newton matrix stays definite
 SURE = 1.0  # standard errors by which a weaker decay must pay: else the stronger one is kept
-LARGE = 300  # weights from which matrices are in single precision; below it saves nothing
 SEARCH = (25, 1e-3)  # iterations at most, and the largest entry of the gradient in u (root nats), on the path
 
 Decays = Callable[[float], Matrix]  # a level -> decay of each weight, (n,)
