@@ -49,7 +49,9 @@ def candidates(problem: Problem, start: np.ndarray) -> dict[str, np.ndarray]:
     points: list[_leave_one_out.Point] = []
     for levels in (DOWN, UP):
         w = points[0].w if points else start
-        lower = points[0].lower if points else _leave_one_out.factor_at(problem, start, decays(problem, levels[0]))
+        lower = (
+            points[0].lower if points else _leave_one_out.factor_at(problem, start, decays(problem, levels[0]), False)
+        )
         for level in levels:
             w = _leave_one_out.descend(problem, w, lower, level, decays(problem, level), record())
             points.append(_leave_one_out.judge(problem, w, level, decays(problem, level)))

@@ -11,7 +11,7 @@ from scipy.linalg.blas import dsyrk, dtrsm
 
 from stiffgrad.estimators._network import Matrix
 
-LARGE = 300  # weights from which inverses are in single precision; below it saves nothing
+LARGE = 1e5  # samples times weights from which matrices are in single precision; below it saves next to nothing
 
 
 def cholesky(matrix: Matrix) -> Matrix:
@@ -73,7 +73,7 @@ class Curvature:
 
     @functools.cached_property
     def _inverse(self) -> Matrix:
-        large = len(self.lower) >= LARGE
+        large = self.jacobian.size >= LARGE
         return inverse(self.lower.astype(np.float32, order="F") if large else self.lower)
 
     def adjoint(self) -> Matrix:

@@ -10,8 +10,8 @@ Newton step from the minimum without sample i gives its outputs there (Rad and M
 
 The mean loss of these outputs is followed along a path of decays, from a strong one downwards as long as it falls, each
 minimum starting from the last; upwards, where the first step down does not pay. A minimum is found by L-BFGS in the
-variables u = L'(w - w_0), H = L L' at the last minimum w_0: there the flow is no longer stiff, and 25 steps do. The
-factor is the one that judged w_0, at its own decay: one for the next decay would not lead there sooner.
+variables u = L'(w - w_0), H = L L' at the last minimum w_0: there the flow is no longer stiff, and 25 steps do. For
+large networks it is the factor that judged w_0, at the decay there: one for the next decay leads there no sooner.
 
 Matrices of large networks are formed and factored in single precision, where that succeeds: they steer and judge, while
 losses and gradients are double.
@@ -69,10 +69,12 @@ def search(problem: Problem, decays: Decays, w: Matrix, record: Record, first: f
     norm = float(np.linalg.norm(slope)) / problem.samples
     record.step(w, steps=0, loss=loss / problem.samples, gradient_norm=norm, decay=level)
 
-    def visit(w: Matrix, lower: Matrix, level: float) -> Point:
+    def visit(w: Matrix, lower: Matrix | None, level: float) -> Point:
+        if lower is None or not _large(problem):  # where it is cheap, the factor for this very decay
+            lower = factor_at(problem, w, decays(level), _large(problem))
         return judge(problem, descend(problem, w, lower, level, decays(level), record), level, decays(level))
 
-    best = start = visit(w, factor_at(problem, w, decays(level)), level)
+    best = start = visit(w, None, level)
     for ratio in (1.0 / RATIO, RATIO):
         last = start
         while record.outcome is None and RANGE[0] < last.level < RANGE[1]:
@@ -93,10 +95,14 @@ def _pays(new: Point, old: Point, weights: Matrix, sure: float) -> bool:
     return mean > sure * error
 
 
-def factor_at(problem: Problem, w: Matrix, decay: Matrix, large: int = LARGE) -> Matrix:
-    """Factor of the Gauss-Newton matrix with decay (n,), in the network's `order`; single precision from `large`."""
+def _large(problem: Problem) -> bool:
+    return len(problem.X) * problem.network.size >= LARGE
+
+
+def factor_at(problem: Problem, w: Matrix, decay: Matrix, single: bool) -> Matrix:
+    """Factor of the Gauss-Newton matrix with decay (n,), in `order`; in `single` precision if that succeeds."""
     seen, network = problem.forward(w), problem.network
-    for dtype in (np.float32, np.float64) if network.size >= large else (np.float64,):
+    for dtype in (np.float32, np.float64) if single else (np.float64,):
         matrix = network.gram(w, seen, problem.heads(seen), dtype)
         matrix[np.diag_indices_from(matrix)] += decay[network.order]
         try:
@@ -137,7 +143,7 @@ def descend(problem: Problem, w: Matrix, lower: Matrix, level: float, decay: Mat
 
 def judge(problem: Problem, w: Matrix, level: float, decay: Matrix) -> Point:
     """What the minimum w is worth to samples that were not seen."""
-    network, seen, lower = problem.network, problem.forward(w), factor_at(problem, w, decay)
+    network, seen, lower = problem.network, problem.forward(w), factor_at(problem, w, decay, _large(problem))
     whole = None
     if problem.y.shape[1] == 1:
         a = network.ordered(w, seen, np.ones((len(seen.z), 1, 1)), lower.dtype).T

@@ -208,7 +208,7 @@ def _by_evidence(problem: Problem, w: Matrix, record: Record, start_decays: Matr
     decays, beta = np.exp(best.log_lambda), float(np.exp(best.log_beta))
     w = best.w if record.best_w is None else record.best_w
     decay = decays[problem.groups]
-    covariance = inverse(_leave_one_out.factor_at(problem, w, decay, large=DENSE + 1)) / beta
+    covariance = inverse(_leave_one_out.factor_at(problem, w, decay, single=False)) / beta
     noise = 1.0 / beta if problem.loss == "squared" else None
     solution = _solution(problem, record, w, decay)
     found = Fitted(solution, decay / problem.samples, best.log_evidence, decays, noise, covariance)
