@@ -188,7 +188,7 @@ def main():
     watched, held_out = over(train_part, 0, ~trained), over(test_part, 0)
     results = [one_seed(seed, tuned, options.seconds, make, watched, held_out) for seed in range(options.seeds)]
     options.out.mkdir(parents=True, exist_ok=True)
-    arguments = {key: str(value) if isinstance(value, pathlib.Path) else value for key, value in vars(options).items()}
+    arguments = {key: value for key, value in vars(options).items() if not isinstance(value, pathlib.Path)}
     saved = {"environment": environment(), "arguments": arguments, "tuned": tuned, "results": results}
     (options.out / "diamonds.json").write_text(json.dumps(saved, indent=1), encoding="utf-8")
     text = table(results)
