@@ -204,8 +204,7 @@ def kernel(objective: Objective, w: Any) -> jax.Array:
     inputs, so AA' is a sum of Hadamard products of two thin Gram matrices, and A is never formed (Jacot, Gabriel,
     Hongler 2018, section 4): m^2 times the widths instead of m^2 n operations.
     """
-    functions = {block.function for block in objective.blocks}
-    if len(functions) > 1 or not isinstance(next(iter(functions)), MLP):
+    if not is_perceptron(objective):
         return linalg.lower_gram(scaled_jacobian(objective, w))
     layers = [layer_factors(block, objective.layout, w) for block in objective.blocks]
     factors = [tuple(jnp.concatenate(part) for part in zip(*layer, strict=True)) for layer in zip(*layers, strict=True)]
@@ -214,6 +213,12 @@ def kernel(objective: Objective, w: Any) -> jax.Array:
         return sum(((d[rows] @ d[columns].T) * (a[rows] @ a[columns].T) for d, a in factors), jnp.zeros(()))
 
     return linalg.lower_strips(factors[0][0].shape[0], strip)  # as many as rows of A, with padding
+
+
+def is_perceptron(objective: Objective) -> bool:
+    """Whether all blocks evaluate one multilayer perceptron, whose layers are known."""
+    functions = {block.function for block in objective.blocks}
+    return len(functions) == 1 and isinstance(next(iter(functions)), MLP)
 
 
 def layer_factors(block: Block, layout: Layout, w: Any) -> list[tuple[jax.Array, jax.Array]]:

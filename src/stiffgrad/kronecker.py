@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 
 from stiffgrad import derivatives
-from stiffgrad.networks import MLP
 from stiffgrad.objective import Objective
 from stiffgrad.parameters import Layout
 
@@ -54,10 +53,8 @@ class Kronecker:
         Under a cross entropy the diagonal changes as fast as the probabilities do. Where samples are few beside the
         units of two layers, changes of coordinates, four to a step, cost more than they are worth.
         """
-        function = objective.blocks[0].function
-        if not isinstance(function, MLP) or any(block.function != function for block in objective.blocks):
-            return False
-        return all(block.loss.name == "squared" for block in objective.blocks) and 4 * cls.cost(objective) <= 0.5
+        squares = all(block.loss.name == "squared" for block in objective.blocks)
+        return squares and derivatives.is_perceptron(objective) and 4 * cls.cost(objective) <= 0.5
 
     @staticmethod
     def cost(objective: Objective) -> float:

@@ -64,8 +64,8 @@ def empty(size: int, n: int, dtype: Any, space: Coordinates | None = None) -> Me
 def moved(memory: Memory, space: Coordinates) -> Memory:
     """The same pairs in other coordinates."""
     assert memory.space is not None
-    old, rows = memory.space, memory.rows.astype(jnp.float32)
-    s, y = jnp.split(rows, 2)
+    old = memory.space
+    s, y = jnp.split(memory.rows, 2)
     # One vector at a time: all at once would need several times the memory.
     s = jax.lax.map(lambda u: space.coordinates(old.weights(u)), s)
     y = jax.lax.map(lambda slope: space.slope(old.gradient(slope)), y)
