@@ -16,11 +16,11 @@ import numpy as np
 from estimators import data, environment
 from sklearn.model_selection import RepeatedStratifiedKFold
 
-from stiffgrad.driver import Until
 from stiffgrad.estimators import _evidence, _leave_one_out, _training
 from stiffgrad.estimators._base import mean_and_scale
 from stiffgrad.estimators._problem import LOSSES, Problem
 from stiffgrad.estimators._record import Record
+from stiffgrad.run.driver import Until
 
 NAMES = ["iris", "wine", "breast cancer", "churn", "credit", "digits"]
 DOWN, UP = 10.0 ** np.arange(1.0, -2.0, -0.5), 10.0 ** np.array([1.5, 2.0])

@@ -16,8 +16,8 @@ import sys
 import numpy as np
 
 import stiffgrad as sg
-from stiffgrad.experiments import problems
-from stiffgrad.experiments.environment import environment
+from stiffgrad.laboratory import problems
+from stiffgrad.laboratory.environment import environment
 from stiffgrad.solvers.descent import Descent
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 import stiffgrad as sg
-from stiffgrad.experiments import problems
+from stiffgrad.laboratory import problems
 
 problem = problems.get("encoder")
 until = sg.Until(loss=1e-5, wall_seconds=60)

@@ -6,7 +6,7 @@ import time
 import jax
 
 import stiffgrad as sg
-from stiffgrad.experiments import problems
+from stiffgrad.laboratory import problems
 from stiffgrad.solvers import _compiled
 
 inside = 0.0

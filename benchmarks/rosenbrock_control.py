@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 import stiffgrad as sg
-from stiffgrad.experiments import problems
+from stiffgrad.laboratory import problems
 from stiffgrad.solvers import Rosenbrock, rosenbrock
 
 LOW = ((-math.inf, 0.5), (0.25, 1.0))

@@ -130,7 +130,7 @@ def main():
         solver, weights, samples = options.cell
         print(json.dumps(cell(solver, int(weights), int(samples), options.steps, options.seconds)))
         return
-    from stiffgrad.experiments.environment import environment
+    from stiffgrad.laboratory.environment import environment
 
     results = {}
     for sweep, sizes in SWEEPS.items():

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 import stiffgrad as sg
-from stiffgrad.experiments import problems
+from stiffgrad.laboratory import problems
 from stiffgrad.solvers import Exponential, QuasiNewton
 
 DECAYED = tuple(

@@ -3,7 +3,7 @@
 import sys
 
 import stiffgrad as sg
-from stiffgrad.experiments import problems
+from stiffgrad.laboratory import problems
 
 problem = problems.get("teacher-student")
 print("| solver | starts at 1e-20, of 40 |\n|---|---|")

@@ -21,8 +21,8 @@ from stiffgrad.analysis._modes import (
     positive_whole,
     unseen_below,
 )
-from stiffgrad.networks import MLP
 from stiffgrad.objective import Objective
+from stiffgrad.objective.networks import MLP
 
 Vector = NDArray[np.float64]
 DENSE = 1500  # weights

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from stiffgrad._types import Params
 from stiffgrad.analysis._match import ODD, as_sigmoid, as_tanh, is_mlp, match
 from stiffgrad.analysis._modes import flat_point, positive_whole
-from stiffgrad.networks import MLP
 from stiffgrad.objective import Objective
+from stiffgrad.objective.networks import MLP
 
 NEAR = 1e-3  # relative distance below which two points are one
 LOW = 1e-3  # barrier, as a share of the loss that training removed, below which there is none

@@ -35,7 +35,7 @@ def bench(
 
 def _suites_with(problem: list[str] | None) -> list[str]:
     """The suites that run by default; only those with the problems asked for, where some were."""
-    from stiffgrad.experiments.bench import SUITES
+    from stiffgrad.laboratory.bench import SUITES
 
     usual = ["dense", "gradient-norm", "easy"]
     return [name for name in usual if set(problem or ()) <= set(SUITES[name].problems)] or usual
@@ -50,8 +50,8 @@ def _suites(
     seconds: float | None,
     jobs: int,
 ) -> None:
-    from stiffgrad.experiments import bench as benchmark
-    from stiffgrad.experiments.show import COLUMNS, NUMBERS, shown
+    from stiffgrad.laboratory import bench as benchmark
+    from stiffgrad.laboratory.show import COLUMNS, NUMBERS, shown
 
     for name in suites:  # all of them before the first one runs for hours
         benchmark.select(name, problem or (), solver or ())
@@ -69,7 +69,7 @@ def _suites(
 
 
 def _floor(problems: list[str], seconds: float | None) -> None:
-    from stiffgrad.experiments.floor import floor
+    from stiffgrad.laboratory.floor import floor
 
     columns = (
         "problem",

@@ -26,9 +26,9 @@ def compare(
     target: Annotated[str, typer.Option(help="Where a run stops: easy, medium or deep.")] = "deep",
 ) -> None:
     """Run solvers on problems from the same starts. A second run does only what is missing."""
-    from stiffgrad.experiments.compare import compare as run
-    from stiffgrad.experiments.show import COLUMNS, NUMBERS, shown
-    from stiffgrad.experiments.tables import table
+    from stiffgrad.laboratory.compare import compare as run
+    from stiffgrad.laboratory.show import COLUMNS, NUMBERS, shown
+    from stiffgrad.laboratory.tables import table
 
     with one_line_errors():
         results = run(problem, solver, seeds, seconds, out, jobs=jobs, target=target, progress=True)

@@ -23,7 +23,7 @@ def solvers() -> None:
 
 def problems() -> None:
     """List all problems with their targets, one line each."""
-    from stiffgrad.experiments.problems import LEVELS, get, names
+    from stiffgrad.laboratory.problems import LEVELS, get, names
 
     rows = []
     for problem in map(get, names()):

@@ -23,7 +23,7 @@ def study(
 ) -> None:
     """Answer by experiment why a stiff solver was slower. Resumes; writes study.html and findings.json."""
     with one_line_errors():
-        from stiffgrad.experiments.study import KEYS, run
+        from stiffgrad.laboratory.study import KEYS, run
         from stiffgrad.report import study as pages
         from stiffgrad.report.comparison import save
 

@@ -20,11 +20,11 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from stiffgrad._types import Params, SolveError
 from stiffgrad.analysis import minimum
-from stiffgrad.driver import Until, solve
 from stiffgrad.estimators import _training
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix, Network
 from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Settings, Task
 from stiffgrad.objective import Objective
+from stiffgrad.run.driver import Until, solve
 from stiffgrad.solvers._base import Solver
 
 REST = Until(gradient_norm=1e-9, wall_seconds=20.0)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from stiffgrad._types import Outcome, Params
-from stiffgrad.driver import Until
 from stiffgrad.estimators._network import Matrix
-from stiffgrad.progress import Progress
-from stiffgrad.trace import Solution, Statistics, TraceBuilder
+from stiffgrad.run.driver import Until
+from stiffgrad.run.progress import Progress
+from stiffgrad.run.trace import Solution, Statistics, TraceBuilder
 
 ADVICE = {
     Outcome.STATIONARY: "Nothing more is gained.",

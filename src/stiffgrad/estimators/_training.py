@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad._types import Params
-from stiffgrad.driver import Step, Until, solve
 from stiffgrad.estimators import _evidence, _leave_one_out
 from stiffgrad.estimators._curvature import inverse
 from stiffgrad.estimators._network import Matrix, Network
 from stiffgrad.estimators._problem import Problem
 from stiffgrad.estimators._record import Record
-from stiffgrad.networks import MLP, mlp
 from stiffgrad.objective import Objective, supervised
+from stiffgrad.objective.networks import MLP, mlp
+from stiffgrad.run.driver import Step, Until, solve
+from stiffgrad.run.trace import Solution
 from stiffgrad.solvers._base import Solver
-from stiffgrad.trace import Solution
 
 BATCH = 1024  # samples whose error bars are computed at once
 DENSE = 3000  # weights up to which decays follow from the data; beyond, their matrix would take minutes

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad._types import Outcome
-from stiffgrad.experiments import problems
-from stiffgrad.experiments.cells import Method
+from stiffgrad.laboratory import problems
+from stiffgrad.laboratory.cells import Method
+from stiffgrad.run.trace import COLUMNS
 from stiffgrad.solvers import create, names
-from stiffgrad.trace import COLUMNS
 
 _REMEDY = "make some first: stiffgrad compare --problem digits --solver auto --solver adam --out {folder}"
 

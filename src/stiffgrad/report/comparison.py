@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stiffgrad.experiments.problems import LEVELS
+from stiffgrad.laboratory.problems import LEVELS
 from stiffgrad.report import _measures as measures
 from stiffgrad.report import pictures
 from stiffgrad.report._cells import Cell, Damage, by_label, by_problem, comparable, describe_solver, holes, read

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stiffgrad.experiments.study import KEYS
+from stiffgrad.laboratory.study import KEYS
 from stiffgrad.report._page import Block, Code, Listing, Picture, Row, Section, Table, Text, Value, render
 from stiffgrad.report._study_pictures import draw
 from stiffgrad.report.comparison import save

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from stiffgrad._types import Outcome
 from stiffgrad.flow import Flow
-from stiffgrad.losses import SQUARED
 from stiffgrad.objective import Objective
+from stiffgrad.objective.losses import SQUARED
 
 
 class Limits(NamedTuple):

@@ -21,7 +21,7 @@ from stiffgrad._config import one_blas_thread
 from stiffgrad._types import Outcome
 from stiffgrad.flow import Flow
 from stiffgrad.objective import Objective
-from stiffgrad.placement import agreed
+from stiffgrad.objective.placement import agreed
 from stiffgrad.solvers._base import Finished, Limits, Monitor, Solver
 
 State = TypeVar("State")

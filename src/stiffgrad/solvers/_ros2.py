@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import lu_factor, lu_solve
 
-from stiffgrad import derivatives
-from stiffgrad.objective import Objective
+from stiffgrad.objective import Objective, derivatives
 
 GAMMA = 1.0 - 0.5**0.5
 SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0  # the usual bounds of step control, Hairer and Wanner (1996) IV.2

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy import integrate
@@ -17,9 +17,6 @@ from stiffgrad._types import Outcome
 from stiffgrad.flow import Flow
 from stiffgrad.solvers._base import Finished, Monitor
 from stiffgrad.solvers._ode import FIRST_HORIZON, HORIZON, Accepted, Guard, OdeRun, Stepper, Vector
-
-if TYPE_CHECKING:
-    from stiffgrad.solvers.scipy import LSODA, DormandPrince, PythonSolver, VodeSolver
 
 HIGHEST = {"bdf": 5, "adams": 12}
 NO_LIMIT = 2**31 - 1
@@ -39,7 +36,7 @@ _NLU = {"vode": 18, "zvode": 19}
 class Vode(Stepper):
     """VODE and ZVODE."""
 
-    def __init__(self, solver: VodeSolver, flow: Flow, w: Vector, rtol: float, atol: float) -> None:
+    def __init__(self, solver: Any, flow: Flow, w: Vector, rtol: float, atol: float) -> None:
         self._stiff = solver.method == "bdf"
         self._nlu = _NLU[solver.name]
         self._guard = Guard(flow.size)
@@ -83,7 +80,7 @@ def _failed(code: Any) -> Finished:
 class Lsoda(Stepper):
     """LSODA, through the class that shows how it stops after each step."""
 
-    def __init__(self, solver: LSODA, flow: Flow, w: Vector, rtol: float, atol: float) -> None:
+    def __init__(self, solver: Any, flow: Flow, w: Vector, rtol: float, atol: float) -> None:
         self._guard = Guard(flow.size)
         jac = self._guard.matrix(flow.jacobian(solver.jacobian))
         rhs = self._guard.vector(flow.rhs)
@@ -116,7 +113,7 @@ def _at_horizon() -> Finished:
 class DormandPrinceRun(OdeRun):
     """All steps in one library call; the callback `solout` reports each and stops the code."""
 
-    def __init__(self, solver: DormandPrince, flow: Flow, w: Vector) -> None:
+    def __init__(self, solver: Any, flow: Flow, w: Vector) -> None:
         super().__init__(solver, flow, w)
         self.method = solver
 
@@ -172,7 +169,7 @@ class DormandPrinceRun(OdeRun):
 class Python(Stepper):
     """One of the classes of `scipy.integrate`; evaluation times and linear solves are counted on their way."""
 
-    def __init__(self, solver: PythonSolver, flow: Flow, w: Vector, rtol: float, atol: float) -> None:
+    def __init__(self, solver: Any, flow: Flow, w: Vector, rtol: float, atol: float) -> None:
         self._radau = solver.name == "radau"
         self._attempts = 0
         self._solves = 0

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from stiffgrad._memory import available_bytes
+from stiffgrad.curvature.kronecker import Kronecker
 from stiffgrad.flow import Flow
-from stiffgrad.kronecker import Kronecker
-from stiffgrad.memory import available_bytes
 from stiffgrad.objective import Objective
-from stiffgrad.placement import agreed
+from stiffgrad.objective.placement import agreed
 from stiffgrad.solvers._base import Monitor, Solver
 from stiffgrad.solvers.exponential import Exponential
 from stiffgrad.solvers.quasi_newton import QuasiNewton

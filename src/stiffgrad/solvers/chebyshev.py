@@ -10,9 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from stiffgrad import derivatives
-from stiffgrad.lanczos import lanczos, ritz
-from stiffgrad.objective import Objective
+from stiffgrad.curvature.lanczos import lanczos, ritz
+from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._compiled import DIVERGED, FAILED, CompiledSolver
 from stiffgrad.solvers._ode import check_tolerance
 

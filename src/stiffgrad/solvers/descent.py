@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from stiffgrad import derivatives
-from stiffgrad.objective import Objective
+from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._compiled import DIVERGED, STALLED, CompiledSolver
 
 EXPLODED = 1e6  # diverged: the loss is this many times the first one plus one

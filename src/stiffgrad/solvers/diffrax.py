@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 import optimistix as optx
 
-from stiffgrad import derivatives
-from stiffgrad.objective import Objective
+from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._compiled import FAILED, STALLED, STATIONARY, CompiledSolver
 from stiffgrad.solvers._ode import LOOSE, REST, check_tolerance
 

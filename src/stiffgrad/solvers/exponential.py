@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from stiffgrad import derivatives, secant
-from stiffgrad.kronecker import Kronecker
-from stiffgrad.lanczos import Product, lanczos, phi, ritz
-from stiffgrad.objective import Objective
+from stiffgrad.curvature import secant
+from stiffgrad.curvature.kronecker import Kronecker
+from stiffgrad.curvature.lanczos import Product, lanczos, phi, ritz
+from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._compiled import STALLED, STATIONARY, CompiledSolver
 
 TOLERANCE = 0.1  # of the residual of (T + I/h) y = e1

@@ -21,9 +21,8 @@ import optimistix
 import ssbroyden_optimistix
 from numpy.typing import NDArray
 
-from stiffgrad import derivatives
 from stiffgrad.flow import Flow
-from stiffgrad.objective import Objective
+from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._base import Monitor, Solver, check_sum_of_squares, has_decay
 from stiffgrad.solvers._compiled import FAILED, STALLED, CompiledRun, CompiledSolver
 

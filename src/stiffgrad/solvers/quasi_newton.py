@@ -9,9 +9,8 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from stiffgrad import derivatives
-from stiffgrad.memory import require
-from stiffgrad.objective import Objective
+from stiffgrad._memory import require
+from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._compiled import STALLED, STATIONARY, CompiledSolver
 
 ARMIJO = 1e-4

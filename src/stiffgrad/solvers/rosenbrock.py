@@ -14,9 +14,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from stiffgrad import derivatives, linalg
-from stiffgrad.memory import require
-from stiffgrad.objective import Objective
+from stiffgrad._memory import require
+from stiffgrad.curvature import linalg
+from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._compiled import FAILED, STALLED, STATIONARY, CompiledSolver
 from stiffgrad.solvers._ode import check_tolerance
 from stiffgrad.solvers._ros2 import PathOptions, path_step

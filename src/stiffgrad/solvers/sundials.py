@@ -17,9 +17,9 @@ import numpy as np
 from sksundae.cvode import CVODE as _Code
 from sksundae.cvode import CVODEJacTimes, CVODEPrecond
 
-from stiffgrad import derivatives
 from stiffgrad._types import Outcome
 from stiffgrad.flow import Flow
+from stiffgrad.objective import derivatives
 from stiffgrad.solvers._base import Finished
 from stiffgrad.solvers._ode import (
     FIRST_HORIZON,

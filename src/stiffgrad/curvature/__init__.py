@@ -1,0 +1,1 @@
+"""The linear algebra of curvature: Krylov spaces, secants, Kronecker-factored coordinates, shifted solves."""

@@ -1,0 +1,317 @@
+"""Value and derivatives of an objective as pure functions, ready for `jit`, `vmap` and `while_loop`.
+
+    E(w) = sum over blocks, samples i of  c_i l(f(w, x_i), y_i)  +  1/2 sum_j decay_j w_j^2
+
+The per-sample structure is kept: rows of the Jacobian come from a `vmap` of per-sample reverse mode (N backward
+passes), never from reverse mode over the batch (N^2). Everything that sums over samples can run in chunks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from stiffgrad.objective import gram
+from stiffgrad.objective.losses import Loss
+from stiffgrad.objective.networks import MLP
+from stiffgrad.objective.parameters import Layout
+
+
+class Objective(Protocol):
+    """What the derivatives need of an objective; `stiffgrad.Objective` is one."""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The terms, ready to compute."""
+
+    @property
+    def decay(self) -> jax.Array:
+        """The weight decay of each parameter, (n,)."""
+
+    @property
+    def layout(self) -> Layout:
+        """How the parameters lie in a flat vector."""
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["samples", "targets", "coefficients"],
+    meta_fields=["function", "loss", "chunked"],
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Block:
+    """One term ready to compute: samples, targets and coefficients c_i share their leading axis of length N.
+
+    With `chunked` the leading axis is split in two, (chunks, samples a chunk), padded with samples of coefficient 0.
+    """
+
+    samples: Any
+    targets: Any
+    coefficients: jax.Array
+    function: Callable[[Any, Any], Any]
+    loss: Loss
+    chunked: bool = False
+
+    @property
+    def _pieces(self) -> Block:
+        return dataclasses.replace(self, chunked=False)
+
+    def sum(self, part: Callable[[Block], Any]) -> Any:
+        """Sum of `part(piece)` over the chunks (a pytree)."""
+        if not self.chunked:
+            return part(self)
+        first = jax.tree.map(lambda leaf: leaf[0], self._pieces)
+        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(part, first))
+
+        def add(total: Any, piece: Block) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, part(piece)), None
+
+        return jax.lax.scan(add, zero, self._pieces)[0]
+
+    def rows(self, part: Callable[[Block], Any]) -> Any:
+        """`part(piece)` of every chunk, stacked along the leading axis."""
+        if not self.chunked:
+            return part(self)
+        stacked = jax.lax.map(part, self._pieces)
+        return jax.tree.map(lambda leaf: leaf.reshape((-1, *leaf.shape[2:])), stacked)
+
+
+def _model(block: Block, layout: Layout) -> Callable[[Any, Any], jax.Array]:
+    return lambda w, x: jnp.ravel(jnp.asarray(block.function(layout.unflatten(w), x)))
+
+
+def outputs(block: Block, layout: Layout, w: Any) -> jax.Array:
+    """Outputs of all samples of an unchunked block, of shape (N, k)."""
+    model = _model(block, layout)
+    return jax.vmap(lambda x: model(w, x))(block.samples)
+
+
+def _block_value(block: Block, layout: Layout, w: Any) -> jax.Array:
+    losses = jax.vmap(block.loss.value)(outputs(block, layout, w), block.targets)
+    # A padded sample has coefficient 0 and must not count even where its loss is infinite.
+    return jnp.sum(jnp.where(block.coefficients > 0, block.coefficients * losses, 0.0))
+
+
+def _total(objective: Objective, part: Callable[[Block], Any]) -> Any:
+    sums = [block.sum(part) for block in objective.blocks]
+    return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *sums)
+
+
+def value(objective: Objective, w: Any) -> jax.Array:
+    """E(w), a scalar."""
+    total = _total(objective, lambda block: _block_value(block, objective.layout, w))
+    return total + 0.5 * jnp.sum(objective.decay * w * w)
+
+
+def value_and_gradient(objective: Objective, w: Any) -> tuple[jax.Array, jax.Array]:
+    """E(w) and its gradient, of shape (n,)."""
+    total, slope = _total(
+        objective, lambda block: jax.value_and_grad(_block_value, argnums=2)(block, objective.layout, w)
+    )
+    return total + 0.5 * jnp.sum(objective.decay * w * w), slope + objective.decay * w
+
+
+def gradient(objective: Objective, w: Any) -> jax.Array:
+    """Gradient of E at w, of shape (n,)."""
+    return value_and_gradient(objective, w)[1]
+
+
+def hvp(objective: Objective, w: Any, v: Any) -> jax.Array:
+    """H v, forward over reverse (Pearlmutter 1994); shape (n,)."""
+
+    def part(block: Block) -> jax.Array:
+        slope = jax.grad(lambda u: _block_value(block, objective.layout, u))
+        return jax.jvp(slope, (w,), (v,))[1]
+
+    return _total(objective, part) + objective.decay * v
+
+
+def gnvp(objective: Objective, w: Any, v: Any) -> jax.Array:
+    """G v = J'S J v + decay v (Schraudolph 2002); shape (n,)."""
+
+    def part(block: Block) -> jax.Array:
+        z, push = jax.linearize(lambda u: outputs(block, objective.layout, u), w)
+        curved = jax.vmap(block.loss.hessian_product)(z, block.targets, push(v)) * block.coefficients[:, None]
+        return jax.linear_transpose(push, w)(curved)[0]
+
+    return _total(objective, part) + objective.decay * v
+
+
+def hessian(objective: Objective, w: Any, batch: int = 64) -> jax.Array:
+    """Dense Hessian of E, (n, n), by products with unit vectors, `batch` at a time."""
+    eye = jnp.eye(w.shape[0], dtype=w.dtype)
+    dense = jax.lax.map(lambda v: hvp(objective, w, v), eye, batch_size=batch)
+    return 0.5 * (dense + dense.T)
+
+
+def hessian_rows(objective: Objective, w: Any, first: Any, count: int = 64) -> jax.Array:
+    """Rows first to first + count of the Hessian, (count, n); rows beyond the last one are zero."""
+    units = (first + jnp.arange(count))[:, None] == jnp.arange(w.shape[0])
+    return jax.vmap(lambda v: hvp(objective, w, v))(units.astype(w.dtype))
+
+
+def _block_jacobian(block: Block, layout: Layout, w: Any) -> jax.Array:
+    model = _model(block, layout)
+    return jax.vmap(lambda x: jax.jacrev(model)(w, x))(block.samples)  # (N, k, n)
+
+
+def _block_scaled(block: Block, layout: Layout, w: Any) -> jax.Array:
+    """sqrt(c_i) R_i'J_i of an unchunked block, of shape (N k, n)."""
+    z = outputs(block, layout, w)
+    scaled = jax.vmap(block.loss.root)(z, block.targets, _block_jacobian(block, layout, w))
+    scaled = scaled * jnp.sqrt(block.coefficients)[:, None, None]
+    return scaled.reshape(-1, w.shape[0])
+
+
+def _block_residual(block: Block, layout: Layout, w: Any) -> jax.Array:
+    assert block.loss.residual is not None
+    z = outputs(block, layout, w)
+    return (jax.vmap(block.loss.residual)(z, block.targets) * jnp.sqrt(block.coefficients)[:, None]).ravel()
+
+
+def scaled_jacobian(objective: Objective, w: Any) -> jax.Array:
+    """A = sqrt(c) R'J over all blocks, of shape (m, n), with A'A + diag(decay) the Gauss-Newton matrix."""
+    layout = objective.layout
+    return jnp.concatenate([b.rows(lambda piece: _block_scaled(piece, layout, w)) for b in objective.blocks])
+
+
+def residual(objective: Objective, w: Any) -> jax.Array:
+    """The pseudo-residual r of shape (m,), with A'r + decay w the gradient."""
+    layout = objective.layout
+    return jnp.concatenate([b.rows(lambda piece: _block_residual(piece, layout, w)) for b in objective.blocks])
+
+
+def _row_map(block: Block, layout: Layout, w: Any) -> Callable[[Any], jax.Array]:
+    """U -> sqrt(c) R(z)' f(u), with R at w: its derivative at w is the block's part of A."""
+    fixed = jax.lax.stop_gradient(outputs(block, layout, w))
+    scale = jnp.sqrt(block.coefficients)[:, None]
+
+    def rows(u: Any) -> jax.Array:
+        z = outputs(block, layout, u)[:, :, None]
+        return (jax.vmap(block.loss.root)(fixed, block.targets, z)[:, :, 0] * scale).ravel()
+
+    return rows
+
+
+def push(objective: Objective, w: Any, d: Any) -> jax.Array:
+    """A d of shape (m,), matrix-free. Not for objectives in chunks."""
+    maps = [_row_map(block, objective.layout, w) for block in objective.blocks]
+    return jnp.concatenate([jax.jvp(rows, (w,), (d,))[1] for rows in maps])
+
+
+def pull(objective: Objective, w: Any, b: Any) -> jax.Array:
+    """A'b of shape (n,), matrix-free. Not for objectives in chunks."""
+    maps = [_row_map(block, objective.layout, w) for block in objective.blocks]
+    return jax.vjp(lambda u: jnp.concatenate([rows(u) for rows in maps]), w)[1](b)[0]
+
+
+def kernel(objective: Objective, w: Any) -> jax.Array:
+    """The lower triangle of AA', (m, m).
+
+    For a multilayer perceptron a row of A is, layer by layer, the outer product of a backward signal and the layer's
+    inputs, so AA' is a sum of Hadamard products of two thin Gram matrices, and A is never formed (Jacot, Gabriel,
+    Hongler 2018, section 4): m^2 times the widths instead of m^2 n operations.
+    """
+    if not is_perceptron(objective):
+        return gram.lower_gram(scaled_jacobian(objective, w))
+    layers = [layer_factors(block, objective.layout, w) for block in objective.blocks]
+    factors = [tuple(jnp.concatenate(part) for part in zip(*layer, strict=True)) for layer in zip(*layers, strict=True)]
+
+    def strip(rows: slice, columns: slice) -> jax.Array:
+        return sum(((d[rows] @ d[columns].T) * (a[rows] @ a[columns].T) for d, a in factors), jnp.zeros(()))
+
+    return gram.lower_strips(factors[0][0].shape[0], strip)  # as many as rows of A, with padding
+
+
+def is_perceptron(objective: Objective) -> bool:
+    """Whether all blocks evaluate one multilayer perceptron, whose layers are known."""
+    functions = {block.function for block in objective.blocks}
+    return len(functions) == 1 and isinstance(next(iter(functions)), MLP)
+
+
+def layer_factors(block: Block, layout: Layout, w: Any) -> list[tuple[jax.Array, jax.Array]]:
+    """For each layer of a multilayer perceptron the scaled backward signals and its inputs: A has their outer products.
+
+    Shapes are (N k, out), and (N k, in + 1) with a one for the bias.
+    """
+    params, network = layout.unflatten(w), block.function
+    assert isinstance(network, MLP)
+    zero = [jnp.zeros_like(layer["bias"]) for layer in params]
+
+    def sample(x: Any, y: Any, c: Any) -> Any:
+        (z, signals), inputs = _with_signals(network, params, zero, x)
+        scaled = [jnp.sqrt(c) * block.loss.root(z, y, signal) for signal in signals]
+        return scaled, [jnp.append(a, 1.0) for a in inputs]
+
+    signals, inputs = jax.vmap(sample)(block.samples, block.targets, block.coefficients)
+    k = network.sizes[-1]
+    flat = [signal.reshape(-1, signal.shape[-1]) for signal in signals]
+    return list(zip(flat, [jnp.repeat(a, k, axis=0) for a in inputs], strict=True))
+
+
+def _with_signals(network: MLP, params: Any, zero: Any, x: Any) -> Any:
+    def run(shifts: Any) -> Any:
+        z, inputs = network.layers(params, shifts, x)
+        return z, (z, inputs)
+
+    signals, (z, inputs) = jax.jacrev(run, has_aux=True)(zero)
+    return (z, signals), inputs
+
+
+def gauss_newton_lower(objective: Objective, w: Any) -> jax.Array:
+    """The lower triangle of the Gauss-Newton matrix, (n, n); the strict upper one is arbitrary."""
+
+    def part(block: Block) -> jax.Array:
+        return gram.lower_gram(_block_scaled(block, objective.layout, w).T)
+
+    return _total(objective, part) + jnp.diag(objective.decay)
+
+
+def gauss_newton(objective: Objective, w: Any) -> jax.Array:
+    """Dense Gauss-Newton matrix G = J'SJ + diag(decay), (n, n)."""
+    lower = gauss_newton_lower(objective, w)
+    return jnp.tril(lower) + jnp.tril(lower, -1).T
+
+
+def _second(block: Block, layout: Layout, w: Any, d: Any) -> tuple[jax.Array, jax.Array]:
+    """Outputs z and their second directional derivative f''[d, d], both (N, k), by a nested forward mode."""
+
+    def along(t: Any) -> jax.Array:
+        return outputs(block, layout, w + t * d)
+
+    def velocity(t: Any) -> tuple[jax.Array, jax.Array]:
+        return jax.jvp(along, (t,), (jnp.ones_like(t),))
+
+    (z, _), (_, acceleration) = jax.jvp(velocity, (jnp.zeros((), w.dtype),), (jnp.ones((), w.dtype),))
+    return z, acceleration
+
+
+def curvature_rows(objective: Objective, w: Any, d: Any) -> jax.Array:
+    """sqrt(c) R' f''[d, d] of shape (m,): the second directional derivative of the outputs, scaled as the rows of A.
+
+    Source: Transtrum and Sethna (2012), the geodesic acceleration.
+    """
+
+    def part(block: Block) -> jax.Array:
+        z, acceleration = _second(block, objective.layout, w, d)
+        scaled = jax.vmap(block.loss.root)(z, block.targets, acceleration[:, :, None])[:, :, 0]
+        return (scaled * jnp.sqrt(block.coefficients)[:, None]).ravel()
+
+    return jnp.concatenate([block.rows(part) for block in objective.blocks])
+
+
+def curvature_gradient(objective: Objective, w: Any, d: Any) -> jax.Array:
+    """J'S f''[d, d] of shape (n,): the same, pulled back to the weights; A' times `curvature_rows`."""
+
+    def part(block: Block) -> jax.Array:
+        z, acceleration = _second(block, objective.layout, w, d)
+        curved = jax.vmap(block.loss.hessian_product)(z, block.targets, acceleration) * block.coefficients[:, None]
+        pull = jax.vjp(lambda u: outputs(block, objective.layout, u), w)[1]
+        return pull(curved)[0]
+
+    return _total(objective, part)

@@ -1,0 +1,357 @@
+"""The training error E(w), with every derivative that a solver can ask for."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stiffgrad._types import Params
+from stiffgrad.objective import derivatives
+from stiffgrad.objective.derivatives import Block
+from stiffgrad.objective.losses import IDENTITY
+from stiffgrad.objective.parameters import Layout
+from stiffgrad.objective.placement import Placement
+from stiffgrad.objective.terms import Term, block_of, flat_decay, flat_start
+
+
+class _Compiled:
+    """One derivative, compiled once for every structure of objectives.
+
+    The structure (layout, functions, losses) is hashed once an objective and not at every call: that takes longer
+    than the gradient of a small network.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._of_structure: dict[Any, Any] = {}
+        self._of_objective: weakref.WeakKeyDictionary[Objective, Any] = weakref.WeakKeyDictionary()
+
+    def __call__(self, objective: Objective, *vectors: Any) -> Any:
+        bound = self._of_objective.get(objective)
+        if bound is None:
+            leaves, structure = jax.tree.flatten(objective)
+            if structure not in self._of_structure:
+                self._of_structure[structure] = self._jit(structure)
+            bound = self._of_objective[objective] = functools.partial(self._of_structure[structure], leaves)
+        return bound(*vectors)
+
+    def _jit(self, structure: Any) -> Any:
+        def call(leaves: Any, *vectors: Any) -> Any:
+            return self._function(jax.tree.unflatten(structure, leaves), *vectors)
+
+        call.__name__ = self._function.__name__  # the name of the compiled program, in profiles and in the cache
+        return jax.jit(call)
+
+    def _cache_size(self) -> int:
+        return sum(function._cache_size() for function in self._of_structure.values())
+
+
+_value = _Compiled(derivatives.value)
+_gradient = _Compiled(derivatives.gradient)
+_value_and_gradient = _Compiled(derivatives.value_and_gradient)
+_hessian = _Compiled(derivatives.hessian)
+_hessian_rows = _Compiled(derivatives.hessian_rows)
+_gauss_newton = _Compiled(derivatives.gauss_newton)
+_hvp = _Compiled(derivatives.hvp)
+_gnvp = _Compiled(derivatives.gnvp)
+_residual = _Compiled(derivatives.residual)
+_scaled_jacobian = _Compiled(derivatives.scaled_jacobian)
+
+
+class Objective:
+    """E(w) = sum of terms + decay/2 |w|^2, over flat parameters w of shape (n,).
+
+    Parameters
+    ----------
+    params : pytree of arrays
+        The start.
+    terms : sequence of Term
+        Their samples may differ in number and meaning.
+    weight_decay : float or pytree of floats
+        One number, or one for each leaf of `params`; not negative.
+    dtype : "float64" or "float32"
+        The number type of everything.
+    chunk_samples : int, optional
+        Sum over that many samples at a time, which bounds the memory.
+    memory_budget : float, optional
+        Bytes on each device for the activations of a gradient or product: the samples are cut into chunks where
+        they would need more. By default half of the memory that is free now.
+    sharding : jax.sharding.Mesh or NamedSharding, optional
+        Devices that share the samples, each with a part of them; the parameters lie on all. By default the sharding
+        of the samples themselves, where they lie on several devices already.
+
+    Attributes
+    ----------
+    w0 : array of shape (n,)
+        The start, flat.
+    size : int
+        Number of parameters n.
+    rows : int
+        Number of outputs over all samples, m = N k; the height of the Jacobian.
+    samples : int
+        Number of samples N, over all terms.
+    uniform_decay : bool
+        Whether all weights have the same decay.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what was seen and what to do.
+
+    Examples
+    --------
+    >>> def line(params, sample):
+    ...     x, y = sample
+    ...     return params["a"] * x + params["b"] - y
+    >>> x = np.linspace(0, 1, 5)
+    >>> objective = Objective({"a": 0.0, "b": 0.0}, terms=[Term(line, (x, 2 * x))])
+    >>> float(objective.value(objective.w0)), objective.size, objective.rows
+    (0.75, 2, 5)
+    """
+
+    blocks: tuple[Block, ...]
+    decay: jax.Array
+    w0: jax.Array
+    layout: Layout
+    rows: int
+    samples: int
+    uniform_decay: bool
+
+    def __init__(
+        self,
+        params: Params,
+        terms: Sequence[Term],
+        weight_decay: Any = 0.0,
+        dtype: str = "float64",
+        chunk_samples: int | None = None,
+        memory_budget: float | None = None,
+        sharding: Any = None,
+    ) -> None:
+        if dtype not in ("float64", "float32"):
+            raise ValueError(f"dtype={dtype!r} must be 'float64' or 'float32'")
+        if not isinstance(terms, Sequence) or not all(isinstance(term, Term) for term in terms):
+            raise TypeError(f"terms must be a list of stiffgrad.Term, not {terms!r}")
+        if not terms:
+            raise ValueError("terms is empty: give at least one Term")
+        kind = jnp.dtype(dtype)
+        self.layout = Layout.of(params)
+        placement = Placement.of(chunk_samples, memory_budget, sharding, [(t.samples, t.targets) for t in terms])
+        self.w0 = placement.everywhere(flat_start(params, self.layout, kind))
+        self.decay = placement.everywhere(flat_decay(weight_decay, params, self.layout, kind))
+        built = [block_of(term, index, params, kind, placement) for index, term in enumerate(terms)]
+        self.blocks = tuple(block for block, _, _ in built)
+        self.samples = sum(count for _, count, _ in built)
+        self.rows = sum(count * width for _, count, width in built)
+        self.uniform_decay = bool(np.ptp(np.asarray(self.decay)) == 0.0)
+
+    @property
+    def size(self) -> int:
+        """Number of parameters n."""
+        return self.layout.size
+
+    @property
+    def has_gauss_newton(self) -> bool:
+        """Whether E has outputs under a loss, so that a Gauss-Newton matrix exists."""
+        return all(block.loss != IDENTITY for block in self.blocks)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether every loss knows its pseudo-residual, so that G = A'A and grad = A'r hold."""
+        return all(block.loss.residual is not None for block in self.blocks)
+
+    def flatten(self, params: Params) -> jax.Array:
+        """The flat vector (n,) of parameters with the structure of the start."""
+        return self.layout.flatten(params, self.w0.dtype)
+
+    def unflatten(self, w: Any) -> Params:
+        """The pytree of a flat vector (n,)."""
+        return self.layout.unflatten(w)
+
+    def with_decay(self, decay: Any) -> Objective:
+        """The same objective with another decay for each parameter, of shape (n,); works inside compiled code."""
+        return self._replaced(jnp.asarray(decay, self.w0.dtype), self.w0)
+
+    def with_start(self, params: Params) -> Objective:
+        """The same objective from another start."""
+        return self._replaced(self.decay, flat_start(params, self.layout, self.w0.dtype))
+
+    def in_float64(self) -> Objective:
+        """The same objective in float64; data that were rounded to float32 stay as they are."""
+
+        def widen(leaf: Any) -> Any:
+            return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+        return jax.tree.map(widen, self)
+
+    def _replaced(self, decay: jax.Array, w0: jax.Array) -> Objective:
+        if decay.shape != (self.size,) or w0.shape != (self.size,):
+            raise ValueError(f"decay has shape {decay.shape}, expected one number for each parameter, ({self.size},)")
+        uniform = self.uniform_decay and decay is self.decay
+        meta = (self.layout, self.rows, self.samples, uniform)
+        return _unflatten_objective(meta, (self.blocks, decay, w0))
+
+    def _check(self, w: Any, name: str = "w") -> Any:
+        if np.shape(w) != (self.size,):
+            raise ValueError(f"{name} has shape {np.shape(w)}, expected the flat ({self.size},); see flatten(params)")
+        if isinstance(w, np.ndarray) and w.dtype == self.w0.dtype:
+            return w  # compiled code takes it as it is, faster than it can be converted first
+        return jnp.asarray(w, self.w0.dtype)
+
+    def _check_gauss_newton(self) -> None:
+        if not self.has_gauss_newton:
+            raise ValueError("minimise(loss) has no outputs, so no Gauss-Newton matrix: use hessian or hvp instead")
+
+    def value(self, w: Any) -> jax.Array:
+        """E(w), a scalar."""
+        return _value(self, self._check(w))
+
+    def gradient(self, w: Any) -> jax.Array:
+        """Gradient of E, of shape (n,)."""
+        return _gradient(self, self._check(w))
+
+    def value_and_gradient(self, w: Any) -> tuple[jax.Array, jax.Array]:
+        """E(w) and its gradient of shape (n,), in one pass."""
+        return _value_and_gradient(self, self._check(w))
+
+    def hessian(self, w: Any) -> jax.Array:
+        """Dense Hessian, (n, n), symmetric; costs n Hessian-vector products."""
+        return _hessian(self, self._check(w))
+
+    def hessian_rows(self, w: Any, first: int) -> jax.Array:
+        """Rows `first` to `first` + 64 of the Hessian, (64, n): for callers that must not wait for all of it."""
+        return _hessian_rows(self, self._check(w), first)
+
+    def gauss_newton(self, w: Any) -> jax.Array:
+        """Dense Gauss-Newton matrix J'SJ + diag(decay), (n, n), positive semidefinite; costs N k backward passes."""
+        self._check_gauss_newton()
+        return _gauss_newton(self, self._check(w))
+
+    def hvp(self, w: Any, v: Any) -> jax.Array:
+        """Hessian-vector product of shape (n,), matrix-free."""
+        return _hvp(self, self._check(w), self._check(v, "v"))
+
+    def gnvp(self, w: Any, v: Any) -> jax.Array:
+        """Gauss-Newton-vector product of shape (n,), matrix-free."""
+        self._check_gauss_newton()
+        return _gnvp(self, self._check(w), self._check(v, "v"))
+
+    def residual(self, w: Any) -> jax.Array:
+        """The pseudo-residual r of shape (m,), with gradient A'r + decay w."""
+        self._check_rows()
+        return _residual(self, self._check(w))
+
+    def scaled_jacobian(self, w: Any) -> jax.Array:
+        """A of shape (m, n) with A'A + diag(decay) the Gauss-Newton matrix; costs N k backward passes."""
+        self._check_rows()
+        return _scaled_jacobian(self, self._check(w))
+
+    def _check_rows(self) -> None:
+        if not self.has_rows:
+            raise ValueError("a loss of this objective has no pseudo-residual: use gradient and gauss_newton instead")
+
+    def __repr__(self) -> str:
+        losses = ", ".join(block.loss.name for block in self.blocks)
+        return f"Objective({self.size} parameters, {self.rows} outputs over all samples, {losses}, {self.w0.dtype})"
+
+
+def _flatten_objective(objective: Objective) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    meta = (objective.layout, objective.rows, objective.samples, objective.uniform_decay)
+    return (objective.blocks, objective.decay, objective.w0), meta
+
+
+def _unflatten_objective(meta: tuple[Any, ...], data: tuple[Any, ...]) -> Objective:
+    objective = object.__new__(Objective)
+    objective.layout, objective.rows, objective.samples, objective.uniform_decay = meta
+    objective.blocks, objective.decay, objective.w0 = data
+    return objective
+
+
+# A pytree, so that compiled functions take the data as arguments: equal shapes then share compiled code.
+jax.tree_util.register_pytree_node(Objective, _flatten_objective, _unflatten_objective)
+
+
+def supervised(
+    apply: Callable[[Any, Any], Any],
+    params: Params,
+    X: Any,
+    y: Any,
+    loss: str | Callable[[Any, Any], Any] = "squared",
+    weight_decay: Any = 0.0,
+    sample_weight: Any = None,
+    dtype: str = "float64",
+    chunk_samples: int | None = None,
+    memory_budget: float | None = None,
+    sharding: Any = None,
+) -> Objective:
+    """The objective of supervised training: mean of loss(apply(params, x_i), y_i) + weight_decay/2 |w|^2.
+
+    `apply(params, x)` takes ONE sample; the batching is done here. See `Term` for targets and losses, `Objective`
+    for the other arguments and for what is raised.
+
+    Examples
+    --------
+    >>> from stiffgrad.objective.networks import mlp
+    >>> apply, params = mlp([2, 3, 1])
+    >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> supervised(apply, params, X, np.array([0.0, 1.0, 1.0, 0.0]))
+    Objective(13 parameters, 4 outputs over all samples, squared, float64)
+    """
+    if y is None:
+        raise TypeError("y is None: supervised needs a target for each sample; see least_squares for residuals")
+    term = Term(apply, X, y, loss, sample_weight=sample_weight)
+    return Objective(params, [term], weight_decay, dtype, chunk_samples, memory_budget, sharding)
+
+
+def least_squares(
+    residual: Callable[[Any, Any], Any],
+    params: Params,
+    data: Any,
+    weight_decay: Any = 0.0,
+    sample_weight: Any = None,
+    dtype: str = "float64",
+    chunk_samples: int | None = None,
+    memory_budget: float | None = None,
+    sharding: Any = None,
+) -> Objective:
+    """E = mean over samples of 1/2 |residual(params, sample)|^2, for any residual of one sample.
+
+    Examples
+    --------
+    >>> objective = least_squares(lambda p, s: p["k"] * s[0] - s[1], {"k": 0.0}, np.array([[1.0, 2.0], [2.0, 4.0]]))
+    >>> float(objective.value(np.array([2.0])))
+    0.0
+    """
+    term = Term(residual, data, sample_weight=sample_weight)
+    return Objective(params, [term], weight_decay, dtype, chunk_samples, memory_budget, sharding)
+
+
+def minimise(loss: Callable[[Any], Any], params: Params, dtype: str = "float64") -> Objective:
+    """An objective that is only a scalar `loss(params)`, twice differentiable. It has no Gauss-Newton matrix.
+
+    Examples
+    --------
+    >>> objective = minimise(lambda p: (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2, np.array([-1.0, 1.0]))
+    >>> float(objective.value(np.ones(2)))
+    0.0
+    """
+    if not callable(loss):
+        raise TypeError(f"loss must be a callable loss(params), not {type(loss).__name__}")
+    term = Term(_Scalar(loss), np.zeros(1), loss=IDENTITY)
+    return Objective(params, [term], dtype=dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scalar:
+    """A scalar loss as a function of parameters and one sample that it ignores; equal where the loss is."""
+
+    loss: Callable[[Any], Any]
+
+    def __call__(self, params: Params, _: Any) -> Any:
+        return self.loss(params)

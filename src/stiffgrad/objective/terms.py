@@ -1,0 +1,219 @@
+"""Terms of an objective as the user gives them, checked and turned into blocks ready to compute."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stiffgrad._memory import bytes_a_sample
+from stiffgrad._types import Params
+from stiffgrad.objective.derivatives import Block
+from stiffgrad.objective.losses import IDENTITY, LOSSES, Loss, resolve
+from stiffgrad.objective.parameters import Layout
+from stiffgrad.objective.placement import Placement, without_types
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """One term of an objective: weight * mean over samples of l(function(params, sample), target).
+
+    Parameters
+    ----------
+    function : callable
+        function(params, sample) -> array of outputs (or residuals), for one sample.
+    samples : pytree of arrays
+        All samples; every leaf has the leading axis N.
+    targets : array or pytree, optional
+        One target for each sample. None: zero, so that "squared" is half the squared residual.
+        For "cross_entropy" either whole-number labels of shape (N,) or rows of class probabilities.
+    loss : str or callable
+        "squared", "cross_entropy", "binary_cross_entropy" or l(outputs, target), convex in the outputs.
+    weight : float
+        Positive factor of the term.
+    sample_weight : array of shape (N,), optional
+        Non-negative; the mean becomes the weighted mean.
+    """
+
+    function: Callable[[Any, Any], Any]
+    samples: Any
+    targets: Any = None
+    loss: str | Callable[[Any, Any], Any] | Loss = "squared"
+    weight: float = 1.0
+    sample_weight: Any = None
+
+
+def flat_start(params: Params, layout: Layout, kind: Any) -> jax.Array:
+    """The start as one vector (n,), checked."""
+    if layout.size == 0:
+        raise ValueError("params is empty: there is nothing to train")
+    if any(np.iscomplexobj(leaf) for leaf in jax.tree.leaves(params)):
+        raise TypeError("params must be a pytree of arrays of real numbers: split complex ones into two")
+    try:
+        w0 = layout.flatten(params, kind)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"params must be a pytree of arrays of real numbers: {error}") from None
+    if not np.all(np.isfinite(np.asarray(w0))):
+        raise ValueError("params contains NaN or infinity: start from finite parameters")
+    return w0
+
+
+def flat_decay(weight_decay: Any, params: Params, layout: Layout, kind: Any) -> jax.Array:
+    """The decay of each parameter, (n,), from one number or one for each leaf."""
+    if jax.tree_util.all_leaves([weight_decay]):
+        per_leaf = jax.tree.map(lambda _: weight_decay, params)
+    elif layout.treedef == jax.tree.structure(weight_decay):
+        per_leaf = weight_decay
+    else:
+        raise ValueError(
+            f"weight_decay has structure {jax.tree.structure(weight_decay)}; give one number, or a pytree with one "
+            f"number for each leaf of params, {layout.treedef}"
+        )
+    numbers = np.array([_number(leaf, f"weight_decay={weight_decay!r}") for leaf in jax.tree.leaves(per_leaf)])
+    if not np.all(np.isfinite(numbers)) or np.any(numbers < 0):
+        raise ValueError(f"weight_decay={weight_decay!r} must be finite and not negative")
+    return layout.flatten(jax.tree.map(lambda d, leaf: np.full(np.shape(leaf), float(d)), per_leaf, params), kind)
+
+
+def _number(number: Any, name: str) -> float:
+    if isinstance(number, bool | str) or np.ndim(number) != 0:
+        raise TypeError(f"{name} must be a number, not {type(number).__name__}")
+    try:
+        return float(number)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, not {type(number).__name__}") from None
+
+
+def block_of(term: Term, index: int, params: Params, kind: Any, placement: Placement) -> tuple[Block, int, int]:
+    """Check one term, move its data to the device; the block, its number of samples, and of outputs of each."""
+    label = f"terms[{index}]"
+    if not callable(term.function):
+        raise TypeError(f"{label}: function must be callable as function(params, sample)")
+    loss = resolve(term.loss)
+    samples = _device(term.samples, kind, f"{label}: samples")
+    count = _count(samples, f"{label}: samples")
+    first = jax.tree.map(lambda leaf: leaf[0], samples)
+    width, activations = _width(term.function, params, first, kind, label)
+    if loss == IDENTITY and width != 1:
+        raise ValueError(f"loss(params) must return a scalar to minimise, not {width} numbers")
+    targets = _targets(term.targets, loss, count, width, kind, label)
+    _check_scalar(loss, width, targets, kind, label)
+    coefficients = _coefficients(term, count, kind, label)
+    block = Block(samples, targets, coefficients, term.function, loss)
+    # The loss, its derivatives and the tangents of both: eight arrays like the outputs.
+    return placement.place(block, count, activations + 8.0 * width * jnp.dtype(kind).itemsize), count, width
+
+
+def _width(function: Callable[[Any, Any], Any], params: Params, first: Any, kind: Any, label: str) -> tuple[int, float]:
+    """Number of outputs of one sample, and the bytes that its activations need."""
+    typed = jax.tree.map(lambda leaf: jnp.asarray(leaf, kind), params)
+    try:
+        shape, activations = bytes_a_sample(function, typed, first)
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(first)]
+        raise ValueError(f"{label}: function fails on one sample of shape {shapes}: {error}") from error
+    width = math.prod(shape.shape) if hasattr(shape, "shape") else -1
+    if width < 1 or not jnp.issubdtype(shape.dtype, jnp.floating):
+        raise TypeError(f"{label}: function must return one non-empty array of real numbers, not {shape}")
+    return width, activations
+
+
+def _check_scalar(loss: Loss, width: int, targets: Any, kind: Any, label: str) -> None:
+    if loss in LOSSES.values():
+        return
+    first = jax.tree.map(lambda leaf: leaf[0], targets)
+    try:
+        shape = jax.eval_shape(loss.value, jnp.zeros(width, kind), first)
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise ValueError(f"{label}: loss fails on {width} outputs and one target: {error}") from error
+    if getattr(shape, "shape", None) != ():
+        raise ValueError(f"{label}: loss must return a scalar for one sample, not {shape}")
+
+
+def _device(data: Any, kind: Any, name: str) -> Any:
+    def convert(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array):  # it may be sharded over devices: leave it where it is
+            array = without_types(leaf)
+            array = array.astype(kind) if jnp.issubdtype(leaf.dtype, jnp.floating) else array
+            finite = bool(jnp.all(jnp.isfinite(array)))
+        else:
+            try:
+                seen = np.asarray(leaf)
+                if seen.dtype.kind == "c":
+                    raise TypeError("complex numbers have no order; give real and imaginary parts")
+                seen = seen if seen.dtype.kind in "iub" else seen.astype(kind)
+                finite, array = bool(np.all(np.isfinite(seen))), jnp.asarray(seen)
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"{name} must hold numbers: {error}") from None
+        if not finite:
+            raise ValueError(f"{name} contains NaN or infinity: remove or fill those samples first")
+        return array
+
+    return jax.tree.map(convert, data)
+
+
+def _count(samples: Any, name: str) -> int:
+    counts = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(samples)}
+    if len(counts) != 1 or None in counts:
+        seen = [tuple(leaf.shape) for leaf in jax.tree.leaves(samples)][:8]
+        raise ValueError(
+            f"{name} must be arrays, not lists, that share their leading axis (one entry a sample); seen shapes {seen}"
+        )
+    (count,) = counts
+    if not count:
+        raise ValueError(f"{name} is empty: give at least one sample")
+    return int(count)
+
+
+def _targets(targets: Any, loss: Loss, count: int, width: int, kind: Any, label: str) -> Any:
+    if targets is None:
+        if loss not in (IDENTITY, LOSSES["squared"]):
+            raise TypeError(f"{label}: targets (y) must be given for the loss {loss.name!r}; only 'squared' has a zero")
+        return jnp.asarray(np.zeros((count, width)), kind)
+    targets = _device(targets, kind, f"{label}: targets (y)")
+    if _count(targets, f"{label}: targets (y)") != count:
+        raise ValueError(f"{label}: {count} samples (X) but targets (y) of {_count(targets, label)}; give one for each")
+    if loss not in LOSSES.values():
+        return targets
+    if loss.name == "cross_entropy" and targets.ndim == 1:
+        return _one_hot(targets, width, kind, label)
+    if targets.size != count * width:
+        raise ValueError(
+            f"{label}: targets (y) have shape {targets.shape}, but the function returns {width} outputs a sample; "
+            f"give shape ({count}, {width})"
+        )
+    targets = targets.reshape(count, width).astype(kind)
+    low, high = (float(np.asarray(targets).min()), float(np.asarray(targets).max()))
+    if loss.name != "squared" and (low < 0 or high > 1):
+        raise ValueError(f"{label}: targets (y) for {loss.name} must lie in [0, 1], seen {low:g} to {high:g}")
+    return targets
+
+
+def _one_hot(labels: Any, width: int, kind: Any, label: str) -> jax.Array:
+    seen = np.asarray(labels)
+    if np.any(seen != np.round(seen)) or seen.min() < 0 or seen.max() >= width:
+        raise ValueError(
+            f"{label}: labels (y) for cross_entropy must be whole numbers from 0 to {width - 1} (the function has "
+            f"{width} outputs), seen {seen.min():g} to {seen.max():g}"
+        )
+    return jnp.asarray(np.eye(width)[np.asarray(seen, int)], kind)
+
+
+def _coefficients(term: Term, count: int, kind: Any, label: str) -> jax.Array:
+    weight = _number(term.weight, f"{label}: weight={term.weight!r}")
+    if not (np.isfinite(weight) and weight > 0):
+        raise ValueError(f"{label}: weight={term.weight!r} must be a positive number")
+    if term.sample_weight is None:
+        return jnp.asarray(np.full(count, term.weight / count), kind)
+    try:
+        weights = np.asarray(term.sample_weight, float)
+    except (TypeError, ValueError):
+        raise TypeError(f"{label}: sample_weight must be {count} numbers, not {term.sample_weight!r}") from None
+    if weights.shape != (count,) or not np.all(np.isfinite(weights)) or weights.min() < 0 or weights.sum() == 0:
+        raise ValueError(f"{label}: sample_weight must be {count} finite numbers, not negative and not all zero")
+    return jnp.asarray(term.weight * weights / weights.sum(), kind)

@@ -1,0 +1,379 @@
+"""`solve`: the one loop that starts a solver, lets it advance, and stops, shows, calls back and records."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stiffgrad._types import Outcome, Params, SolveError
+from stiffgrad.flow import Flow, OutOfTime
+from stiffgrad.objective import Objective
+from stiffgrad.objective.placement import agreed
+from stiffgrad.run.checkpoint import Checkpoint
+from stiffgrad.run.progress import Progress
+from stiffgrad.run.promotion import joined, left, stalled
+from stiffgrad.run.trace import COLUMNS, Solution, Statistics, Trace, TraceBuilder
+from stiffgrad.solvers._base import Finished, Limits, Solver
+from stiffgrad.solvers._registry import resolve
+
+NEAR = 1.05  # a loss seen inside a step this close to a target is evaluated again at the accepted point
+
+
+@dataclasses.dataclass(frozen=True)
+class Until:
+    """Where to stop: whatever comes first.
+
+    Parameters
+    ----------
+    loss, gradient_norm : float, optional
+        Targets: stop when the objective, or the Euclidean norm of its gradient, is at or below.
+    wall_seconds : float, optional
+        Budget of solving time in seconds; compilation comes before and is not counted. None: no limit.
+    steps, presentations : int, optional
+        Budgets of accepted steps, and of presentations of the training set (see `Statistics`).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a negative number or NaN, naming it.
+
+    Examples
+    --------
+    >>> Until(loss=1e-6, steps=100)
+    Until(loss=1e-06, gradient_norm=None, wall_seconds=60.0, steps=100, presentations=None)
+    """
+
+    loss: float | None = None
+    gradient_norm: float | None = None
+    wall_seconds: float | None = 60.0
+    steps: int | None = None
+    presentations: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            number = getattr(self, field.name)
+            if number is None:
+                continue
+            if isinstance(number, bool) or not isinstance(number, int | float | np.number):
+                raise TypeError(f"Until({field.name}={number!r}) must be a number or None")
+            if np.isnan(number) or (number < 0 and field.name != "loss"):
+                raise ValueError(f"Until({field.name}={number!r}) must not be negative or NaN; use None for no limit")
+
+    def after(self, solution: Solution) -> Until:
+        """The same targets, and what a run has left of the budgets."""
+        spent, seconds = solution.statistics, left(self.wall_seconds, solution.wall_seconds)
+        steps, presentations = left(self.steps, spent.steps), left(self.presentations, spent.presentations)
+        return dataclasses.replace(self, wall_seconds=seconds, steps=steps, presentations=presentations)
+
+    def limits(self) -> Limits:
+        """The same as plain numbers for a solver's loop."""
+        low = [-np.inf if v is None else float(v) for v in (self.loss, self.gradient_norm)]
+        high = [np.inf if v is None else float(v) for v in (self.steps, self.presentations)]
+        return Limits(*low, *high)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What a callback sees: the newest row of the trace, and the parameters there."""
+
+    row: Mapping[str, float]
+    w: Any
+    objective: Objective
+
+    @property
+    def params(self) -> Params:
+        """The parameters as a pytree."""
+        return self.objective.unflatten(self.w)
+
+
+Callback = Callable[[Step], Any]
+Validation = Objective | Callable[[Params], float]
+
+
+def solve(
+    objective: Objective,
+    solver: str | Solver = "auto",
+    *,
+    until: Until | None = None,
+    validation: Validation | None = None,
+    progress: bool = False,
+    callback: Callback | None = None,
+    checkpoint: Any = None,
+    throw: bool = True,
+    promote: bool = False,
+) -> Solution:
+    """Train by solving the gradient flow dw/dt = -grad E(w), or by a method of descent.
+
+    Parameters
+    ----------
+    objective : Objective
+        From `supervised`, `least_squares`, `minimise` or `Objective` itself.
+    solver : str or Solver
+        A name of `stiffgrad.solvers.names()`, or an object from `stiffgrad.solvers` with options.
+    until : Until, optional
+        Targets and budgets; by default a loss of 1e-8 or 60 seconds.
+    validation : Objective or callable, optional
+        A held-out objective, or a function of the parameters, lower is better: recorded in the trace, and the
+        parameters of its best value are kept in `Solution.best_params`.
+    progress : bool
+        Show loss, gradient norm, flow time, step size, order, rejected steps and elapsed seconds.
+    callback : callable, optional
+        Called with a `Step` after every step (after every chunk of steps for compiled solvers); a true result, or
+        StopIteration, ends the run.
+    checkpoint : path, optional
+        File (`.npz`) in which the weights are saved every few seconds and at the end. Where it exists the run starts
+        from its weights; the solver itself starts afresh, and the budgets count anew.
+    throw : bool
+        Raise `SolveError` where the run diverged or the solver failed; otherwise return what there is.
+    promote : bool
+        Where a float32 objective stalls at rounding, continue in float64 from there, within the same budgets. The
+        trace's column `float64` tells the two parts apart.
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    SolveError
+        With `throw`, on failure; its `solution` holds everything computed before. Ctrl-C does not raise: it returns
+        what there is with the outcome "interrupted".
+    ValueError, TypeError
+        For bad arguments, before any work.
+
+    Examples
+    --------
+    >>> from stiffgrad.objective import least_squares
+    >>> line = least_squares(lambda p, s: p["k"] * s[0] - s[1], {"k": 0.0}, np.array([[1.0, 2.0], [2.0, 4.0]]))
+    >>> solution = solve(line, "lsoda", until=Until(loss=1e-12))
+    >>> round(float(solution.params["k"]), 4), solution.outcome.value
+    (2.0, 'reached a target')
+    """
+    if not isinstance(objective, Objective):
+        raise TypeError(f"objective must be a stiffgrad.Objective, not {type(objective).__name__}; see supervised")
+    method = resolve(solver)
+    until = Until(loss=1e-8) if until is None else until
+    if not isinstance(until, Until):
+        raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be a function of a Step, not {type(callback).__name__}")
+    options = (validation, progress, callback, checkpoint)
+    solution = Run(objective, method, until, *options).solve()
+    if promote and stalled(solution, objective):
+        wide = objective.in_float64().with_start(solution.params)
+        solution = joined(solution, Run(wide, method, until.after(solution), *options).solve())
+    if throw and solution.outcome.failure:
+        raise SolveError(f"{solution.message}", solution.outcome, solution)
+    return solution
+
+
+class Run:
+    """One run: the monitor that solvers report to, and the loop around them."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        solver: Solver,
+        until: Until,
+        validation: Validation | None = None,
+        progress: bool = False,
+        callback: Callback | None = None,
+        checkpoint: Any = None,
+    ) -> None:
+        self.objective = objective
+        self.solver = solver
+        self.until = until
+        self.limits = until.limits()
+        self.callback = callback
+        self.flow = Flow(objective)
+        self.trace = TraceBuilder()
+        self._checkpoint = Checkpoint(checkpoint, np.asarray(objective.w0))
+        self.w: NDArray[np.float64] = self._checkpoint.w
+        self.outcome: Outcome | None = None
+        self.reason = ""
+        self.state: Any = None
+        self._validate = _validation(validation)
+        self.steps_only = self._validate is not None
+        self._best: tuple[float, Any] | None = None
+        self._progress = Progress(solver.name, progress)
+        self._begin = self._mark = time.perf_counter()
+
+    # ---- the monitor's side
+
+    def seconds_left(self) -> float:
+        """Wall seconds until the budget ends."""
+        budget = np.inf if self.until.wall_seconds is None else self.until.wall_seconds
+        return agreed(self._begin + budget - time.perf_counter())
+
+    def step(
+        self,
+        w: NDArray[np.float64],
+        *,
+        flow_time: float = np.nan,
+        step_size: float = np.nan,
+        order: float = np.nan,
+        counts: Mapping[str, float] | None = None,
+        **extra: float,
+    ) -> bool:
+        """Record one accepted step; see `Monitor.step`."""
+        self.w = np.array(w)
+        if self._near_target():
+            self.flow.refresh(self.w)
+        counted = {"steps": self.trace.last["steps"] + 1, **self.flow.counts, **(counts or {})}
+        row = {
+            "flow_time": flow_time,
+            "step_size": step_size,
+            "order": order,
+            "loss": self.flow.loss,
+            "gradient_norm": self.flow.gradient_norm,
+            "wall_seconds": time.perf_counter() - self._begin,
+            **counted,
+            **extra,
+        }
+        self.trace.append(row)
+        return self._after()
+
+    def chunk(self, w: Any, rows: Mapping[str, NDArray[np.float64]]) -> bool:
+        """Record the rows of a compiled chunk; see `Monitor.chunk`."""
+        self.w = w
+        count = len(rows["loss"])
+        now = time.perf_counter()
+        wall = np.linspace(self._mark, now, count + 1)[1:] - self._begin
+        self._mark = now
+        self.trace.extend({**rows, "wall_seconds": wall})
+        return self._after()
+
+    def _near_target(self) -> bool:
+        seen, limits = self.flow, self.limits
+        return seen.loss <= NEAR * limits.loss or seen.gradient_norm <= NEAR * limits.gradient_norm
+
+    def _after(self) -> bool:
+        """Look at the newest row: validate, show, call back, and say whether to stop."""
+        row = self.trace.last
+        if self._validate is not None:
+            row["validation"] = score = self._validate(self.objective.unflatten(self.w))
+            if self._best is None or score < self._best[0]:
+                self._best = (score, self.w)
+        self._progress.update(row)
+        self._checkpoint.save(self.w)
+        stop = False
+        if self.callback is not None:
+            try:
+                stop = bool(self.callback(Step(row, self.w, self.objective)))
+            except StopIteration:
+                stop = True
+        self._judge(row)
+        if stop and self.outcome is None:
+            self.outcome, self.reason = Outcome.INTERRUPTED, "the callback ended the run"
+        return self.outcome is not None
+
+    def _judge(self, row: Mapping[str, float]) -> None:
+        limits = self.limits
+        if not np.isfinite(row["loss"]):
+            self.outcome, self.reason = Outcome.DIVERGED, f"the loss is {row['loss']} after {row['steps']:.0f} steps"
+        elif row["loss"] <= limits.loss:
+            self.outcome, self.reason = Outcome.TARGET, f"loss {row['loss']:.3e} is at or below {limits.loss:g}"
+        elif row["gradient_norm"] <= limits.gradient_norm:
+            norm = row["gradient_norm"]
+            self.outcome, self.reason = Outcome.TARGET, f"gradient norm {norm:.3e} <= {limits.gradient_norm:g}"
+        elif row["gradient_norm"] == 0.0:
+            self.outcome, self.reason = Outcome.STATIONARY, "the gradient is exactly zero"
+        elif row.get("steps", 0) >= limits.steps:
+            self.outcome, self.reason = Outcome.OUT_OF_STEPS, f"{limits.steps:.0f} steps were allowed"
+        elif row.get("presentations", 0) >= limits.presentations:
+            self.outcome, self.reason = Outcome.OUT_OF_STEPS, f"{limits.presentations:.0f} presentations were allowed"
+        elif self.seconds_left() <= 0:
+            self.outcome, self.reason = Outcome.OUT_OF_TIME, f"{self.until.wall_seconds:g} s were allowed"
+
+    # ---- the loop
+
+    def solve(self) -> Solution:
+        """Start, advance until something says stop, and collect the solution."""
+        begin = time.perf_counter()
+        try:
+            self.state = self.solver.start(self.flow, self.w)
+            self.flow.reset()
+            loss, norm = self.flow.prime(self.w)
+        except KeyboardInterrupt:
+            self.outcome, self.reason = Outcome.INTERRUPTED, "Ctrl-C while compiling"
+            loss, norm = np.nan, np.nan
+        compile_seconds = time.perf_counter() - begin
+        self.begin()
+        self._first_row(loss, norm)
+        with self._progress:
+            while self.outcome is None:
+                self._advance()
+        wall_seconds = time.perf_counter() - self._begin
+        return self.collect(wall_seconds, compile_seconds)
+
+    def stop(self, outcome: Outcome, reason: str) -> None:
+        """End the run, unless it has ended already."""
+        if self.outcome is None:
+            self.outcome, self.reason = outcome, reason
+
+    def begin(self) -> None:
+        """Start the clock of the solving time."""
+        self._begin = self._mark = time.perf_counter()
+        budget = self.until.wall_seconds
+        self.flow.deadline = np.inf if budget is None else self._begin + budget
+
+    def _first_row(self, loss: float, norm: float) -> None:
+        row = {**dict.fromkeys(COLUMNS, np.nan), "loss": loss, "gradient_norm": norm, "wall_seconds": 0.0}
+        self.trace.append({**row, "flow_time": 0.0, "steps": 0.0, "presentations": 0.0})
+        if self.outcome is None:
+            self._after()
+
+    def _advance(self) -> None:
+        try:
+            self.state = self.solver.advance(self.state, self)
+        except Finished as end:
+            self.outcome = self.outcome or end.outcome
+            self.reason = self.reason or end.reason
+        except OutOfTime:
+            self.outcome, self.reason = Outcome.OUT_OF_TIME, f"{self.until.wall_seconds:g} s were allowed"
+        except KeyboardInterrupt:
+            self.outcome, self.reason = Outcome.INTERRUPTED, "Ctrl-C"
+
+    def collect(self, wall_seconds: float, compile_seconds: float) -> Solution:
+        """The solution of a run that has ended."""
+        assert self.outcome is not None
+        w = np.asarray(self.w)
+        self._checkpoint.save(w, force=True)
+        # Exact at the returned point, and not charged to the solver.
+        loss, slope = self.objective.value_and_gradient(w)
+        with np.errstate(over="ignore", invalid="ignore"):
+            norm = float(np.linalg.norm(np.asarray(slope)))
+        best = None if self._best is None else self.objective.unflatten(np.asarray(self._best[1]))
+        return Solution(
+            params=self.objective.unflatten(w),
+            w=w,
+            loss=float(loss),
+            gradient_norm=norm,
+            outcome=self.outcome,
+            message=f"{self.solver.name}: {self.outcome.value} ({self.reason}). {self.outcome.advice}",
+            statistics=Statistics.from_row(self.trace.last),
+            trace=self.trace.build(),
+            wall_seconds=wall_seconds,
+            compile_seconds=compile_seconds,
+            solver=self.solver.describe(self.state),
+            best_params=best,
+            state=self.state,
+        )
+
+
+def _validation(validation: Validation | None) -> Callable[[Params], float] | None:
+    if validation is None:
+        return None
+    if isinstance(validation, Objective):
+        return lambda params: float(validation.value(validation.flatten(params)))
+    if callable(validation):
+        return lambda params: float(validation(params))
+    raise TypeError(f"validation must be an Objective or a function of params, not {type(validation).__name__}")
+
+
+__all__ = ["Callback", "Run", "Solution", "Step", "Trace", "Until", "Validation", "solve"]

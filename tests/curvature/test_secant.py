@@ -1,0 +1,89 @@
+"""The limited memory against the dense BFGS recursion, and sweeps against a quadratic."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stiffgrad.curvature import secant
+
+N, SIZE = 9, 4
+H = np.diag(np.geomspace(0.1, 20.0, N))
+PAIRS = [(s, H @ s) for s in np.random.default_rng(0).normal(size=(7, N))]
+remember = jax.jit(secant.remember)
+inverse_product = jax.jit(secant.inverse_product)
+
+
+def filled(count, dtype=jnp.float64):
+    memory = secant.empty(SIZE, N, dtype)
+    for s, y in PAIRS[:count]:
+        memory = remember(memory, jnp.asarray(s), jnp.asarray(y))
+    return memory
+
+
+def dense_inverse(pairs):
+    """BFGS updates of the inverse, one pair after the other, from the scaled identity (Nocedal and Wright, 7.20)."""
+    s, y = pairs[-1]
+    inverse = np.eye(N) * (s @ y) / (y @ y)
+    for s, y in pairs:
+        rho = 1.0 / (s @ y)
+        left = np.eye(N) - rho * np.outer(s, y)
+        inverse = left @ inverse @ left.T + rho * np.outer(s, s)
+    return inverse
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 7])
+def test_product_is_that_of_the_dense_bfgs_inverse_of_the_newest_pairs(count):
+    g = np.random.default_rng(1).normal(size=N)
+    expected = dense_inverse(PAIRS[max(0, count - SIZE) : count]) @ g
+    assert np.asarray(inverse_product(filled(count), g)) == pytest.approx(expected, rel=1e-10)
+
+
+def test_secant_equation_holds_for_the_newest_pair():
+    s, y = PAIRS[4]
+    assert np.asarray(inverse_product(filled(5), y)) == pytest.approx(s, rel=1e-10)
+    low = filled(5, jnp.float32)
+    assert low.rows.dtype == jnp.float32
+    assert np.asarray(inverse_product(low, y)) == pytest.approx(s, rel=1e-4, abs=1e-4)
+
+
+def test_a_pair_of_negative_curvature_is_not_stored():
+    memory = filled(2)
+    after = remember(memory, jnp.ones(N), -jnp.ones(N))
+    assert int(after.filled) == 2
+    cleared = memory._replace(filled=jnp.zeros_like(memory.filled))
+    g = np.full(N, 3.0)
+    assert np.asarray(inverse_product(cleared, g)) == pytest.approx(g / np.linalg.norm(g))
+
+
+def energy(w):
+    return 0.5 * jnp.vdot(w, jnp.asarray(H) @ w), jnp.asarray(H) @ w
+
+
+def broken(w):
+    """Float32 evaluations gone wrong: energy falls uphill."""
+    loss, gradient = energy(w)
+    return -loss, -gradient
+
+
+@pytest.mark.parametrize(("single", "alone"), [(energy, False), (broken, True)])
+def test_a_sweep_lowers_the_exact_energy_and_counts_its_evaluations(single, alone):
+    sweep = jax.jit(lambda w, memory: secant.sweep(energy, single, secant.Point(w, *energy(w)), memory, 4, False))
+    w, memory = jnp.ones(N), secant.empty(SIZE, N, jnp.float64)
+    start = float(energy(w)[0])
+    for _ in range(3):
+        found = sweep(w, memory)
+        assert bool(found.good)
+        assert bool(found.alone) is alone
+        assert float(found.point.loss) == pytest.approx(float(energy(found.point.w)[0]), rel=1e-14)
+        assert float(found.point.loss) < start
+        assert int(found.exact) >= 1
+        assert int(found.exact + found.single) >= int(found.taken) == (1 if alone else 4)
+        w, memory, start = found.point.w, found.memory, float(found.point.loss)
+
+
+def test_a_sweep_from_the_minimum_stays_there():
+    w = jnp.zeros(N)
+    found = secant.sweep(energy, energy, secant.Point(w, *energy(w)), secant.empty(SIZE, N, jnp.float64), 2, False)
+    assert not bool(found.good)
+    assert np.all(np.asarray(found.point.w) == 0.0)

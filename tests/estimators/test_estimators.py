@@ -1,0 +1,364 @@
+"""The scikit-learn estimators: attributes, data in and out, error bars, calibration, and what surrounds a fit."""
+
+import pickle
+
+import jax
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import sklearn
+from scipy.sparse import csr_array
+from sklearn.base import clone
+from sklearn.datasets import load_iris, make_friedman1, make_multilabel_classification
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from stiffgrad._types import Outcome
+from stiffgrad.estimators import FlowClassifier, FlowRegressor, _base, _training
+from stiffgrad.estimators._network import Network
+from stiffgrad.estimators._training import bucket
+from stiffgrad.objective.networks import ACTIVATIONS, mlp
+
+X, Y = make_friedman1(300, noise=1.0, random_state=0)
+TRAIN, TEST = slice(0, 200), slice(200, 300)
+IRIS, LABELS = load_iris(return_X_y=True)
+EVEN, ODD = slice(0, None, 2), slice(1, None, 2)
+QUICK = {"hidden_layer_sizes": (4,), "max_iter": 60, "random_state": 0, "restarts": 1}
+
+
+@pytest.fixture(scope="module")
+def regressor():
+    return FlowRegressor(random_state=0).fit(X[TRAIN], Y[TRAIN])
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return FlowClassifier(random_state=0).fit(IRIS[EVEN], LABELS[EVEN])
+
+
+def test_it_beats_a_tuned_linear_model(regressor):
+    assert regressor.score(X[TEST], Y[TEST]) > RidgeCV().fit(X[TRAIN], Y[TRAIN]).score(X[TEST], Y[TEST]) + 0.05
+
+
+def test_attributes_of_a_regressor(regressor):
+    assert [w.shape for w in regressor.coefs_] == [(10, 20), (20, 1)]
+    assert [b.shape for b in regressor.intercepts_] == [(20,), (1,)]
+    assert regressor.n_features_in_ == 10
+    assert (regressor.n_outputs_, regressor.n_layers_) == (1, 3)
+    assert regressor.n_iter_ == len(regressor.loss_curve_) - 1 == regressor.solution_.statistics.steps
+    assert regressor.validation_scores_ is None
+    assert regressor.best_loss_ == min(regressor.loss_curve_)
+    assert regressor.loss_ == pytest.approx(regressor.solution_.loss)
+    assert regressor.minimum_.kind == "minimum"
+
+
+def test_coefficients_act_on_unscaled_data(regressor):
+    (w1, w2), (b1, b2) = regressor.coefs_, regressor.intercepts_
+    np.testing.assert_allclose(np.tanh(X @ w1 + b1) @ w2.ravel() + b2, regressor.predict(X), rtol=1e-9)
+
+
+def test_units_of_inputs_and_targets_do_not_matter(regressor):
+    scale, shift = np.logspace(-3, 3, 10), np.arange(10.0)
+    other = FlowRegressor(random_state=0).fit(X[TRAIN] * scale + shift, 1e4 * Y[TRAIN] - 7)
+    np.testing.assert_allclose((other.predict(X * scale + shift) + 7) / 1e4, regressor.predict(X), rtol=1e-2)
+
+
+def test_error_bars_cover_what_was_held_out():
+    X, y = make_friedman1(1200, noise=1.0, random_state=1)
+    model = FlowRegressor(random_state=0).fit(X[:200], y[:200])
+    mean, std = model.predict(X[200:], return_std=True)
+    np.testing.assert_array_equal(mean, model.predict(X[200:]))
+    # Of 1,000 points; the standard errors are 1.5% and 0.7%, the rest is left to the approximation.
+    for width, share in ((1.0, 0.683), (1.96, 0.95)):
+        assert np.mean(np.abs(mean - y[200:]) < width * std) == pytest.approx(share, abs=0.05)
+    assert model.predict(X[200:] * 10, return_std=True)[1].mean() > std.mean()  # far from the data it knows less
+
+
+def test_error_bars_are_the_dense_posterior():
+    model = FlowRegressor(**QUICK).fit(X[TRAIN, :2], Y[TRAIN])
+    objective, w = model._objective, model.solution_.w
+    precision = np.asarray(objective.gauss_newton(w)) * 200 / model._noise
+    inputs = model._inputs(X[TEST, :2])[:5]
+    apply = mlp([2, 4, 1])[0]
+    for x, std in zip(inputs, model.predict(X[TEST, :2], return_std=True)[1][:5]):
+        h = 1e-6
+        J = [
+            float((apply(objective.unflatten(w + h * e), x) - apply(objective.unflatten(w - h * e), x))[0]) / (2 * h)
+            for e in np.eye(w.size)
+        ]
+        variance = J @ np.linalg.solve(precision, J) + model._noise
+        assert std == pytest.approx(np.sqrt(variance) * model._y_std[0], rel=1e-4)
+
+
+def test_relevance_finds_the_columns_that_matter():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (150, 6))
+    y = np.sin(3 * X[:, 0]) + X[:, 1] + 0.1 * rng.normal(size=150)
+    importance = FlowRegressor((4,), alpha="relevance", random_state=0).fit(X, y).feature_importances_
+    assert importance.sum() == pytest.approx(1)
+    assert importance[:2].min() > 3 * importance[2:].max()
+
+
+def test_attributes_of_a_classifier(classifier):
+    assert classifier.classes_.tolist() == [0, 1, 2]
+    assert [w.shape for w in classifier.coefs_] == [(4, 20), (20, 3)]
+    p = classifier.predict_proba(IRIS)
+    np.testing.assert_allclose(p.sum(1), 1)
+    np.testing.assert_array_equal(classifier.classes_[p.argmax(1)], classifier.predict(IRIS))
+    np.testing.assert_allclose(np.exp(classifier.predict_log_proba(IRIS)), p)
+    assert classifier.score(IRIS[ODD], LABELS[ODD]) > 0.93
+
+
+def test_probabilities_are_calibrated_on_noisy_labels():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1200, 2))
+    truth = 1 / (1 + np.exp(-2 * X[:, 0] * X[:, 1]))
+    y = (rng.random(1200) < truth).astype(int)
+    p = FlowClassifier(random_state=0).fit(X[:400], y[:400]).predict_proba(X[400:])[:, 1]
+    best = log_loss(y[400:], truth[400:])
+    assert log_loss(y[400:], p) < best + 0.1
+    for low in (0.0, 0.25, 0.5, 0.75):  # what is said with probability p happens about so often
+        inside = (p >= low) & (p < low + 0.25)
+        assert abs(p[inside].mean() - y[400:][inside].mean()) < 0.12
+
+
+def test_moderation_keeps_the_class_and_lowers_confidence(classifier):
+    _, z = classifier._outputs(IRIS)
+    factor = classifier._moderation(classifier._covariances(classifier._inputs(IRIS)))
+    assert np.all((factor > 0) & (factor < 1))
+    np.testing.assert_array_equal((z * factor).argmax(1), z.argmax(1))
+
+
+def test_labels_of_any_kind():
+    names = np.array(["ham", "spam"])[(X[:, 0] > 0.5).astype(int)]
+    model = FlowClassifier(**QUICK).fit(X, names)
+    assert model.classes_.tolist() == ["ham", "spam"]
+    assert model.predict_proba(X).shape == (300, 2)
+    assert model.score(X, names) > 0.9
+    assert set(FlowClassifier(**QUICK).fit(X, names == "ham").predict(X)) == {True, False}
+
+
+def test_several_labels_a_sample():
+    X, y = make_multilabel_classification(150, 6, n_classes=3, random_state=0)
+    model = FlowClassifier(**QUICK).fit(X[:100], y[:100])
+    assert model.predict(X).shape == model.predict_proba(X).shape == (150, 3)
+    assert set(np.unique(model.predict(X))) == {0, 1}
+    usual = y[:100].mean(0) > 0.5
+    assert np.mean(model.predict(X[100:]) == y[100:]) > np.mean(usual == y[100:]) + 0.05
+
+
+def test_several_targets():
+    y = np.column_stack([Y, X[:, 0] * 100])
+    model = FlowRegressor(**QUICK).fit(X, y)
+    mean, std = model.predict(X, return_std=True)
+    assert mean.shape == std.shape == y.shape
+    assert model.score(X, y) > 0.7
+    assert (std[:, 1] / std[:, 0]).min() > 1  # in the units of each target
+
+
+def test_sample_weights_repeat_samples():
+    counts = np.random.default_rng(0).integers(0, 3, 200)
+    weighted = FlowRegressor(**QUICK).fit(X[TRAIN], Y[TRAIN], sample_weight=counts)
+    repeated = FlowRegressor(**QUICK).fit(np.repeat(X[TRAIN], counts, axis=0), np.repeat(Y[TRAIN], counts))
+    np.testing.assert_allclose(weighted.predict(X), repeated.predict(X), rtol=1e-5)
+
+
+def test_class_weights_are_sample_weights():
+    y, weight = (X[TRAIN, 0] > 0.8).astype(int), {0: 1.0, 1: 5.0}
+    by_class = FlowClassifier(class_weight=weight, **QUICK).fit(X[TRAIN], y)
+    by_sample = FlowClassifier(**QUICK).fit(X[TRAIN], y, sample_weight=np.where(y, 5.0, 1.0))
+    np.testing.assert_array_equal(by_class.predict_proba(X), by_sample.predict_proba(X))
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
+def test_data_frames(frame):
+    columns = {f"column{i}": X[:, i] for i in range(3)}
+    model = FlowRegressor(**QUICK).fit(frame(columns), Y)
+    assert model.feature_names_in_.tolist() == list(columns)
+    plain = FlowRegressor(**QUICK).fit(X[:, :3], Y)
+    np.testing.assert_allclose(model.predict(frame(columns)), plain.predict(X[:, :3]), rtol=1e-9)
+
+
+def test_sparse_input_is_refused_clearly():
+    with pytest.raises(TypeError, match=r"[Ss]parse data was passed.*dense"):
+        FlowRegressor().fit(csr_array(X), Y)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ({"activation": "swish"}, "activation"),
+        ({"alpha": "strong"}, "alpha"),
+        ({"alpha": -1.0}, "alpha"),
+        ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes"),
+        ({"hidden_layer_sizes": (2.5,)}, "hidden_layer_sizes"),
+        ({"max_iter": 0}, "max_iter"),
+        ({"restarts": 0}, "restarts"),
+        ({"validation_fraction": 1.0}, "validation_fraction"),
+        ({"wall_seconds": -1}, "wall_seconds"),
+        ({"alpha": 0.1, "solver": "newton"}, "solver='newton' is unknown"),
+    ],
+)
+def test_bad_parameters_are_named(parameters, named):
+    with pytest.raises(ValueError, match=named):
+        FlowRegressor(**parameters).fit(X[TRAIN], Y[TRAIN])
+
+
+def test_pickle_joblib_and_clone(regressor, tmp_path):
+    expected = regressor.predict(X, return_std=True)
+    joblib.dump(regressor, tmp_path / "model")
+    for copy in (pickle.loads(pickle.dumps(regressor)), joblib.load(tmp_path / "model")):
+        np.testing.assert_array_equal(copy.predict(X, return_std=True), expected)
+        with pytest.raises(AttributeError, match="minimum_ needs the training data"):
+            _ = copy.minimum_
+    assert not hasattr(clone(regressor), "solution_")
+
+
+def test_inside_scikit_learn_tools():
+    assert cross_val_score(FlowClassifier(**QUICK), IRIS, LABELS, cv=3).mean() > 0.93
+    pipeline = make_pipeline(StandardScaler(), FlowRegressor(**QUICK))
+    search = GridSearchCV(pipeline, {"flowregressor__alpha": ["evidence", 1.0]}, cv=2).fit(X, Y)
+    assert search.best_score_ > 0.5
+
+
+@pytest.mark.parametrize("solver", ["auto", "lbfgs", "lsoda"])
+def test_a_number_as_alpha_means_what_it_means_in_scikit_learn(solver):
+    # Without hidden nonlinearity to speak of the objective is ridge: mean of squares/2 + alpha/(2 N) |w|^2.
+    model = FlowRegressor((), alpha=5.0, solver=solver, random_state=0, standardise=False, max_iter=500).fit(X, Y)
+    A, b = X - X.mean(0), Y - Y.mean()
+    expected = np.linalg.solve(A.T @ A + 5.0 * np.eye(10), A.T @ b)
+    np.testing.assert_allclose(model.coefs_[0].ravel(), expected, rtol=1e-2, atol=1e-2)
+    with pytest.raises(ValueError, match="return_std=True needs alpha='evidence'"):
+        model.predict(X, return_std=True)
+
+
+def test_sample_weights_are_routed():
+    weights = np.random.default_rng(0).uniform(0.1, 2, 300)
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = FlowRegressor(**QUICK).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(scaler, model).fit(X, Y, sample_weight=weights)
+        found = cross_validate(model, X, Y, cv=2, params={"sample_weight": weights})
+    direct = FlowRegressor(**QUICK).fit(X, Y, sample_weight=weights)
+    np.testing.assert_allclose(pipeline.predict(X), direct.predict(X), rtol=1e-6)
+    assert found["test_score"].min() > 0.5
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_output_set_to_frames_reaches_the_estimator(kind):
+    frame = pd.DataFrame({f"column{i}": X[:, i] for i in range(3)})
+    pipeline = make_pipeline(StandardScaler(), FlowRegressor(**QUICK)).set_output(transform=kind).fit(frame, Y)
+    assert pipeline[-1].feature_names_in_.tolist() == list(frame)
+    assert pipeline.predict(frame).shape == (300,)
+
+
+def test_another_solver_trains_with_the_decays_that_were_found():
+    plain = FlowClassifier((3,), random_state=0).fit(IRIS[EVEN], LABELS[EVEN])
+    other = FlowClassifier((3,), random_state=0, solver="lbfgs").fit(IRIS[EVEN], LABELS[EVEN])
+    np.testing.assert_array_equal(other._decays, plain._decays)
+    assert "lbfgs" in other.solution_.solver
+    objective, w, order = other._objective, other.solution_.w, other._network.order
+    precision = 75 * np.asarray(objective.gauss_newton(w))[np.ix_(order, order)]
+    np.testing.assert_allclose(precision @ other._covariance, np.eye(w.size), atol=1e-6)
+
+
+def test_a_table_too_large_for_its_matrix_is_stopped_by_validation(monkeypatch):
+    monkeypatch.setattr(_base, "ENTRIES", 1000)
+    model = FlowRegressor((3,), random_state=0, max_iter=30).fit(X, Y)
+    assert model.validation_scores_ is not None
+    assert model.log_evidence_ is None
+
+
+STOPPED = {
+    "evidence": {},
+    "relevance": {"alpha": "relevance"},
+    "lbfgs": {"alpha": 0.01, "solver": "lbfgs"},
+    "adam": {"alpha": 0.01, "solver": "adam"},
+    "vode": {"alpha": 0.01, "solver": "vode"},
+    "rosenbrock": {"alpha": 0.01, "solver": "rosenbrock"},
+}
+
+
+@pytest.mark.parametrize("parameters", STOPPED.values(), ids=STOPPED)
+def test_early_stopping_keeps_the_best_validation_score(parameters):
+    model = FlowRegressor(early_stopping=True, **QUICK, **parameters).fit(X, Y)
+    scores = model.validation_scores_
+    assert model.best_validation_score_ == max(scores)
+    assert model.best_loss_ is None
+    assert model.solution_.best_params is not None
+    for kept, best in zip(model._params, model.solution_.best_params):
+        np.testing.assert_array_equal(kept["weight"], best["weight"])
+
+
+def test_early_stopping_of_a_classifier():
+    model = FlowClassifier(early_stopping=True, **QUICK).fit(IRIS, LABELS)
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    assert model.predict_proba(IRIS).shape == (150, 3)
+
+
+def test_warm_start_goes_on():
+    model = FlowRegressor((4,), alpha=0.1, solver="auto", max_iter=3, warm_start=True, random_state=0)
+    first = model.fit(X, Y).loss_
+    model.fit(X, Y)
+    assert model.loss_curve_[0] == pytest.approx(first, rel=1e-6)
+    assert model.loss_ < first
+
+
+def test_restarts_keep_the_highest_evidence():
+    single = FlowRegressor((4,), restarts=1, random_state=0).fit(X[TRAIN], Y[TRAIN])
+    several = FlowRegressor((4,), random_state=0).fit(X[TRAIN], Y[TRAIN])  # a small table: three
+    assert several.log_evidence_ > single.log_evidence_
+    three = FlowRegressor((4,), restarts=3, random_state=0).fit(X[TRAIN], Y[TRAIN])
+    assert three.log_evidence_ == several.log_evidence_
+
+
+def test_wall_seconds_is_a_limit_of_all_starts_together():
+    model = FlowRegressor(wall_seconds=1e-3, restarts=50, random_state=0).fit(X, Y)
+    assert model.solution_.outcome is Outcome.OUT_OF_TIME
+    assert "Raise wall_seconds" in model.solution_.message
+    assert model.n_iter_ <= 1
+
+
+COMPILED = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, *_, **__: COMPILED.append(event) if "backend_compile" in event else None
+)
+
+
+def test_decays_from_the_data_compile_nothing():
+    before = len(COMPILED)
+    FlowRegressor((3,), random_state=1).fit(X[:117], Y[:117]).predict(X, return_std=True)
+    FlowClassifier((3,), random_state=1).fit(IRIS[::3], LABELS[::3]).predict_proba(IRIS)
+    assert len(COMPILED) == before
+
+
+def test_a_second_fit_of_the_same_shape_compiles_nothing():
+    def fit(rows, seed):
+        FlowRegressor((3,), alpha=0.5, random_state=seed, max_iter=5).fit(X[rows], Y[rows])
+
+    fit(slice(0, 200), 0)
+    before = len(COMPILED)
+    fit(slice(100, 300), 1)
+    fit(slice(0, 195), 2)  # the same bucket of rows
+    assert len(COMPILED) == before
+    fit(slice(0, 100), 3)
+    assert len(COMPILED) > before  # the test sees what is compiled
+
+
+def test_buckets_waste_at_most_an_eighth():
+    for count in range(1, 5000):
+        assert count <= bucket(count) <= max(8, count + count // 8 + 8)
+    assert bucket(195) == bucket(200) == 208
+
+
+def test_prediction_in_numpy_is_the_network():
+    for activation in ACTIVATIONS:
+        apply, params = mlp([10, 3, 2], activation, seed=1)
+        expected = [apply(params, x) for x in X[:3]]
+        found = _training.outputs(Network((10, 3, 2), activation), params, X[:3])
+        np.testing.assert_allclose(found, expected, rtol=1e-9)

@@ -1,0 +1,225 @@
+"""What holds for every solver of `stiffgrad.solvers.names()`: a new line in the registry is tested here at once."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+
+import stiffgrad as sg
+from stiffgrad.objective import Objective
+from stiffgrad.run.trace import COLUMNS, COUNTS
+from stiffgrad.solvers._compiled import CompiledSolver
+
+NAMES = sg.solvers.names()
+BEST = np.array([1.0, -2.0, 0.5])  # of the quadratic
+EASY = 0.1  # a cross entropy on iris that every method reaches
+
+
+def residual(params, sample):
+    x, y = sample
+    return params["a"] @ x - y
+
+
+@functools.cache
+def quadratic():
+    """E = 1/2 (w - BEST)' diag(1, 4, 9) (w - BEST), as a mean of squared residuals."""
+    orthogonal, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(16, 3)))
+    x = 4.0 * orthogonal * np.array([1.0, 2.0, 3.0])
+    return sg.least_squares(residual, {"a": np.zeros(3)}, (x, x @ BEST))
+
+
+@functools.cache
+def iris(name, seed=0):
+    """Cross entropy; squared errors for those solvers that know nothing else."""
+    x, y = load_iris(return_X_y=True)
+    x = (x - x.mean(0)) / x.std(0)
+    apply, params = sg.mlp([4, 10, 3], seed=seed)
+    if sg.solvers.solver_class(name).squares_only:
+        return sg.supervised(apply, params, x, np.eye(3)[y], loss="squared")
+    return sg.supervised(apply, params, x, y, loss="cross_entropy")
+
+
+@functools.cache
+def short_run(name):
+    """Eight steps on iris."""
+    return sg.solve(iris(name), name, until=sg.Until(steps=8, wall_seconds=60))
+
+
+def to_target(name, seed):
+    return sg.solve(iris(name, seed), name, until=sg.Until(loss=EASY, wall_seconds=30))
+
+
+def options(name):
+    return {field.name for field in dataclasses.fields(sg.solvers.solver_class(name))}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_finds_the_minimum_of_a_quadratic(name):
+    objective = quadratic()
+    # With a constant learning rate, the methods that normalise the gradient end in a jitter of about that size.
+    target = 1e-3 if "learning_rate" in options(name) else 1e-6
+    solution = sg.solve(objective, name, until=sg.Until(loss=target, wall_seconds=30))
+    assert solution.outcome is sg.Outcome.TARGET
+    # The smallest eigenvalue is 1, so |w - BEST|^2 <= 2 E.
+    assert np.linalg.norm(solution.w - BEST) <= np.sqrt(2 * target)
+    assert solution.loss <= target
+    assert solution.loss == pytest.approx(float(objective.value(solution.w)), rel=1e-9)
+    assert np.allclose(solution.params["a"], solution.w)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("name", NAMES)
+def test_reaches_the_easy_target_of_iris(name, seed):
+    solution = to_target(name, seed)
+    assert solution.outcome is sg.Outcome.TARGET
+    assert solution.loss <= EASY
+    # The stop is exact: no row before the last was at the target.
+    losses = solution.trace["loss"]
+    assert losses[-1] <= EASY
+    assert np.all(losses[:-1] > EASY)
+    assert np.isfinite(solution.gradient_norm)
+    assert 0 < solution.wall_seconds < 30
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_are_counted_exactly(name):
+    solution = short_run(name)
+    assert solution.outcome is sg.Outcome.OUT_OF_STEPS
+    assert solution.statistics.steps == 8
+    assert solution.trace["steps"].tolist() == list(range(9))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_trace_has_every_column_and_counts_never_fall(name):
+    trace = short_run(name).trace
+    assert set(COLUMNS) <= set(trace)
+    for count in COUNTS:
+        seen = trace[count][np.isfinite(trace[count])]
+        assert np.all(np.diff(seen) >= 0), count
+    assert np.all(np.diff(trace["wall_seconds"]) >= 0)
+    assert np.all(np.isfinite(trace["loss"]))
+    assert trace["presentations"][-1] > 0
+    flow_time = trace["flow_time"][np.isfinite(trace["flow_time"])]
+    assert np.all(np.diff(flow_time) > 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_in_the_trace_are_those_of_the_objective(name):
+    solution = short_run(name)
+    start = float(iris(name).value(iris(name).w0))
+    assert solution.trace["loss"][0] == pytest.approx(start, rel=1e-12)
+    # Implicit solvers show the loss of the step's last evaluation, which lies within their tolerance of the new point.
+    assert solution.trace["loss"][-1] == pytest.approx(solution.loss, rel=0.02)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_presentations_stop_after_the_step_that_spends_them(name):
+    solution = sg.solve(iris(name), name, until=sg.Until(presentations=100, wall_seconds=60))
+    assert solution.outcome is sg.Outcome.OUT_OF_STEPS
+    presentations = solution.trace["presentations"]
+    assert presentations[-1] >= 100
+    assert np.all(presentations[:-1] < 100)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wall_time_is_respected(name):
+    solution = sg.solve(iris(name), name, until=sg.Until(wall_seconds=0.2), throw=False)
+    assert solution.wall_seconds < 1.0
+    if solution.statistics.steps:
+        assert solution.loss < float(iris(name).value(iris(name).w0))
+    if solution.outcome is sg.Outcome.OUT_OF_TIME:
+        assert solution.wall_seconds >= 0.2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ctrl_c_returns_what_there_is(name):
+    seen = []
+
+    def interrupt(step):
+        seen.append((step.row["steps"], np.array(step.w)))
+        if step.row["steps"] >= 3:
+            raise KeyboardInterrupt
+
+    solution = sg.solve(iris(name), name, until=sg.Until(wall_seconds=60), callback=interrupt)
+    assert solution.outcome is sg.Outcome.INTERRUPTED
+    assert solution.statistics.steps == seen[-1][0]
+    assert np.array_equal(solution.w, seen[-1][1])
+    assert not np.array_equal(solution.w, iris(name).w0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_second_run_gives_the_same_numbers(name):
+    again = sg.solve(iris(name), name, until=sg.Until(steps=8, wall_seconds=60))
+    assert np.array_equal(again.w, short_run(name).w)
+    assert np.array_equal(again.trace["loss"], short_run(name).trace["loss"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_counts_are_the_calls_made(name, monkeypatch):
+    if issubclass(sg.solvers.solver_class(name), CompiledSolver) or name in ("auto", "levenberg-marquardt"):
+        pytest.skip("a compiled loop makes no calls that Python sees")
+    calls = {}
+
+    def counting(method):
+        original = getattr(Objective, method)
+
+        def call(self, *arguments):
+            rest_of_a_matrix = method == "hessian_rows" and arguments[1] > 0
+            calls[method] = calls.get(method, 0) + (not rest_of_a_matrix)
+            return original(self, *arguments)
+
+        return call
+
+    methods = "value gradient value_and_gradient hessian_rows gauss_newton hvp gnvp residual scaled_jacobian"
+    for method in methods.split():
+        monkeypatch.setattr(Objective, method, counting(method))
+    begin = {}
+
+    def snapshot(step):  # the start is evaluated before the first step; its evaluation is the solver's first
+        if step.row["steps"] == 0:
+            begin.update(calls)
+            begin["value_and_gradient"] -= not sg.solvers.solver_class(name).squares_only
+        return step.row["steps"] >= 12
+
+    statistics = sg.solve(iris(name), name, callback=snapshot, until=sg.Until(wall_seconds=60)).statistics
+    made = {method: count - begin.get(method, 0) for method, count in calls.items()}
+    made["value_and_gradient"] -= 1  # the exact loss of the solution
+    evaluations = made["value_and_gradient"] + made.get("gradient", 0)
+    losses = made.get("value", 0) + made.get("residual", 0)
+    assert statistics.rhs_evaluations + (statistics.loss_evaluations or 0) == evaluations + losses
+    matrices = sum(made.get(method, 0) for method in ("hessian_rows", "gauss_newton", "scaled_jacobian"))
+    assert (statistics.jacobian_evaluations or 0) == matrices
+    assert (statistics.hessian_products or 0) == made.get("hvp", 0) + made.get("gnvp", 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bad_options_are_named(name):
+    with pytest.raises(TypeError, match="nonsense"):
+        sg.solvers.create(name, nonsense=1)
+    for option in options(name) & {"rtol", "atol", "learning_rate"}:
+        for bad in (-1.0, np.nan, "fast"):
+            with pytest.raises((ValueError, TypeError), match=option):
+                sg.solve(quadratic(), sg.solvers.create(name, **{option: bad}))
+    for option in options(name) & {"jacobian", "method"}:
+        with pytest.raises((ValueError, TypeError), match=option):
+            sg.solve(quadratic(), sg.solvers.create(name, **{option: "unheard of"}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_what_it_is(name):
+    cls = sg.solvers.solver_class(name)
+    assert name in sg.solvers.create(name).describe()
+    assert cls.family
+    assert cls.summary == cls.summary.strip()
+    assert "\n" not in cls.summary
+    assert cls.source
+    assert cls.__doc__
+
+
+def test_unknown_solvers_are_refused_by_name():
+    with pytest.raises(ValueError, match="adamm"):
+        sg.solve(quadratic(), "adamm")
+    with pytest.raises(TypeError, match="int"):
+        sg.solve(quadratic(), 3)
