@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from stiffgrad import _checks
 from stiffgrad._types import Outcome
 from stiffgrad.flow import JACOBIANS, Flow
 from stiffgrad.solvers._base import Finished, Monitor, Solver
@@ -56,7 +57,7 @@ class ToleranceSchedule:
 
     def __post_init__(self) -> None:
         for name in ("start", "end"):
-            _check_positive(f"ToleranceSchedule({name}=...)", getattr(self, name))
+            _checks.positive(f"ToleranceSchedule: {name}", getattr(self, name))
 
     def at(self, loss: float, initial: float, target: float) -> float:
         """The tolerance at a loss, for an initial loss and a target; a loss that is not positive is at its target."""
@@ -280,35 +281,17 @@ class Rest:
 
 def check_jacobian(kind: str, flow: Flow) -> None:
     """Raise ValueError for an unknown kind of Jacobian, or one that the objective does not have."""
-    if kind not in JACOBIANS:
-        raise ValueError(f"jacobian={kind!r} is unknown; use one of {', '.join(JACOBIANS)}")
+    _checks.choice("jacobian", kind, JACOBIANS)
     if kind == "gauss-newton" and not flow.objective.has_gauss_newton:
         raise ValueError("jacobian='gauss-newton' needs an objective with outputs; use 'autodiff' for minimise(loss)")
 
 
 def check_order(order: int | None, highest: int) -> None:
     """Raise TypeError or ValueError for a max_order that is not between 1 and `highest`."""
-    if order is None:
-        return
-    if isinstance(order, bool) or not isinstance(order, int | np.integer):
-        raise TypeError(f"max_order={order!r} must be a whole number, or None for the highest order")
-    if not 1 <= order <= highest:
-        raise ValueError(f"max_order={order} must lie between 1 and {highest}")
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise ValueError for an option that is none of its choices."""
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} is unknown; use one of {', '.join(choices)}")
+    if order is not None:
+        _checks.whole("max_order", order, 1, highest, remedy="None is the highest order")
 
 
 def check_tolerance(name: str, value: Any) -> None:
     """Raise TypeError or ValueError for a tolerance that is no positive number."""
-    _check_positive(f"{name}={value!r}", value)
-
-
-def _check_positive(label: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{label} must be a number, not {type(value).__name__}")
-    if not (np.isfinite(value) and value > 0):
-        raise ValueError(f"{label} must be positive and finite, seen {value!r}; 1e-4 suits training")
+    _checks.positive(name, value, remedy="1e-4 suits training")

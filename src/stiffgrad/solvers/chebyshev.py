@@ -10,10 +10,10 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from stiffgrad import _checks
 from stiffgrad.curvature.lanczos import lanczos, ritz
 from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._compiled import DIVERGED, FAILED, CompiledSolver
-from stiffgrad.solvers._ode import check_tolerance
 
 DAMPING = 2.0 / 13.0  # epsilon of the paper: the stability polynomial stays below 1 - epsilon / 3 inside its interval
 RADIUS_STEPS = 8  # Lanczos products for an estimate of the spectral radius
@@ -155,10 +155,9 @@ class Chebyshev(CompiledSolver[State]):
 
     def check(self, objective: Objective) -> None:
         """Options that cannot work, named."""
-        check_tolerance("rtol", self.rtol)
-        check_tolerance("atol", self.atol)
-        if not 2 <= self.max_stages <= 1000:
-            raise ValueError(f"max_stages={self.max_stages} must be from 2 to 1000")
+        _checks.positive("rtol", self.rtol)
+        _checks.positive("atol", self.atol)
+        _checks.whole("max_stages", self.max_stages, 2, 1000)
 
     def weights(self, state: State) -> jax.Array:
         return state.w

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from stiffgrad import _checks
 from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._compiled import DIVERGED, STALLED, CompiledSolver
 
@@ -165,27 +166,24 @@ class Descent(CompiledSolver[DescentState]):
     }
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"method={self.method!r} is unknown; use one of {', '.join(METHODS)}")
+        _checks.choice("method", self.method, tuple(METHODS))
         chosen = METHODS[self.method]
         values: dict[str, Any] = {"name": self.method, "summary": chosen.summary, "source": chosen.source}
         if self.learning_rate is None:
             values["learning_rate"] = chosen.learning_rate
-        elif isinstance(self.learning_rate, int | np.number):
+        elif isinstance(self.learning_rate, int | np.number) and not isinstance(self.learning_rate, bool):
             values["learning_rate"] = float(self.learning_rate)  # one type, so one compilation
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
     def check(self, objective: Objective) -> None:
         """Raise where an option cannot be used, before anything is compiled."""
-        if not isinstance(self.learning_rate, float) or not 0 < self.learning_rate < np.inf:
-            raise ValueError(f"learning_rate={self.learning_rate!r} must be a positive number")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum={self.momentum!r} must be at least 0 and below 1")
+        _checks.positive("learning_rate", self.learning_rate)
+        _checks.number("momentum", self.momentum, least=0.0, below=1.0)
+        _checks.whole("seed", self.seed, most=2**63 - 1)
         if self.batch_size is None:
             return
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise ValueError(f"batch_size={self.batch_size!r} must be a positive whole number, or None for all samples")
+        _checks.whole("batch_size", self.batch_size, 1, objective.samples, remedy="None takes all samples")
         if len(objective.blocks) > 1 or objective.blocks[0].chunked:
             raise ValueError("batch_size needs an objective of one term without chunk_samples; use batch_size=None")
 

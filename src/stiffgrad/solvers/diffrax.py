@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import optimistix as optx
 
+from stiffgrad import _checks
 from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._compiled import FAILED, STALLED, STATIONARY, CompiledSolver
-from stiffgrad.solvers._ode import LOOSE, REST, check_tolerance
+from stiffgrad.solvers._ode import LOOSE, REST
 
 PATIENCE = 1000  # steps without progress after which the flow rests
 LONGEST = 1e30  # step, finite in float32 too
@@ -87,8 +88,8 @@ class DiffraxSolver(CompiledSolver[DiffraxState], abc.ABC):
 
     def check(self, objective: Objective) -> None:
         """Raise ValueError or TypeError for a tolerance that is no positive number."""
-        check_tolerance("rtol", self.rtol)
-        check_tolerance("atol", self.atol)
+        _checks.positive("rtol", self.rtol)
+        _checks.positive("atol", self.atol)
 
     def weights(self, state: DiffraxState) -> jax.Array:
         """The flat weights."""

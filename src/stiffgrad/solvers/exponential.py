@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from stiffgrad import _checks
+from stiffgrad._memory import require
 from stiffgrad.curvature import secant
 from stiffgrad.curvature.kronecker import Kronecker
 from stiffgrad.curvature.lanczos import Product, lanczos, phi, ritz
@@ -186,12 +188,14 @@ class Exponential(CompiledSolver[State]):
 
     def check(self, objective: Objective) -> None:
         """Options that do not fit, named."""
-        if self.curvature not in ("auto", "hessian", "gauss-newton"):
-            raise ValueError(f"curvature={self.curvature!r} must be 'auto', 'hessian' or 'gauss-newton'")
+        _checks.choice("curvature", self.curvature, ("auto", "hessian", "gauss-newton"))
         if self.curvature == "gauss-newton" and not objective.has_gauss_newton:
             raise ValueError("curvature='gauss-newton' needs outputs under a loss; use curvature='hessian' here")
-        if self.krylov < 1 or self.pairs < 0:
-            raise ValueError(f"krylov={self.krylov} must be at least 1 and pairs={self.pairs} not negative")
+        krylov, pairs = _checks.whole("krylov", self.krylov, 1), _checks.whole("pairs", self.pairs)
+        _checks.flag("mixed", self.mixed)
+        _checks.positive("tolerance", self.tolerance)
+        needed = 8.0 * krylov * (objective.size + 3.0 * krylov) + 8.0 * pairs * (objective.size + 3.0 * pairs)
+        require(needed, f"solver 'exponential' with krylov={krylov} and pairs={pairs}", "lower krylov and pairs")
 
     def weights(self, state: State) -> jax.Array:
         return state.w

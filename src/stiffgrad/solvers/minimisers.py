@@ -14,6 +14,8 @@ import scipy.optimize
 import threadpoolctl
 from numpy.typing import NDArray
 
+from stiffgrad import _checks
+from stiffgrad._memory import require
 from stiffgrad._types import Outcome
 from stiffgrad.flow import Flow
 from stiffgrad.solvers._base import Finished, Monitor, Solver, check_sum_of_squares, has_decay
@@ -128,8 +130,8 @@ class LBFGS(Minimiser):
 
     def options(self) -> dict[str, Any]:
         """No tolerance, no budget: the driver has them."""
-        if not isinstance(self.memory, int) or self.memory < 1:
-            raise ValueError(f"memory={self.memory!r} must be a positive whole number of steps")
+        memory = _checks.whole("memory", self.memory, 1)
+        require(88.0 * memory**2, f"solver 'lbfgs' with memory={memory}", "10 to 50 steps serve")
         return {"maxcor": self.memory, "ftol": 0.0, "gtol": 0.0, "maxiter": 10**9, "maxfun": 10**9}
 
 

@@ -21,6 +21,7 @@ import optimistix
 import ssbroyden_optimistix
 from numpy.typing import NDArray
 
+from stiffgrad import _checks
 from stiffgrad.flow import Flow
 from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._base import Monitor, Solver, check_sum_of_squares, has_decay
@@ -330,10 +331,8 @@ class LevenbergMarquardt(Solver):
         """Compile the initial evaluation and the loop."""
         check_sum_of_squares(flow.objective, self.name)
         _check_float64(flow.objective, self.name)
-        if self.linear_solver not in LINEAR_SOLVERS:
-            raise ValueError(f"linear_solver={self.linear_solver!r} is unknown; use one of {', '.join(LINEAR_SOLVERS)}")
-        if self.jacobian not in JACOBIANS:
-            raise ValueError(f"jacobian={self.jacobian!r} is unknown; use one of {', '.join(JACOBIANS)}")
+        _checks.choice("linear_solver", self.linear_solver, tuple(LINEAR_SOLVERS))
+        _checks.choice("jacobian", self.jacobian, JACOBIANS)
         decayed = has_decay(flow.objective)
         rows = flow.objective.rows + decayed * flow.size
         reverse = self.jacobian == "reverse" or (self.jacobian == "auto" and rows < flow.size)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from stiffgrad import _checks
 from stiffgrad._memory import require
 from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._compiled import STALLED, STATIONARY, CompiledSolver
@@ -87,6 +88,7 @@ class QuasiNewton(CompiledSolver[State]):
 
     def check(self, objective: Objective) -> None:
         """Refuse problems whose dense matrix does not fit into memory."""
+        _checks.flag("scaled", self.scaled)
         needed = 3 * objective.size**2 * objective.w0.dtype.itemsize
         require(needed, "solver 'quasi-newton'", "use solver='exponential', which forms no matrix")
 

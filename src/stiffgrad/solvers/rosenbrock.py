@@ -14,11 +14,11 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from stiffgrad import _checks
 from stiffgrad._memory import require
 from stiffgrad.curvature import linalg
 from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._compiled import FAILED, STALLED, STATIONARY, CompiledSolver
-from stiffgrad.solvers._ode import check_tolerance
 from stiffgrad.solvers._ros2 import PathOptions, path_step
 
 W_STEPS = 5  # first stages at most with one factorization, beyond the first
@@ -136,19 +136,19 @@ class Rosenbrock(CompiledSolver[State]):
 
     def check(self, objective: Objective) -> None:
         """Refuse unknown options, and problems whose dense matrices do not fit into memory."""
-        if self.curvature not in ("auto", "gauss-newton", "hessian"):
-            raise ValueError(f"curvature={self.curvature!r} must be 'auto', 'gauss-newton' or 'hessian'")
+        _checks.choice("curvature", self.curvature, ("auto", "gauss-newton", "hessian"))
         if self.curvature == "gauss-newton" and not objective.has_gauss_newton:
             raise ValueError("curvature='gauss-newton' needs outputs, which minimise(loss) lacks: use 'hessian'")
-        if self.w_steps < 0:
-            raise ValueError(f"w_steps={self.w_steps!r} must not be negative")
-        check_tolerance("rtol", self.rtol)
-        check_tolerance("atol", self.atol)
-        if self.h0 is not None and not self.h0 > 0:
-            raise ValueError(f"h0={self.h0!r} must be positive")
+        _checks.whole("w_steps", self.w_steps)
+        for name in ("correction", "adaptive", "path"):
+            _checks.flag(name, getattr(self, name))
+        for name in ("rtol", "atol", "h0"):
+            if name != "h0" or self.h0 is not None:
+                _checks.positive(name, getattr(self, name))
         if not self.adaptive and self.h0 is None:
             raise ValueError("adaptive=False needs the step size h0")
-        require(dense_bytes(objective), "solver 'rosenbrock'", "use solver='exponential', which forms no matrix")
+        needed = dense_bytes(objective, self.path, self.curvature)
+        require(needed, "solver 'rosenbrock'", "use solver='exponential', which forms no matrix")
 
     def weights(self, state: State) -> jax.Array:
         """Flat weights."""
@@ -354,10 +354,13 @@ def is_dual(objective: Objective) -> bool:
     return whole and objective.has_rows and objective.uniform_decay and objective.rows < objective.size
 
 
-def dense_bytes(objective: Objective) -> float:
-    """Memory that one step needs: the Jacobian, the Gram matrix, its factor and their copies."""
-    side = min(objective.rows, objective.size) if is_dual(objective) else objective.size
-    return objective.w0.dtype.itemsize * (2.0 * objective.rows * objective.size + 4.0 * side**2)
+def dense_bytes(objective: Objective, path: bool = False, curvature: str = "auto") -> float:
+    """Memory that one step needs: the Jacobian, the Gram matrix or the Hessian, its factor and their copies."""
+    dual = is_dual(objective) and not path and curvature != "hessian"
+    side = float(min(objective.rows, objective.size) if dual else objective.size)
+    exact = curvature == "hessian" or not objective.has_gauss_newton or (path and curvature != "gauss-newton")
+    jacobian = 0.0 if exact else 2.0 * objective.rows * objective.size
+    return objective.w0.dtype.itemsize * (jacobian + 4.0 * side**2)
 
 
 def _row(state: State) -> dict[str, Any]:

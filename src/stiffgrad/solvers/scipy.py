@@ -7,8 +7,9 @@ import dataclasses
 from functools import partial
 from typing import ClassVar
 
+from stiffgrad import _checks
 from stiffgrad.flow import Flow
-from stiffgrad.solvers._ode import OdeSolver, SteppedRun, Vector, check_choice, check_jacobian, check_order
+from stiffgrad.solvers._ode import OdeSolver, SteppedRun, Vector, check_jacobian, check_order
 from stiffgrad.solvers._scipy import HIGHEST, DormandPrinceRun, Lsoda, Python, Vode
 
 # ---- VODE and ZVODE
@@ -38,7 +39,7 @@ class VodeSolver(OdeSolver, abc.ABC):
 
     def check(self, flow: Flow) -> None:
         """Check method, max_order and jacobian."""
-        check_choice("method", self.method, ("bdf", "adams"))
+        _checks.choice("method", self.method, ("bdf", "adams"))
         check_order(self.max_order, HIGHEST[self.method])
         check_jacobian(self.jacobian, flow)
 

@@ -17,6 +17,8 @@ import numpy as np
 from sksundae.cvode import CVODE as _Code
 from sksundae.cvode import CVODEJacTimes, CVODEPrecond
 
+from stiffgrad import _checks
+from stiffgrad._memory import require
 from stiffgrad._types import Outcome
 from stiffgrad.flow import Flow
 from stiffgrad.objective import derivatives
@@ -28,7 +30,6 @@ from stiffgrad.solvers._ode import (
     SteppedRun,
     Stepper,
     Vector,
-    check_choice,
     check_jacobian,
     check_order,
 )
@@ -153,11 +154,12 @@ class CVODEKrylov(CvodeSolver):
         """Check every option."""
         self._check_common(flow)
         if self.preconditioner is not None:
-            check_choice("preconditioner", self.preconditioner, ("diagonal",))
+            _checks.choice("preconditioner", self.preconditioner, ("diagonal",))
             if not flow.objective.has_gauss_newton:
                 raise ValueError("preconditioner='diagonal' needs an objective with outputs; use None for minimise")
-        if isinstance(self.krylov_dim, bool) or not isinstance(self.krylov_dim, int) or self.krylov_dim < 1:
-            raise ValueError(f"krylov_dim={self.krylov_dim!r} must be a whole number, at least 1")
+        most = _checks.whole("krylov_dim", self.krylov_dim, 1)
+        needed = 8.0 * most * (flow.size + most)
+        require(needed, f"solver 'cvode-krylov' with krylov_dim={most}", "lower krylov_dim; more than n serves nothing")
 
     def compile(self, flow: Flow) -> None:
         """Gradient, product and diagonal; their counts are reset before the run."""

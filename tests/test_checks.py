@@ -1,0 +1,101 @@
+"""Options: one validator, and every option of every solver refuses what it cannot use, by name."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import stiffgrad as sg
+from stiffgrad import _checks
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: _checks.whole("pairs", 2.0), TypeError, "pairs=2.0 must be a whole number, at least 0"),
+        (lambda: _checks.whole("pairs", True), TypeError, "pairs=True must be"),
+        (lambda: _checks.whole("pairs", -1), ValueError, "pairs=-1 must be"),
+        (
+            lambda: _checks.whole("k", 9, 1, 5, "None is all"),
+            ValueError,
+            "k=9 must be a whole number, from 1 to 5; None",
+        ),
+        (lambda: _checks.number("m", 1.0, least=0.0, below=1.0), ValueError, "m=1.0 must be a finite .* below 1"),
+        (lambda: _checks.number("m", np.nan), ValueError, "m=nan"),
+        (lambda: _checks.positive("h0", "x"), TypeError, "h0='x' must be a positive"),
+        (lambda: _checks.positive("h0", np.inf), ValueError, "h0=inf"),
+        (lambda: _checks.choice("kind", True, ("a", 1.0)), ValueError, "kind=True is unknown; use one of 'a', 1.0"),
+        (lambda: _checks.choice("kind", np.zeros(2), ("a", "b")), ValueError, "kind=array"),
+        (lambda: _checks.flag("throw", "no"), TypeError, "throw='no' must be True or False"),
+        (lambda: _checks.flag("throw", 1), TypeError, "throw=1"),
+    ],
+)
+def test_what_is_refused(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_what_is_taken():
+    assert _checks.whole("n", np.int32(3)) == 3
+    assert _checks.positive("h0", np.float32(0.5)) == _checks.number("h0", 0.5) == 0.5
+    assert _checks.choice("kind", "b", ("a", "b")) == "b"
+    assert _checks.flag("throw", np.True_) is True
+
+
+def bad_values():
+    """For each solver and option what no option of its type can be."""
+    for name in sg.solvers.names():
+        for field in dataclasses.fields(sg.solvers.solver_class(name)):
+            default, kind = field.default, str(field.type)
+            if isinstance(default, bool):
+                bad = ["no", 1]
+            elif isinstance(default, int) or "int" in kind:
+                bad = ["x", 2.5, -1, True]
+            elif isinstance(default, float) or "float" in kind or field.name == "learning_rate":
+                bad = ["x", np.nan, -1.0, True]
+            else:
+                bad = ["unheard of", 3]
+            yield from ((name, field.name, value) for value in bad)
+
+
+@pytest.mark.parametrize(("name", "option", "value"), list(bad_values()))
+def test_every_option_refuses_what_it_cannot_be(name, option, value):
+    objective = sg.minimise(lambda w: (w**2).sum(), np.ones(2))
+    if sg.solvers.solver_class(name).squares_only:
+        objective = sg.least_squares(lambda w, s: w - s, np.ones(2), np.zeros((3, 2)))
+    with pytest.raises((TypeError, ValueError), match=option):
+        sg.solve(objective, sg.solvers.create(name, **{option: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("cvode-krylov", {"krylov_dim": 10**9}),
+        ("exponential", {"krylov": 10**7}),
+        ("exponential", {"pairs": 10**7}),
+        ("lbfgs", {"memory": 10**7}),
+    ],
+)
+def test_memory_is_asked_for_before_it_is_taken(name, options):
+    with pytest.raises(MemoryError, match=next(iter(options))):
+        sg.solve(sg.minimise(lambda w: (w**2).sum(), np.ones(2)), sg.solvers.create(name, **options))
+
+
+def test_a_batch_is_no_larger_than_the_data():
+    objective = sg.least_squares(lambda w, s: w - s, np.ones(2), np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="batch_size=1000000000 must be a whole number, from 1 to 3; None takes all"):
+        sg.solve(objective, sg.solvers.create("sgd", batch_size=10**9))
+
+
+def test_memory_of_the_path_is_that_of_the_hessian(monkeypatch):
+    # 8 rows and 100 weights: the kernel is 8 x 8, but the path and the exact Hessian need n x n.
+    from stiffgrad.solvers.rosenbrock import Rosenbrock, dense_bytes
+
+    objective = sg.least_squares(lambda w, s: w @ s, np.ones(100), np.ones((8, 100)))
+    small = dense_bytes(objective)
+    assert small == 8 * (2 * 8 * 100 + 4 * 8**2)
+    monkeypatch.setattr("stiffgrad._memory.available_bytes", lambda: 4.0 * small)
+    for options in ({"path": True}, {"curvature": "hessian"}):
+        with pytest.raises(MemoryError, match="rosenbrock"):
+            sg.solve(objective, Rosenbrock(**options))
+    assert sg.solve(objective, Rosenbrock(), until=sg.Until(steps=1)).statistics.steps == 1
