@@ -48,9 +48,10 @@ def whole(name: str, value: Any, least: int = 0, most: int | None = None, remedy
     words = _words(name, value, f"a whole number, {wanted}", remedy)
     if isinstance(value, bool | np.bool) or not isinstance(value, numbers.Integral):
         raise TypeError(words)
-    if value < least or (most is not None and value > most):
+    seen = int(value)
+    if seen < least or (most is not None and seen > most):
         raise ValueError(words)
-    return int(value)
+    return seen
 
 
 def number(name: str, value: Any, least: float = -math.inf, below: float = math.inf, remedy: str = "") -> float:
