@@ -15,6 +15,7 @@ FORMULAS = {
     "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
     "silu": lambda x: x * expit(x),
     "softplus": lambda x: np.log1p(np.exp(x)),
+    "sine": np.sin,
 }
 
 

@@ -34,7 +34,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
     hidden_layer_sizes : sequence of int, default (20,)
         Units of each hidden layer.
     activation : str, default "silu"
-        "tanh", "sigmoid", "relu", "gelu", "silu" or "softplus".
+        "tanh", "sigmoid", "relu", "gelu", "silu", "softplus" or "sine".
     alpha : "evidence", "relevance" or float, default "evidence"
         "evidence": one decay for all weights, by leave-one-out; the evidence itself (MacKay 1992) chooses no better and
         takes longer, see the documentation. "relevance": each input column has its own, by the evidence. A number

@@ -55,6 +55,11 @@ def _softplus(z: Matrix) -> tuple[Matrix, Matrix, Matrix]:
     return np.logaddexp(z, 0.0), s, s * (1.0 - s)
 
 
+def _sine(z: Matrix) -> tuple[Matrix, Matrix, Matrix]:
+    a = np.sin(z)
+    return a, np.cos(z), -a
+
+
 # Value, first and second derivative.
 ACTIVATIONS: dict[str, Callable[[Matrix], tuple[Matrix, Matrix, Matrix]]] = {
     "tanh": _tanh,
@@ -63,6 +68,7 @@ ACTIVATIONS: dict[str, Callable[[Matrix], tuple[Matrix, Matrix, Matrix]]] = {
     "gelu": _gelu,
     "silu": _silu,
     "softplus": _softplus,
+    "sine": _sine,
 }
 
 

@@ -24,7 +24,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     hidden_layer_sizes : sequence of int, default (20,)
         Units of each hidden layer.
     activation : str, default "tanh"
-        "tanh", "sigmoid", "relu", "gelu", "silu" or "softplus".
+        "tanh", "sigmoid", "relu", "gelu", "silu", "softplus" or "sine".
     alpha : "evidence", "relevance" or float, default "evidence"
         "evidence": one decay for the weights and one for the biases of each layer, from the data. "relevance": each
         input column has its own (automatic relevance determination), see `feature_importances_`. A number means what

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,8 +18,14 @@ ACTIVATIONS = {
     "gelu": jax.nn.gelu,
     "silu": jax.nn.silu,
     "softplus": jax.nn.softplus,
+    "sine": jnp.sin,
 }
 _HE = {"relu", "gelu", "silu", "softplus"}
+_LIMITS: dict[str, Callable[[int, int, bool], float]] = {  # of the uniform start: of inputs, outputs, first layer
+    "glorot": lambda fan_in, fan_out, first: np.sqrt(6.0 / (fan_in + fan_out)),
+    "he": lambda fan_in, fan_out, first: np.sqrt(6.0 / fan_in),
+    "siren": lambda fan_in, fan_out, first: 1.0 / fan_in if first else np.sqrt(6.0 / fan_in),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +69,13 @@ def mlp(
     sizes : sequence of int
         Units per layer, from inputs to outputs.
     activation : str
-        "tanh", "sigmoid", "relu", "gelu", "silu" or "softplus", in every hidden layer.
+        "tanh", "sigmoid", "relu", "gelu", "silu", "softplus" or "sine", in every hidden layer.
     seed : int
         Of the start; the same seed gives the same weights.
-    initial : "glorot" or "he", optional
-        Uniform start of Glorot and Bengio (2010) or He et al. (2015); by default He for relu, gelu, silu and
-        softplus, Glorot otherwise. Biases are drawn uniformly from (-1, 1) / sqrt(inputs of the layer).
+    initial : "glorot", "he" or "siren", optional
+        Uniform start of Glorot and Bengio (2010), He et al. (2015), or Sitzmann et al. (2020) with a frequency of 1
+        (`pde.siren` has others); by default the last for sine, He for relu, gelu, silu and softplus, Glorot
+        otherwise. Biases are drawn uniformly from (-1, 1) / sqrt(inputs of the layer).
 
     Returns
     -------
@@ -92,15 +99,15 @@ def mlp(
         raise ValueError(f"sizes={list(sizes)!r} must name at least inputs and outputs, each a positive whole number")
     if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ValueError(f"activation={activation!r} is unknown; use one of {', '.join(ACTIVATIONS)}")
-    initial = initial or ("he" if activation in _HE else "glorot")
-    if initial not in ("glorot", "he"):
-        raise ValueError(f"initial={initial!r} is unknown; use 'glorot' or 'he'")
+    initial = initial or ("siren" if activation == "sine" else "he" if activation in _HE else "glorot")
+    if initial not in _LIMITS:
+        raise ValueError(f"initial={initial!r} is unknown; use one of {', '.join(_LIMITS)}")
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed={seed!r} must be a whole number, not negative")
     generator = np.random.default_rng(seed)
-    params = []
+    params: list[dict[str, np.ndarray]] = []
     for fan_in, fan_out in itertools.pairwise(sizes):
-        limit = np.sqrt(6.0 / (fan_in + fan_out)) if initial == "glorot" else np.sqrt(6.0 / fan_in)
+        limit = _LIMITS[initial](fan_in, fan_out, not params)
         weight = generator.uniform(-limit, limit, (fan_out, fan_in))
         bias = generator.uniform(-1.0, 1.0, fan_out) / np.sqrt(fan_in)
         params.append({"weight": weight, "bias": bias})

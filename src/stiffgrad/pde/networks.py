@@ -1,0 +1,210 @@
+"""Networks for equations: inputs scaled to the domain, periodic and Fourier features, hard constraints, SIREN."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stiffgrad.objective.networks import MLP, mlp
+from stiffgrad.pde._numpy import accepting
+from stiffgrad.pde.points import Domain, box
+
+Transform = Callable[[Any, Any], Any]
+SMOOTH = ("tanh", "sigmoid", "gelu", "silu", "softplus", "sine")
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A multilayer perceptron between the features of a point and the solution there.
+
+    Calling it with parameters and one point of shape (d,) gives the outputs, (k,), or a scalar where k is 1. Networks
+    of equal fields are equal objects, so that compiled code is shared. `pde.network` makes one.
+
+    Attributes
+    ----------
+    mlp : MLP
+        The perceptron in between; its parameters are those of the network.
+    sides : tuple of (low, high)
+        The domain, whose points are scaled to [-1, 1].
+    periodic : tuple of int
+        Coordinates that enter as cos and sin of 2 pi x / length, so that every output is periodic in them.
+    frequencies : tuple of tuples
+        Rows b of random Fourier features: cos(b z) and sin(b z) of the scaled coordinates z enter as well.
+    transform : callable or None
+        transform(x, n) -> outputs: turns the perceptron's outputs n into the solution, to meet a condition exactly.
+    """
+
+    mlp: MLP
+    sides: Domain
+    periodic: tuple[int, ...] = ()
+    frequencies: tuple[tuple[float, ...], ...] = ()
+    transform: Transform | None = None
+
+    def features(self, x: Any) -> jax.Array:
+        """What enters the perceptron at the point x."""
+        x = jnp.stack([jnp.asarray(v) for v in x]) if isinstance(x, list | tuple) else jnp.asarray(x)
+        low, high = np.array(self.sides).T
+        plain = np.setdiff1d(np.arange(len(self.sides)), self.periodic)
+        parts = [((2.0 * x - (low + high)) / (high - low))[plain]]
+        if self.periodic:
+            turns = (2.0 * np.pi / (high - low) * x)[np.array(self.periodic)]
+            parts += [jnp.cos(turns), jnp.sin(turns)]
+        z = jnp.concatenate(parts)
+        if not self.frequencies:
+            return z
+        waves = jnp.asarray(np.array(self.frequencies), z.dtype) @ z
+        return jnp.concatenate([z, jnp.cos(waves), jnp.sin(waves)])
+
+    def __call__(self, params: Any, x: Any) -> jax.Array:
+        """The solution at one point."""
+        outputs = scalar(self.mlp(params, self.features(x)))
+        return outputs if self.transform is None else scalar(_array(self.transform(x, outputs)))
+
+
+def _array(value: Any) -> jax.Array:
+    return jnp.stack([jnp.asarray(v) for v in value]) if isinstance(value, list | tuple) else jnp.asarray(value)
+
+
+def scalar(outputs: jax.Array) -> jax.Array:
+    """Outputs of shape (1,) as a scalar, others as they are."""
+    return outputs[0] if outputs.shape == (1,) else outputs
+
+
+def network(
+    domain: Any,
+    hidden: Sequence[int] = (32, 32),
+    outputs: int = 1,
+    *,
+    activation: str = "tanh",
+    periodic: Sequence[int] = (),
+    fourier: int = 0,
+    fourier_scale: float = 3.0,
+    transform: Transform | None = None,
+    omega: float = 10.0,
+    seed: int = 0,
+) -> tuple[Network, list[dict[str, np.ndarray]]]:
+    """A network for an equation on a box, and its start.
+
+    Parameters
+    ----------
+    domain : sequence of (low, high)
+        One pair for each coordinate. Inputs are scaled from there to [-1, 1], so that units do not matter.
+    hidden : sequence of int
+        Units of the hidden layers.
+    outputs : int
+        Components of the solution.
+    activation : str
+        "tanh", "sigmoid", "gelu", "silu", "softplus", or "sine", which makes a SIREN. "relu" has no second derivative.
+    periodic : sequence of int
+        Coordinates in which the solution has the domain's length as its period.
+    fourier : int
+        Number of random Fourier features (Tancik et al. 2020), each a cosine and a sine, for solutions that oscillate.
+    fourier_scale : float
+        Standard deviation of their frequencies, on coordinates scaled to [-1, 1].
+    transform : callable, optional
+        transform(x, n) of one point and the perceptron's outputs (a scalar where `outputs` is 1): returns the solution.
+        A hard constraint: `lambda x, n: x[0] * (1 - x[0]) * n` vanishes where x0 is 0 or 1, whatever the weights are.
+    omega : float
+        Frequency of the first layer, with "sine" only.
+    seed : int
+
+    Returns
+    -------
+    network, params
+        `network(params, x)` for one point.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what was seen and what to do.
+
+    Examples
+    --------
+    >>> u, params = network([(0, 1), (0, 1)], [16], transform=lambda x, n: x[0] * n)
+    >>> float(u(params, np.array([0.0, 0.5])))
+    0.0
+    """
+    sides = box(domain)
+    if activation not in SMOOTH:
+        raise ValueError(
+            f"activation={activation!r} must be smooth, one of {', '.join(SMOOTH)}: equations differentiate it"
+        )
+    if isinstance(outputs, bool) or not isinstance(outputs, int | np.integer) or outputs < 1:
+        raise ValueError(f"outputs={outputs!r} must be a positive whole number: the components of the solution")
+    axes = _axes(periodic, len(sides))
+    width = len(sides) + len(axes)  # a periodic coordinate enters twice
+    frequencies = _frequencies(fourier, fourier_scale, width, seed)
+    sizes = [width + 2 * len(frequencies), *_hidden(hidden), int(outputs)]
+    perceptron, params = siren(sizes, omega, seed) if activation == "sine" else mlp(sizes, activation, seed)
+    made = Network(perceptron, sides, axes, frequencies)
+    return (made if transform is None else _transformed(made, params, transform)), params
+
+
+def siren(sizes: Sequence[int], omega: float = 30.0, seed: int = 0) -> tuple[MLP, list[dict[str, np.ndarray]]]:
+    """A perceptron with sine units and its start (Sitzmann et al. 2020), for inputs in [-1, 1].
+
+    The factor omega of the paper is part of the first layer's start here, and 1 in the others: the same functions,
+    with weights of order one.
+
+    Examples
+    --------
+    >>> apply, params = siren([2, 32, 32, 1])
+    >>> apply(params, np.zeros(2)).shape
+    (1,)
+    """
+    if isinstance(omega, bool) or not isinstance(omega, int | float | np.number) or not 0 < omega < np.inf:
+        raise ValueError(f"omega={omega!r} must be a positive number: the frequency of the first layer")
+    network, params = mlp(sizes, "sine", seed)
+    first = params[0]
+    # `mlp` draws the first layer uniformly from (-1, 1) / inputs: the paper's start for omega = 1.
+    params[0] = {"weight": omega * first["weight"], "bias": omega * first["bias"]}
+    return network, params
+
+
+def _hidden(hidden: Any) -> list[int]:
+    if isinstance(hidden, str) or not isinstance(hidden, Sequence | np.ndarray):
+        raise TypeError(
+            f"hidden={hidden!r} must be a list of whole numbers, the units of each hidden layer, as [32, 32]"
+        )
+    return list(hidden)
+
+
+def _axes(periodic: Any, dimension: int) -> tuple[int, ...]:
+    if not isinstance(periodic, Sequence) or not all(isinstance(axis, int | np.integer) for axis in periodic):
+        raise TypeError(f"periodic={periodic!r} must be a list of coordinates, as [0]")
+    if any(not -dimension <= axis < dimension for axis in periodic):
+        raise ValueError(f"periodic={periodic!r} names a coordinate beyond 0 to {dimension - 1}")
+    return tuple(sorted({int(axis) % dimension for axis in periodic}))
+
+
+def _frequencies(count: Any, scale: Any, width: int, seed: int) -> tuple[tuple[float, ...], ...]:
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
+        raise ValueError(f"fourier={count!r} must be a number of features, 0 for none")
+    if isinstance(scale, bool) or not isinstance(scale, int | float | np.number) or not 0 < scale < np.inf:
+        raise ValueError(f"fourier_scale={scale!r} must be a positive number")
+    drawn = float(scale) * np.random.default_rng([seed, 1]).normal(size=(int(count), width))
+    return tuple(tuple(float(v) for v in row) for row in drawn)
+
+
+def _transformed(plain: Network, params: Any, transform: Any) -> Network:
+    """The network with its transform, which is tried first: it must return what the network returns."""
+    if not callable(transform):
+        raise TypeError(f"transform must be a function transform(x, n), not {type(transform).__name__}")
+    x = jnp.asarray(np.array(plain.sides).mean(axis=1))
+    expected = jax.eval_shape(plain, params, x).shape
+
+    def trial(candidate: Transform) -> Any:
+        return jax.eval_shape(dataclasses.replace(plain, transform=candidate), params, x)
+
+    function, seen = accepting(transform, trial, "transform")
+    if seen.shape != expected:
+        raise ValueError(
+            f"transform returns shape {seen.shape}, but the solution has shape {expected}: return one number for each "
+            "output of the network (n is a scalar where outputs=1)"
+        )
+    return dataclasses.replace(plain, transform=function)

@@ -1,0 +1,160 @@
+"""Derivatives of a function of a point: what differential equations are written with.
+
+Each is taken in the mode that needs the fewest operations: see docs/pinns.md, measured by benchmarks/pde_modes.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stiffgrad.pde._numpy import Traced, unwrap, wrap
+
+Field = Callable[[Any], Any]
+
+
+def derivative(u: Field, x: Any, *axes: int) -> Any:
+    """The partial derivative of u at the point x along the coordinates `axes`, one after the other.
+
+    Parameters
+    ----------
+    u : callable
+        A function of one point.
+    x : array of shape (d,)
+        The point.
+    *axes : int
+        The coordinates: `0` is du/dx0, `0, 0` the second derivative, `0, 1` the mixed one, `0, 0, 0` the third. May
+        be left out where there is one coordinate only.
+
+    Returns
+    -------
+    array
+        Of the shape of u(x).
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where x is not one point, an axis is missing or beyond its coordinates, or u is no function.
+
+    Examples
+    --------
+    >>> u = lambda x: x[0] ** 3 * x[1]
+    >>> x = np.array([2.0, 5.0])
+    >>> float(derivative(u, x, 0)), float(derivative(u, x, 0, 0)), float(derivative(u, x, 0, 1))
+    (60.0, 60.0, 12.0)
+    """
+    function, point = _traceable(u, x, "derivative")
+    if not axes:
+        if point.shape[0] != 1:
+            raise ValueError(
+                f"derivative(u, x) of a point with {point.shape[0]} coordinates: name them, as in (u, x, 0)"
+            )
+        axes = (0,)
+    for axis in axes:
+        function = _along(function, _axis(axis, point, "derivative"))
+    return _as(x, function(point))
+
+
+def gradient(u: Field, x: Any) -> Any:
+    """All first derivatives of u at the point x.
+
+    Returns
+    -------
+    array
+        Of shape (d,) where u is a scalar, (k, d) where it has k components: then row i is the gradient of the i-th.
+
+    Examples
+    --------
+    >>> gradient(lambda x: x[0] ** 2 * x[1], np.array([1.0, 3.0])).tolist()
+    [6.0, 1.0]
+    """
+    function, point = _traceable(u, x, "gradient")
+    return _as(x, _gradient(function, point))
+
+
+def laplacian(u: Field, x: Any, axes: Sequence[int] | None = None) -> Any:
+    """The sum of the second derivatives of u at the point x, along all coordinates or along `axes`.
+
+    Examples
+    --------
+    >>> u = lambda x: x[0] ** 2 + 3 * x[1] ** 2
+    >>> x = np.ones(2)
+    >>> float(laplacian(u, x)), float(laplacian(u, x, axes=[0]))
+    (8.0, 2.0)
+    """
+    function, point = _traceable(u, x, "laplacian")
+    chosen = range(point.shape[0]) if axes is None else [_axis(axis, point, "laplacian") for axis in axes]
+    if not chosen:
+        raise ValueError("laplacian: axes is empty; name at least one coordinate")
+    directions = jnp.eye(point.shape[0], dtype=point.dtype)[np.asarray(chosen)]
+    return _as(x, jnp.sum(jax.vmap(lambda v: _second(function, point, v))(directions), axis=0))
+
+
+def divergence(v: Field, x: Any) -> Any:
+    """The sum of dv_i/dx_i at the point x, for a vector v with one component for each coordinate.
+
+    With `gradient` it makes operators in divergence form: `divergence(lambda x: k(x) * gradient(u, x), x)`.
+
+    Examples
+    --------
+    >>> float(divergence(lambda x: np.array([2.0, 3.0]) * x, np.ones(2)))
+    5.0
+    """
+    function, point = _traceable(v, x, "divergence")
+    shape = jax.eval_shape(function, point).shape
+    if shape != point.shape:
+        raise ValueError(
+            f"divergence: v returns shape {shape} at a point of shape {point.shape}; they must be the same"
+        )
+    return _as(x, jnp.trace(jax.jacfwd(function)(point)))
+
+
+def _traceable(u: Field, x: Any, name: str) -> tuple[Callable[[Any], jax.Array], Any]:
+    """The function u between plain arrays, and the point as one."""
+    if not callable(u):
+        raise TypeError(f"{name}: the first argument must be a function of a point, as u, not its value u(x)")
+    point = unwrap(x)
+    if np.ndim(point) != 1:
+        raise ValueError(f"{name}: x must be one point of shape (d,), not of shape {np.shape(point)}")
+    point = jnp.asarray(point)
+    point = point if jnp.issubdtype(point.dtype, jnp.floating) else point.astype(float)
+    enter = wrap if isinstance(x, Traced) else lambda z: z
+
+    def function(z: Any) -> jax.Array:
+        value = unwrap(u(enter(z)))
+        return jnp.stack([jnp.asarray(v) for v in value]) if isinstance(value, list | tuple) else jnp.asarray(value)
+
+    return function, point
+
+
+def _as(x: Any, value: Any) -> Any:
+    return wrap(value) if isinstance(x, Traced) else value
+
+
+def _axis(axis: Any, point: Any, name: str) -> int:
+    size = point.shape[0]
+    if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
+        raise TypeError(f"{name}: axis={axis!r} must be the whole number of a coordinate, 0 to {size - 1}")
+    if not -size <= axis < size:
+        raise ValueError(f"{name}: axis={axis} is beyond the coordinates of x, which are 0 to {size - 1}")
+    return int(axis) % size
+
+
+def _along(function: Callable[[Any], Any], axis: int) -> Callable[[Any], Any]:
+    def slope(z: Any) -> Any:
+        return jax.jvp(function, (z,), (jnp.zeros_like(z).at[axis].set(1.0),))[1]
+
+    return slope
+
+
+def _second(function: Callable[[Any], Any], point: Any, direction: Any) -> Any:
+    slope = lambda z: jax.jvp(function, (z,), (direction,))[1]  # noqa: E731
+    return jax.jvp(slope, (point,), (direction,))[1]
+
+
+def _gradient(function: Callable[[Any], Any], point: Any) -> Any:
+    return jax.jacfwd(function)(point)

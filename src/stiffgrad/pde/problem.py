@@ -1,0 +1,252 @@
+"""A problem: a domain, conditions and a network, made into an objective with balanced terms."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stiffgrad._types import Params
+from stiffgrad.objective import Objective
+from stiffgrad.objective.derivatives import Block
+from stiffgrad.objective.parameters import Layout
+from stiffgrad.pde.conditions import Condition, Solution, term_of, time_axis
+from stiffgrad.pde.networks import Network, network
+from stiffgrad.pde.points import Points, box, interior_points
+
+TRACE_SAMPLES = 256  # so many samples of a term tell the trace of its kernel to some per cent
+HELD_OUT_SEED = 2**20  # far from the seeds of the points that are trained on
+MOST_HELD_OUT = 1024
+
+
+class Problem:
+    """Equations, conditions and a network, ready for `pde.solve`; `objective` goes to every `stiffgrad` function.
+
+    Parameters
+    ----------
+    domain : sequence of (low, high)
+        One pair for each coordinate.
+    conditions : sequence of Condition
+        From `interior`, `boundary`, `initial` and `observations`.
+    network : sequence of int, or a pair (network, params), optional
+        Units of the hidden layers, by default (32, 32); or what `pde.network`, `stiffgrad.mlp` or any other
+        apply(params, x) -> outputs of one point gives, with its start.
+    outputs : int
+        Components of the solution; where a network is given, it says so itself.
+    unknowns : mapping of str to number or array, optional
+        Coefficients to be found together with the solution, and their start. Equations see them as `p`.
+    balance : bool
+        Weigh the terms so that their kernels have equal traces at the start: see `weights`. False: weights as given.
+    seed : int
+        Of the network's start and of the points.
+    dtype : "float64" or "float32"
+
+    Attributes
+    ----------
+    objective : Objective
+        E = sum over conditions of weight * mean of 1/2 |residual|^2.
+    weights : dict of str to float
+        What each condition's term is multiplied by: its own weight times the balance. `balance` makes the mean of
+        |d residual / d parameters|^2 over a term's points, the trace of its Gauss-Newton matrix, that of the largest
+        term for all (Wang, Yu, Perdikaris 2022, section 6).
+    points : dict of str to array
+        The points of each condition.
+    params : pytree
+        The start: the network's, or {"network": ..., "unknowns": ...} with unknowns.
+    held_out : Objective or None
+        The interior equations on points that are not trained on; None where their points were given, so that how to
+        draw others is not known.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Before any long work: bad domains, points outside of it, conditions without points, equations that fail, and
+        values or residuals of the wrong shape.
+
+    Examples
+    --------
+    >>> from stiffgrad import pde
+    >>> decay = pde.interior(lambda u, t: pde.derivative(u, t) + 3 * u(t), points=32)
+    >>> problem = pde.Problem([(0, 2)], [decay, pde.initial(1.0)], network=[8])
+    >>> problem.objective
+    Objective(25 parameters, 33 outputs over all samples, squared, squared, float64)
+    """
+
+    def __init__(
+        self,
+        domain: Any,
+        conditions: Sequence[Condition],
+        network: Any = None,
+        *,
+        outputs: int = 1,
+        unknowns: Mapping[str, Any] | None = None,
+        balance: bool = True,
+        seed: int = 0,
+        dtype: str = "float64",
+    ) -> None:
+        self.domain = box(domain)
+        self.conditions = _named(conditions)
+        self.inverse = unknowns is not None
+        self.network, weights = _network(network, self.domain, outputs, seed)
+        self.params: Params = weights
+        if unknowns is not None:
+            self.params = {"network": weights, "unknowns": _unknowns(unknowns)}
+        time = time_axis(list(self.conditions.values()), self.domain)
+        self.points: dict[str, Points] = {
+            name: condition.place(self.domain, name, time, seed + 1000 * index)
+            for index, (name, condition) in enumerate(self.conditions.items())
+        }
+        self._dtype = dtype
+        terms = {
+            name: term_of(condition, name, self.network, self.params, self.inverse, self.points[name])
+            for name, condition in self.conditions.items()
+        }
+        objective = Objective(self.params, list(terms.values()), dtype=dtype)
+        if balance and len(terms) > 1:
+            factors = balancing(objective)
+            terms = {
+                name: dataclasses.replace(term, weight=term.weight * factor)
+                for (name, term), factor in zip(terms.items(), factors, strict=True)
+            }
+            objective = Objective(self.params, list(terms.values()), dtype=dtype)
+        self.objective = objective
+        self.weights: dict[str, float] = {name: float(term.weight) for name, term in terms.items()}
+        self._terms = terms
+        self.interiors = tuple(name for name, c in self.conditions.items() if c.kind == "interior" and c.drawn)
+        self.held_out = self._on_fresh_points(seed)
+
+    def _on_fresh_points(self, seed: int) -> Objective | None:
+        fresh = [
+            dataclasses.replace(
+                self._terms[name],
+                samples=interior_points(
+                    self.domain, min(len(self.points[name]), MOST_HELD_OUT), "sobol", seed + HELD_OUT_SEED + index
+                ),
+            )
+            for index, name in enumerate(self.interiors)
+        ]
+        return Objective(self.params, fresh, dtype=self._dtype) if fresh else None
+
+    def with_points(self, points: Mapping[str, Points], params: Params) -> Objective:
+        """The objective on other points for some conditions, started from `params`; compiled code is shared.
+
+        Raises
+        ------
+        ValueError
+            Where a name is unknown, or the number of points is another.
+        """
+        terms = dict(self._terms)
+        for name, replaced in points.items():
+            if name not in self.interiors:
+                raise ValueError(f"points of {name!r} cannot be replaced; only of {', '.join(self.interiors)}")
+            if replaced.shape != self.points[name].shape:
+                raise ValueError(
+                    f"points of {name!r} have shape {replaced.shape}, expected {self.points[name].shape}: the same "
+                    "number, so that compiled code is shared"
+                )
+            terms[name] = dataclasses.replace(terms[name], samples=replaced)
+        return Objective(params, list(terms.values()), dtype=self._dtype)
+
+    def residual(self, name: str, params: Params, points: Any) -> np.ndarray:
+        """What the equation of a condition leaves at some points, (N, k), unweighted."""
+        function = self._terms[name].function
+        return np.asarray(_batched(function, params, jnp.asarray(points, self.objective.w0.dtype)))
+
+    def evaluate(self, params: Params, points: Any) -> np.ndarray:
+        """The solution at points of shape (N, d), or at one of shape (d,), with the parameters `params`."""
+        where = np.asarray(points, float)
+        weights = params["network"] if self.inverse else params
+        if where.ndim == 1 and len(where) == len(self.domain):
+            return np.asarray(Solution(self.network, weights)(where))
+        if where.ndim != 2 or where.shape[1] != len(self.domain):
+            raise ValueError(f"points have shape {where.shape}; give (N, {len(self.domain)}), one row for each point")
+        return np.asarray(_batched(self.network, weights, jnp.asarray(where, self.objective.w0.dtype)))
+
+    def __repr__(self) -> str:
+        lines = [f"Problem on {' x '.join(f'[{low:g}, {high:g}]' for low, high in self.domain)}: {self.objective}"]
+        for name, points in self.points.items():
+            lines.append(f"  {name:14} {len(points):6} points, weight {self.weights[name]:.3g}")
+        return "\n".join(lines)
+
+
+def _named(conditions: Any) -> dict[str, Condition]:
+    if not isinstance(conditions, Sequence) or not all(isinstance(c, Condition) for c in conditions):
+        raise TypeError(
+            "conditions must be a list of pde.interior(...), pde.boundary(...), pde.initial(...) and others"
+        )
+    if not conditions:
+        raise ValueError("conditions is empty: give at least the equation, as pde.interior(equation)")
+    named: dict[str, Condition] = {}
+    for condition in conditions:
+        name, number = str(condition.name), 2
+        while name in named:
+            name, number = f"{condition.name} {number}", number + 1
+        named[name] = condition
+    return named
+
+
+def _network(given: Any, domain: Any, outputs: int, seed: int) -> tuple[Any, Params]:
+    if given is None:
+        return network(domain, outputs=outputs, seed=seed)
+    if isinstance(given, tuple) and len(given) == 2 and callable(given[0]):
+        apply, params = given
+        if isinstance(apply, Network) and apply.sides != domain:
+            raise ValueError(f"the network was made for the domain {list(apply.sides)}, the problem has {list(domain)}")
+        return apply, params
+    if isinstance(given, Network) or callable(given):
+        raise TypeError("network must be a pair (network, params), as pde.network(...) returns it")
+    return network(domain, given, outputs, seed=seed)
+
+
+def _unknowns(unknowns: Any) -> dict[str, np.ndarray]:
+    if not isinstance(unknowns, Mapping) or not unknowns:
+        raise TypeError(f"unknowns={unknowns!r} must be a dict of names and starts, as {{'k': 1.0}}")
+    try:
+        values = {str(name): np.asarray(value, float) for name, value in unknowns.items()}
+    except (TypeError, ValueError):
+        raise TypeError(f"unknowns={unknowns!r}: every start must be a number or an array of numbers") from None
+    return values
+
+
+def balancing(objective: Objective) -> list[float]:
+    """Factors that give every term's Gauss-Newton matrix the trace of the largest one."""
+    traces = np.array([float(trace) for trace in _traces(objective.layout, objective.w0, _thinned(objective))])
+    known = traces > 0  # a term that no parameter moves has no scale
+    return [float(factor) for factor in np.where(known, traces.max(initial=1.0) / np.where(known, traces, 1.0), 1.0)]
+
+
+def _thinned(objective: Objective) -> list[Block]:
+    """The terms with at most TRACE_SAMPLES of their samples, each with a coefficient of 1 over their number."""
+
+    def some(block: Block) -> Block:
+        def flat(leaf: Any) -> Any:
+            leaf = leaf.reshape(-1, *leaf.shape[2:]) if block.chunked else leaf
+            return leaf[:: -(-len(leaf) // TRACE_SAMPLES)]
+
+        samples, targets = jax.tree.map(flat, (block.samples, block.targets))
+        count = len(jax.tree.leaves(samples)[0])
+        return Block(samples, targets, jnp.full(count, 1.0 / count), block.function, block.loss)
+
+    return [some(block) for block in objective.blocks]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _traces(layout: Layout, w: Any, blocks: list[Block]) -> list[jax.Array]:
+    """The trace of each term's Gauss-Newton matrix: the sum of the squares of its Jacobian's entries, scaled."""
+
+    def trace(block: Block) -> jax.Array:
+        outputs = lambda w, x: jnp.ravel(block.function(layout.unflatten(w), x))  # noqa: E731
+        jacobian = jax.vmap(jax.jacrev(outputs), in_axes=(None, 0))(w, block.samples)
+        return jnp.sum(jnp.sum(jacobian**2, axis=(1, 2)) * block.coefficients)
+
+    return [trace(block) for block in blocks]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _batched(function: Any, params: Params, points: Any) -> jax.Array:
+    return jax.vmap(function, in_axes=(None, 0))(params, points)

@@ -1,0 +1,240 @@
+"""`pde.solve`: train on collocation points, draw new ones by residual, and look at points never trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from stiffgrad._types import Outcome, Params, SolveError
+from stiffgrad.objective import Objective
+from stiffgrad.pde.measures import Errors, errors, grid_points, reference_values
+from stiffgrad.pde.points import Points, interior_points
+from stiffgrad.pde.problem import Problem
+from stiffgrad.run.driver import Callback, Until
+from stiffgrad.run.driver import solve as integrate
+from stiffgrad.run.promotion import continued
+from stiffgrad.run.trace import Solution as Run
+from stiffgrad.solvers._base import Solver
+
+FAR = 5.0  # a held-out residual so many times the training one: few points (Hao et al.: resample from there on)
+SOLVED = 1000.0  # a held-out residual that has fallen so many times is small, if larger than the training one
+CANDIDATES = 10  # points that new ones are drawn from, for each of them
+
+
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """The result of `pde.solve`.
+
+    Attributes
+    ----------
+    problem : Problem
+        What was solved; `problem.weights` tells the weights of the terms.
+    run : stiffgrad.Solution
+        The integration: counts, trace, seconds. Its trace's column `validation` is the energy of the interior equations
+        on points that were not trained on.
+    residuals : dict of str to float
+        Root mean square of what each condition leaves, on the points of the last objective.
+    held_out : dict of str to float
+        The same for interior equations, on points never trained on.
+    verdict : str
+        Whether the equation holds between the points as it does on them, in a sentence.
+    """
+
+    problem: Problem
+    run: Run
+    residuals: Mapping[str, float]
+    held_out: Mapping[str, float]
+    verdict: str
+
+    @property
+    def params(self) -> Params:
+        """The parameters found."""
+        return self.run.params
+
+    @property
+    def unknowns(self) -> dict[str, Any]:
+        """The coefficients found, by name; empty where the problem has none."""
+        return _plain(self.params["unknowns"]) if self.problem.inverse else {}
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the run ended."""
+        return self.run.outcome
+
+    @property
+    def loss(self) -> float:
+        """The objective at the end."""
+        return self.run.loss
+
+    def u(self, points: Any) -> np.ndarray:
+        """The solution at points (N, d), or at one (d,): of shape (N,), or (N, k) for k components."""
+        return self.problem.evaluate(self.params, points)
+
+    def errors(self, reference: Any, points: Points | None = None) -> Errors:
+        """The errors against a reference, a function of one point, or its values at `points`.
+
+        By default on a fixed grid of about 10,000 points (Sobol points from four dimensions on).
+        """
+        if points is None:
+            if not callable(reference):
+                raise ValueError("reference is an array: give the points where these are its values, as points=...")
+            points = grid_points(self.problem.domain)
+        return errors(self.u(points), reference_values(reference, np.asarray(points, float)))
+
+    def __repr__(self) -> str:
+        lines = [repr(self.run)]
+        for name, value in self.residuals.items():
+            beside = f", held out {self.held_out[name]:.2e}" if name in self.held_out else ""
+            lines.append(f"  residual       {name} {value:.2e}{beside} (weight {self.problem.weights[name]:.3g})")
+        lines += [f"  unknown        {name} = {value}" for name, value in self.unknowns.items()]
+        return "\n".join([*lines, f"  verdict        {self.verdict}"])
+
+
+def solve(
+    problem: Problem,
+    solver: str | Solver = "auto",
+    *,
+    until: Until | None = None,
+    resample: int | None = None,
+    progress: bool = False,
+    callback: Callback | None = None,
+    throw: bool = True,
+) -> Solution:
+    """Solve a problem; nothing need be set.
+
+    Parameters
+    ----------
+    problem : Problem
+    solver : str or Solver
+        As for `stiffgrad.solve`.
+    until : Until, optional
+        Targets and budgets over all; by default a loss of 1e-14 or 60 seconds.
+    resample : int, optional
+        Draw new interior points every that many accepted steps, by residual (RAD: Wu et al. 2023, k = 1, c = 1): a
+        point's chance is its residual over the mean one, plus 1. Their number stays, so nothing compiles again; the
+        integrator starts afresh from the weights reached, because its energy is another one.
+    progress, callback, throw
+        As for `stiffgrad.solve`.
+
+    Returns
+    -------
+    Solution
+
+    Examples
+    --------
+    >>> from stiffgrad import pde
+    >>> decay = pde.interior(lambda u, t: pde.derivative(u, t) + 3 * u(t), points=32)
+    >>> solution = pde.solve(pde.Problem([(0, 1)], [decay, pde.initial(1.0)], network=[8]), until=Until(loss=1e-8))
+    >>> bool(abs(solution.u([1.0]) - np.exp(-3)) < 1e-3)
+    True
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"problem must be a pde.Problem, not {type(problem).__name__}; see stiffgrad.solve for objectives"
+        )
+    until = Until(loss=1e-14) if until is None else until
+    if not isinstance(until, Until):
+        raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
+    _check_resample(resample, problem)
+    options: dict[str, Any] = {
+        "validation": problem.held_out, "progress": progress, "callback": callback, "throw": False
+    }  # fmt: skip
+    objective, round_number = problem.objective, 0
+    if problem.held_out is not None:
+        problem.held_out.value(objective.w0)  # compiled here, and not in solving time
+    run = integrate(objective, solver, until=_rounds(until, resample), **options)
+    while resample and run.outcome is Outcome.OUT_OF_STEPS and not _spent(until, run):
+        round_number += 1
+        objective = problem.with_points(redrawn(problem, run.params, round_number), run.params)
+        after = integrate(objective, solver, until=_rounds(until.after(run), resample), **options)
+        run = continued(run, after, "points")
+    solution = _judged(problem, objective, run)
+    if throw and run.outcome.failure:
+        raise SolveError(run.message, run.outcome, solution)
+    return solution
+
+
+def redrawn(problem: Problem, params: Params, seed: int) -> dict[str, Points]:
+    """New points for the interior equations, drawn by residual from a fresh uniform set."""
+    drawn = {}
+    for index, name in enumerate(problem.interiors):
+        count = len(problem.points[name])
+        candidates = interior_points(problem.domain, CANDIDATES * count, "uniform", 7919 * seed + index)
+        size = np.linalg.norm(problem.residual(name, params, candidates).reshape(len(candidates), -1), axis=1)
+        mean = size.mean()
+        chance = size / mean + 1.0 if mean > 0 else np.ones(len(size))
+        generator = np.random.default_rng([seed, index])
+        drawn[name] = candidates[generator.choice(len(size), count, replace=False, p=chance / chance.sum())]
+    return drawn
+
+
+def _check_resample(resample: Any, problem: Problem) -> None:
+    if resample is None:
+        return
+    if isinstance(resample, bool) or not isinstance(resample, int | np.integer) or resample < 1:
+        raise ValueError(f"resample={resample!r} must be a positive number of accepted steps, or None")
+    if not problem.interiors:
+        raise ValueError("resample needs an interior equation whose points are drawn: give it a number of points")
+
+
+def _rounds(until: Until, resample: int | None) -> Until:
+    if resample is None:
+        return until
+    return dataclasses.replace(until, steps=resample if until.steps is None else min(resample, until.steps))
+
+
+def _spent(until: Until, run: Run) -> bool:
+    """Whether the budgets of the whole solve, and not of one round, have ended."""
+    left = until.after(run)
+    return any(number is not None and number <= 0 for number in (left.wall_seconds, left.steps, left.presentations))
+
+
+def _judged(problem: Problem, objective: Objective, run: Run) -> Solution:
+    weights = problem.weights
+    residuals = _root_means(objective, run.w, weights)
+    held_out: dict[str, float] = {}
+    if problem.held_out is not None:
+        held_out = _root_means(problem.held_out, run.w, {name: weights[name] for name in problem.interiors})
+    return Solution(problem, run, residuals, held_out, _verdict(residuals, held_out, _start(run)))
+
+
+def _root_means(objective: Objective, w: Any, weights: Mapping[str, float]) -> dict[str, float]:
+    """Root mean square of each term's residual, its weight taken out."""
+    rows, means = np.asarray(objective.residual(w)) ** 2, {}
+    for (name, weight), block in zip(weights.items(), objective.blocks, strict=True):
+        own, rows = np.split(rows, [block.targets.size])  # padding counts, with coefficient 0
+        means[name] = float(np.sqrt(own.sum() / weight))
+    return means
+
+
+def _start(run: Run) -> float:
+    """How many times the held-out residual has fallen, from the first row of the trace to the last."""
+    seen = run.trace["validation"] if "validation" in list(run.trace) else np.ones(1)
+    return float(np.sqrt(seen[0] / max(seen[-1], 1e-300)))
+
+
+def _verdict(residuals: Mapping[str, float], held_out: Mapping[str, float], fall: float) -> str:
+    if not held_out:
+        return (
+            "The interior points were given, so none are held out: how well the equation holds between them is unknown."
+        )
+    name, ratio = max(((n, held_out[n] / max(residuals[n], 1e-300)) for n in held_out), key=lambda pair: pair[1])
+    seen = f"{held_out[name]:.1e} on held-out points, {residuals[name]:.1e} on the points trained on"
+    if ratio > FAR and fall > SOLVED:
+        return (
+            f"Limited by its points: the residual of {name!r} is {seen}, {ratio:.0f} times as large. The solution is "
+            "as good as the first number says; more points, or resample=100, would make it better."
+        )
+    if ratio > FAR:
+        return (
+            f"Not to be trusted: the residual of {name!r} is {seen}, {ratio:.0f} times as large. The equation holds on "
+            "its points only: give more points, or resample=100."
+        )
+    return f"The equation holds between its points as it does on them (residual of {name!r}: {seen})."
+
+
+def _plain(unknowns: Any) -> dict[str, Any]:
+    return {name: float(value) if np.ndim(value) == 0 else np.asarray(value) for name, value in unknowns.items()}

@@ -1,0 +1,79 @@
+"""Every operator against exact derivatives, written with NumPy and with jax.numpy."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stiffgrad import pde
+
+number = st.floats(-2.0, 2.0)
+power = st.integers(0, 4)
+
+
+@given(a=power, b=power, x=number, y=number, axes=st.lists(st.integers(0, 1), min_size=1, max_size=3))
+def test_partial_derivatives_of_monomials_are_exact(a, b, x, y, axes):
+    point = np.array([x, y])
+    factor, powers = 1.0, [a, b]
+    for axis in axes:
+        factor, powers[axis] = factor * powers[axis], powers[axis] - 1
+    expected = factor * x ** max(powers[0], 0) * y ** max(powers[1], 0) if factor else 0.0
+    found = pde.derivative(lambda z: z[0] ** a * z[1] ** b, point, *axes)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@given(point=st.lists(number, min_size=3, max_size=3))
+def test_gradient_laplacian_and_divergence_of_a_wave(point):
+    x, k = np.array(point), np.array([1.0, -2.0, 0.5])
+    phase = float(k @ x)
+    np.testing.assert_allclose(pde.gradient(lambda z: jnp.sin(k @ z), x), np.cos(phase) * k, atol=1e-13)
+    np.testing.assert_allclose(pde.laplacian(lambda z: jnp.sin(k @ z), x), -(k @ k) * np.sin(phase), atol=1e-12)
+    np.testing.assert_allclose(pde.divergence(lambda z: jnp.exp(0.1 * z) * k, x), 0.1 * k @ np.exp(0.1 * x), atol=1e-13)
+    np.testing.assert_allclose(
+        pde.laplacian(lambda z: jnp.sin(k @ z), x, axes=[0, -1]), -(k[0] ** 2 + k[2] ** 2) * np.sin(phase), atol=1e-12
+    )
+
+
+def test_operators_take_vectors_component_by_component():
+    def u(z):
+        return [z[0] ** 2 * z[1], z[1] ** 3]
+
+    x = np.array([2.0, 3.0])
+    np.testing.assert_allclose(pde.derivative(u, x, 1), [4.0, 27.0])
+    np.testing.assert_allclose(pde.gradient(u, x), [[12.0, 4.0], [0.0, 27.0]])
+    np.testing.assert_allclose(pde.laplacian(u, x), [6.0, 18.0])
+
+
+def test_operators_nest_in_divergence_form():
+    # div(k grad u) = k lap u + grad k . grad u, with k = 1 + x0^2 and u = x0 x1^2.
+    def flux(z):
+        return (1 + z[0] ** 2) * pde.gradient(lambda y: y[0] * y[1] ** 2, z)
+
+    x = np.array([0.5, 3.0])
+    assert float(pde.divergence(flux, x)) == pytest.approx((1 + 0.25) * 2 * 0.5 + 2 * 0.5 * 9.0)
+
+
+def test_the_axis_may_be_left_out_in_one_dimension():
+    assert float(pde.derivative(lambda t: t[0] ** 3, np.array([2.0]))) == 12.0
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: pde.derivative(lambda x: x[0], np.ones(2)), ValueError, "2 coordinates: name them"),
+        (lambda: pde.derivative(lambda x: x[0], np.ones(2), 2), ValueError, r"axis=2 is beyond .* 0 to 1"),
+        (lambda: pde.derivative(lambda x: x[0], np.ones(2), "x"), TypeError, "axis='x' must be the whole number"),
+        (lambda: pde.derivative(1.0, np.ones(2), 0), TypeError, r"function of a point, as u, not its value u\(x\)"),
+        (lambda: pde.laplacian(lambda x: x[0], np.ones((3, 2))), ValueError, r"one point of shape \(d,\)"),
+        (lambda: pde.laplacian(lambda x: x[0], np.ones(2), axes=[]), ValueError, "axes is empty"),
+        (
+            lambda: pde.divergence(lambda x: x[0], np.ones(2)),
+            ValueError,
+            r"returns shape \(\) at a point of shape \(2,\)",
+        ),
+    ],
+)
+def test_bad_arguments_are_sentences(call, error, words):
+    with pytest.raises(error, match=words):
+        call()

@@ -1,0 +1,152 @@
+"""Equations solved: against exact solutions, with points drawn anew, with unknown coefficients and error bars."""
+
+import numpy as np
+import pytest
+from scipy.optimize import curve_fit
+
+import stiffgrad as sg
+from stiffgrad import pde
+from stiffgrad.objective.objective import _value_and_gradient
+from stiffgrad.pde.solving import _verdict, redrawn
+
+
+def decay(u, t):
+    return pde.derivative(u, t) + 3 * u(t)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return pde.Problem([(0, 1)], [pde.interior(decay, 32), pde.initial(1.0)], [8])
+
+
+def test_an_equation_is_solved_and_its_error_measured(problem):
+    solution = pde.solve(problem, "rosenbrock", until=sg.Until(loss=1e-12))
+    assert solution.outcome is sg.Outcome.TARGET
+    found = solution.errors(lambda t: np.exp(-3 * t[0]))
+    assert found.maximum < 1e-4
+    t = np.linspace(0, 1, 7)[:, None]
+    assert solution.errors(np.exp(-3 * t), t).rms < 1e-4
+    assert solution.u([0.0]) == pytest.approx(1.0, abs=1e-5)
+    assert solution.residuals["interior"] == pytest.approx(
+        np.sqrt(np.mean(problem.residual("interior", solution.params, problem.points["interior"]) ** 2))
+    )
+    # The held-out energy is in every row of the trace, and its points are others.
+    assert np.all(np.isfinite(solution.run.trace["validation"]))
+    fresh = np.asarray(problem.held_out.blocks[0].samples)
+    assert not np.isin(fresh, problem.points["interior"]).any()
+    weight = problem.weights["interior"]
+    assert solution.held_out["interior"] == pytest.approx(np.sqrt(2 * solution.run.trace["validation"][-1] / weight))
+    assert all(name in repr(solution) for name in ("interior", "held out", "verdict"))
+
+
+def test_few_points_are_not_to_be_trusted():
+    def wiggly(u, t):
+        return pde.derivative(u, t) - 20 * np.cos(20 * t[0])
+
+    problem = pde.Problem([(0, 3)], [pde.interior(wiggly, 6), pde.initial(0.0)], [10])
+    solution = pde.solve(problem, "lbfgs", until=sg.Until(loss=1e-6, steps=500))
+    assert solution.held_out["interior"] > 5 * solution.residuals["interior"]
+    assert solution.verdict.startswith("Not to be trusted")
+
+
+def test_the_verdict_tells_a_bad_solution_from_one_that_its_points_limit():
+    for held_out, fall, words in (
+        (2e-6, 1e5, "holds between"),
+        (1e-5, 1e5, "Limited"),
+        (1e-5, 10, "Not to be trusted"),
+    ):
+        assert words in _verdict({"interior": 1e-6, "boundary": 0.0}, {"interior": held_out}, fall)
+
+
+def test_points_given_cannot_be_held_out():
+    problem = pde.Problem([(0, 1)], [pde.interior(decay, np.linspace(0, 1, 9)), pde.initial(1.0)], [4])
+    solution = pde.solve(problem, "lbfgs", until=sg.Until(steps=2))
+    assert problem.held_out is None
+    assert "unknown" in solution.verdict
+    with pytest.raises(ValueError, match="resample needs an interior equation"):
+        pde.solve(problem, resample=5)
+
+
+def test_new_points_are_drawn_by_residual_without_compiling_again(problem):
+    drawn = pde.solve(problem, "rosenbrock", resample=4, until=sg.Until(steps=12))
+    assert drawn.run.statistics.steps == 12
+    rounds = drawn.run.trace["points"]
+    assert set(rounds) == {0.0, 1.0, 2.0}
+    np.testing.assert_array_equal(np.diff(drawn.run.trace["steps"]) >= 0, True)
+    # The energy of a round never rises; between rounds it is another energy.
+    for number in range(3):
+        assert np.all(np.diff(drawn.run.trace["loss"][rounds == number]) <= 0)
+    compiled = _value_and_gradient._cache_size()
+    pde.solve(problem, "rosenbrock", resample=3, until=sg.Until(steps=6))
+    assert _value_and_gradient._cache_size() == compiled
+
+
+def test_draws_prefer_large_residuals():
+    step = pde.interior(lambda u, t: np.where(t[0] > 0.9, 50.0, 0.0) + 0 * u(t), 200)
+    problem = pde.Problem([(0, 1)], [step], [4])
+    points = redrawn(problem, problem.params, 1)["interior"]
+    # One in ten candidates has a residual of ten times the mean: its chance is 11 times that of the others.
+    share = np.mean(points > 0.9)
+    assert 0.4 < share < 0.6
+    assert points.shape == (200, 1)
+
+
+def test_an_unknown_coefficient_and_its_error_bar():
+    t = np.linspace(0.05, 1.0, 30)
+    y = np.exp(-3 * t) + 0.01 * np.random.default_rng(0).normal(size=30)
+    equation = pde.interior(lambda u, t, p: pde.derivative(u, t) + p["k"] * u(t), 40)
+    # The start is unknown as well: it is what the network says at 0.
+    problem = pde.Problem([(0, 1)], [equation, pde.observations(t, y)], [8], unknowns={"k": 1.0}, balance=False)
+    solution = pde.solve(problem, "rosenbrock", until=sg.Until(steps=150, gradient_norm=1e-9))
+    bars = pde.error_bars(solution)
+    best, covariance = curve_fit(lambda t, a, k: a * np.exp(-k * t), t, y, p0=[1, 1])
+    assert bars.estimate["k"] == pytest.approx(best[1], rel=0.02)
+    assert bars.standard_error["k"] == pytest.approx(np.sqrt(covariance[1, 1]), rel=0.15)
+    assert "k = " in repr(solution)
+
+
+def test_error_bars_of_a_curve_are_those_of_scipy():
+    x = np.linspace(0, 3, 40)
+    y = 2.0 * np.exp(-1.3 * x) + 0.5 + 0.02 * np.random.default_rng(1).normal(size=40)
+    curve = sg.least_squares(
+        lambda p, s: p["a"] * np.e ** (-p["k"] * s[0]) + p["c"] - s[1],
+        {"a": 1.0, "k": 1.0, "c": 0.0},
+        np.column_stack([x, y]),
+    )
+    solution = sg.solve(curve, "rosenbrock", until=sg.Until(gradient_norm=1e-13, loss=0.0, steps=200))
+    bars = pde.error_bars(curve, solution.params)
+    best, covariance = curve_fit(lambda x, a, c, k: a * np.exp(-k * x) + c, x, y, p0=[1, 0, 1])
+    np.testing.assert_allclose([float(bars.estimate[name]) for name in "ack"], best, rtol=1e-5)
+    np.testing.assert_allclose(bars.covariance, covariance, rtol=1e-4)
+    assert bars.noise == pytest.approx(0.02, rel=0.3)
+
+
+def test_what_nothing_determines_has_no_bound():
+    same = sg.least_squares(
+        lambda p, s: p["a"] + p["b"] - s[0],
+        {
+            "a": 1.0,
+            "b": 1.0,
+        },
+        np.arange(5.0)[:, None],
+    )
+    assert np.all(np.isinf(list(pde.error_bars(same, {"a": 1.0, "b": 1.0}).standard_error.values())))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda p: pde.solve(p.objective), TypeError, "problem must be a pde.Problem"),
+        (lambda p: pde.solve(p, resample=0), ValueError, "resample=0 must be a positive number"),
+        (lambda p: pde.solve(p, until=3), TypeError, "until must be"),
+        (lambda p: pde.error_bars(p), TypeError, "pde.Solution or an Objective"),
+        (lambda p: pde.error_bars(p.objective), TypeError, "params are missing"),
+        (lambda p: pde.error_bars(p.objective, p.params), ValueError, "needs one term"),
+        (lambda p: p.evaluate(p.params, np.ones((3, 2))), ValueError, r"give \(N, 1\)"),
+        (lambda p: p.with_points({"initial": np.ones((1, 1))}, p.params), ValueError, "cannot be replaced"),
+        (lambda p: p.with_points({"interior": np.ones((5, 1))}, p.params), ValueError, "the same number"),
+    ],
+)
+def test_bad_arguments_are_sentences(problem, call, error, words):
+    with pytest.raises(error, match=words):
+        call(problem)
