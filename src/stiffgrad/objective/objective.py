@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from stiffgrad._types import Params
+from stiffgrad.interop import Carrier, carry, refuse
 from stiffgrad.objective import derivatives
+from stiffgrad.objective.dense import Perceptron, recognised
 from stiffgrad.objective.derivatives import Block
 from stiffgrad.objective.losses import IDENTITY
 from stiffgrad.objective.parameters import Layout
@@ -70,8 +72,9 @@ class Objective:
 
     Parameters
     ----------
-    params : pytree of arrays
-        The start.
+    params : pytree of arrays, or a model
+        The start. A model (an Equinox or Flax NNX module, a torch module) is trained itself: the functions of the
+        terms get the model with the parameters to try, and `Solution.model` is the trained one.
     terms : sequence of Term
         Their samples may differ in number and meaning.
     weight_decay : float or pytree of floats
@@ -141,6 +144,11 @@ class Objective:
         if not terms:
             raise ValueError("terms is empty: give at least one Term")
         kind = jnp.dtype(dtype)
+        carrier = params if isinstance(params, Carrier | Perceptron) else carry(params)
+        if carrier is not None and carrier is not params:
+            terms = [dataclasses.replace(t, function=_OfModel(carrier.view, t.function)) for t in terms]
+        self._carrier: Carrier | Perceptron | None = carrier
+        params = params if carrier is None else carrier.params
         self.layout = Layout.of(params)
         placement = Placement.of(chunk_samples, memory_budget, sharding, [(t.samples, t.targets) for t in terms])
         self.w0 = placement.everywhere(flat_start(params, self.layout, kind))
@@ -167,8 +175,22 @@ class Objective:
         return all(block.loss.residual is not None for block in self.blocks)
 
     def flatten(self, params: Params) -> jax.Array:
-        """The flat vector (n,) of parameters with the structure of the start."""
-        return self.layout.flatten(params, self.w0.dtype)
+        """The flat vector (n,) of parameters with the structure of the start, or of a model of its kind."""
+        return self.layout.flatten(self._params_of(params), self.w0.dtype)
+
+    def _params_of(self, params: Params) -> Params:
+        carrier = self._carrier
+        if carrier is None or jax.tree.structure(params) == self.layout.treedef:
+            return params
+        return carrier.extract(params)
+
+    @property
+    def restore(self) -> Callable[[Params], Any] | None:
+        """Makes the model from its parameters: of the kind, number types and devices of the one that was given.
+
+        None where the objective was made of a function and its parameters.
+        """
+        return None if self._carrier is None else self._carrier.restore
 
     def unflatten(self, w: Any) -> Params:
         """The pytree of a flat vector (n,)."""
@@ -180,7 +202,7 @@ class Objective:
 
     def with_start(self, params: Params) -> Objective:
         """The same objective from another start."""
-        return self._replaced(self.decay, flat_start(params, self.layout, self.w0.dtype))
+        return self._replaced(self.decay, flat_start(self._params_of(params), self.layout, self.w0.dtype))
 
     def in_float64(self) -> Objective:
         """The same objective in float64; data that were rounded to float32 stay as they are."""
@@ -188,14 +210,18 @@ class Objective:
         def widen(leaf: Any) -> Any:
             return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
-        return jax.tree.map(widen, self)
+        wide = jax.tree.map(widen, self)
+        wide._carrier = self._carrier
+        return wide
 
     def _replaced(self, decay: jax.Array, w0: jax.Array) -> Objective:
         if decay.shape != (self.size,) or w0.shape != (self.size,):
             raise ValueError(f"decay has shape {decay.shape}, expected one number for each parameter, ({self.size},)")
         uniform = self.uniform_decay and decay is self.decay
         meta = (self.layout, self.rows, self.samples, uniform)
-        return _unflatten_objective(meta, (self.blocks, decay, w0))
+        new = _unflatten_objective(meta, (self.blocks, decay, w0))
+        new._carrier = self._carrier
+        return new
 
     def _check(self, w: Any, name: str = "w") -> Any:
         if np.shape(w) != (self.size,):
@@ -268,6 +294,7 @@ def _flatten_objective(objective: Objective) -> tuple[tuple[Any, ...], tuple[Any
 
 def _unflatten_objective(meta: tuple[Any, ...], data: tuple[Any, ...]) -> Objective:
     objective = object.__new__(Objective)
+    objective._carrier = None  # no part of the pytree: compiled code is shared between models
     objective.layout, objective.rows, objective.samples, objective.uniform_decay = meta
     objective.blocks, objective.decay, objective.w0 = data
     return objective
@@ -277,11 +304,14 @@ def _unflatten_objective(meta: tuple[Any, ...], data: tuple[Any, ...]) -> Object
 jax.tree_util.register_pytree_node(Objective, _flatten_objective, _unflatten_objective)
 
 
+_ABSENT: Any = object()
+
+
 def supervised(
-    apply: Callable[[Any, Any], Any],
-    params: Params,
-    X: Any,
-    y: Any,
+    apply: Any,
+    params: Any = _ABSENT,
+    X: Any = _ABSENT,
+    y: Any = _ABSENT,
     loss: str | Callable[[Any, Any], Any] = "squared",
     weight_decay: Any = 0.0,
     sample_weight: Any = None,
@@ -292,8 +322,25 @@ def supervised(
 ) -> Objective:
     """The objective of supervised training: mean of loss(apply(params, x_i), y_i) + weight_decay/2 |w|^2.
 
-    `apply(params, x)` takes ONE sample; the batching is done here. See `Term` for targets and losses, `Objective`
-    for the other arguments and for what is raised.
+    Two forms: `supervised(apply, params, X, y)` with a function of the parameters and ONE sample (the batching is
+    done here), and `supervised(model, X, y)` with a model that holds its parameters.
+
+    Parameters
+    ----------
+    apply : callable or model
+        `apply(params, x)`; or an Equinox module, which gets one sample; or a Flax NNX module or torch module, which
+        get a batch of one. A Flax Linen module is given with its variables: `supervised(module, variables, X, y)`.
+        Dropout and batch-norm must be frozen, as the framework's evaluation mode does. Dense layers with one
+        activation in turns are recognised and evaluated as `MLP`, whose kernels are faster; then `Solution.params`
+        are those of the `MLP`, and `Solution.model` is the model in its own framework.
+    params : pytree of arrays
+        The start, for the first form.
+    X : array (N, ...) or pytree of arrays
+        Samples.
+    y : array
+        Targets; see `Term`, also for the losses.
+    loss, weight_decay, sample_weight, dtype, chunk_samples, memory_budget, sharding
+        See `Term` and `Objective`, also for what is raised.
 
     Examples
     --------
@@ -303,10 +350,42 @@ def supervised(
     >>> supervised(apply, params, X, np.array([0.0, 1.0, 1.0, 0.0]))
     Objective(13 parameters, 4 outputs over all samples, squared, float64)
     """
-    if y is None:
-        raise TypeError("y is None: supervised needs a target for each sample; see least_squares for residuals")
+    if X is _ABSENT and y is _ABSENT and params is not _ABSENT:
+        raise TypeError("supervised needs X and y: supervised(apply, params, X, y), or supervised(model, X, y)")
+    of_model = y is _ABSENT or isinstance(y, str)  # the fourth is then the loss
+    if of_model and params is not _ABSENT:
+        params, X, y, loss = _ABSENT, params, X, (loss if y is _ABSENT else y)
+    if X is _ABSENT or y is _ABSENT or y is None:
+        raise TypeError("y is None or missing: supervised needs a target for each sample; see least_squares for residuals")
+    carrier = carry(apply, None if params is _ABSENT else params)
+    if carrier is None and params is _ABSENT:
+        raise refuse(apply)
+    if carrier is not None:
+        if params is not _ABSENT and not carrier.takes_variables:
+            raise TypeError(f"{carrier.kind} holds its own parameters: supervised(model, X, y)")
+        found = recognised(carrier, _first_sample(X))
+        if found is carrier and hasattr(X, "__array__"):
+            carrier.check(np.asarray(X[:2]))
+        apply, params = found.function, found
     term = Term(apply, X, y, loss, sample_weight=sample_weight)
     return Objective(params, [term], weight_decay, dtype, chunk_samples, memory_budget, sharding)
+
+
+def _first_sample(X: Any) -> Any:
+    """One sample of an array; None for a pytree of arrays, or for what is no array."""
+    shape = np.shape(X) if hasattr(X, "__array__") else ()
+    return jax.ShapeDtypeStruct(shape[1:], np.dtype(float)) if shape else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _OfModel:
+    """A term's function of a model, as one of its parameters."""
+
+    view: Callable[[Params], Any]
+    function: Callable[[Any, Any], Any]
+
+    def __call__(self, params: Params, x: Any) -> Any:
+        return self.function(self.view(params), x)
 
 
 def least_squares(

@@ -363,6 +363,7 @@ class Run:
             solver=self.solver.describe(self.state),
             best_params=best,
             state=self.state,
+            restore=self.objective.restore,
         )
 
 

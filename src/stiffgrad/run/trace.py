@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -215,6 +215,8 @@ class Solution:
         With `validation`: the parameters of the best validation score.
     state : object
         The solver's own last state, for inspection and for resuming.
+    restore : callable or None
+        For `model`: a model of the given kind from its parameters.
     """
 
     params: Params
@@ -230,6 +232,20 @@ class Solution:
     solver: str
     best_params: Params | None = None
     state: Any = dataclasses.field(default=None, repr=False)
+    restore: Callable[[Params], Any] | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def model(self) -> Any:
+        """The trained model, of the kind that was given to the objective, with its number types and devices.
+
+        Raises
+        ------
+        ValueError
+            The objective was made of a function: the trained parameters are `params`.
+        """
+        if self.restore is None:
+            raise ValueError("this solution is of no model: the trained parameters are solution.params")
+        return self.restore(self.params)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(self.statistics).items() if v is not None)

@@ -1,0 +1,55 @@
+"""Models of other frameworks: their parameters out, a function of one sample, and the trained model back.
+
+No framework is imported here before an object of its kind is seen.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+from stiffgrad.interop._carrier import Carrier
+
+__all__ = ["Carrier", "carry", "refuse"]
+
+# framework module that must have been imported for a model of its kind to exist -> our module
+_FRAMEWORKS = {"equinox": "equinox", "flax.nnx": "flax", "flax.linen": "flax", "torch.nn": "torch"}
+
+
+def carry(model: Any, variables: Any = None) -> Carrier | None:
+    """The carrier of a model, or None where `model` is of no known framework.
+
+    Parameters
+    ----------
+    model : object
+        An Equinox module, a Flax NNX module, a Flax Linen module (with `variables`), or a torch module.
+    variables : pytree, optional
+        What `init` of a Linen module returned, or its "params" alone.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a class instead of an instance, a module in training mode with dropout or batch-norm, or no parameters.
+    """
+    for framework, ours in _FRAMEWORKS.items():
+        if framework in sys.modules:
+            made = importlib.import_module(f"stiffgrad.interop.{ours}").carry(model, variables)
+            if made is not None:
+                return made
+    return None
+
+
+def refuse(function: Any) -> TypeError:
+    """The error for something that has no parameters, given without any."""
+    what = type(function).__name__
+    if hasattr(function, "lower") and hasattr(function, "__wrapped__"):
+        remedy = "it is compiled already: pass the model itself, or the function and its parameters (we compile it)"
+    elif callable(function):
+        remedy = "it is a function, so give its parameters: supervised(apply, params, X, y)"
+    else:
+        remedy = "give a function apply(params, x) and its params, or a model"
+    return TypeError(
+        f"supervised got model={what} without parameters: {remedy}. Models that hold their own parameters are Equinox "
+        "modules, Flax NNX modules and torch.nn.Module: supervised(model, X, y)"
+    )

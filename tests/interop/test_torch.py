@@ -1,0 +1,136 @@
+"""PyTorch modules: trained as they are, and back as they were. Runs where torch (and torchax) are installed."""
+
+import pathlib
+import re
+import runpy
+
+import numpy as np
+import pytest
+
+import stiffgrad as sg
+from stiffgrad.objective.networks import MLP
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
+
+X = np.random.default_rng(0).uniform(-1, 1, (20, 2))
+y = np.sin(X[:, 0]) * X[:, 1]
+FEW = {"solver": "lbfgs", "until": sg.Until(steps=3)}  # compiles little
+
+
+def dense(*between):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(2, 4), nn.Tanh(), nn.Sequential(nn.Linear(4, 4), nn.Tanh()), *between, nn.Linear(4, 1)
+    )
+
+
+def loss(model, kind=torch.float32):
+    with torch.no_grad():
+        return float(0.5 * ((model(torch.tensor(X, dtype=kind))[:, 0] - torch.tensor(y)) ** 2).mean())
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_dense_layers_need_no_torchax(kind):
+    model = dense(nn.Dropout(0.5)).to(kind).eval()
+    objective = sg.supervised(model, torch.tensor(X), torch.tensor(y))
+    assert objective.blocks[0].function == MLP((2, 4, 4, 1), "tanh")
+    assert float(objective.value(objective.w0)) == pytest.approx(loss(model, kind), rel=1e-5)
+    solution = sg.solve(objective, **FEW)
+    assert loss(solution.model, kind) == pytest.approx(solution.loss, rel=1e-4)
+    assert {p.dtype for p in solution.model.parameters()} == {kind}
+    assert all(p.requires_grad for p in solution.model.parameters())
+    assert not solution.model.training
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Linear(2, 3), nn.Tanh()),
+        nn.Sequential(nn.Linear(2, 3), nn.GELU(), nn.Linear(3, 1)),
+        nn.Sequential(nn.Linear(2, 3, bias=False), nn.Tanh(), nn.Linear(3, 1)),
+        nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 1)),
+    ],
+)
+def test_what_is_no_perceptron_is_not_taken_for_one(model):
+    from stiffgrad.interop import carry
+
+    assert carry(model).layers() is None
+
+
+def test_layers_in_training_mode_are_named():
+    with pytest.raises(ValueError, match=r"model\.3 is a Dropout of p=0.5.*model\.eval\(\)"):
+        sg.supervised(dense(nn.Dropout(0.5)), X, y)
+    with pytest.raises(ValueError, match=r"model\.3 is a BatchNorm1d.*model\.eval\(\)"):
+        sg.supervised(dense(nn.BatchNorm1d(4)), X, y)
+
+
+def test_wrong_things_get_a_sentence():
+    with pytest.raises(TypeError, match="is a class"):
+        sg.supervised(nn.Linear, X, y)
+    with pytest.raises(TypeError, match=r"torch\.compile"):
+        sg.supervised(torch.compile(nn.Linear(2, 1), backend="eager"), X, y)
+
+
+def test_frozen_parameters_leave_nothing_to_train():
+    with pytest.raises(ValueError, match="no parameter that requires a gradient"):
+        sg.supervised(dense().requires_grad_(False), X, y)
+
+
+def test_the_example_runs(capsys):
+    runpy.run_path(str(pathlib.Path(__file__).parents[2] / "examples" / "model_torch.py"))
+    assert re.search(r"Sequential: RMS error \d\.\de-0[34]", capsys.readouterr().out)
+
+
+# ---- by torchax
+
+
+class Convolution(nn.Module):
+    """Frozen statistics, a frozen parameter, and a reshape that counts on a batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 2, 3)
+        self.norm = nn.BatchNorm2d(2)
+        self.last = nn.Linear(8, 3)
+        self.convolution.bias.requires_grad_(False)
+        self.norm.running_mean += 0.5
+
+    def forward(self, x):
+        return self.last(torch.relu(self.norm(self.convolution(x))).flatten(1))
+
+
+def test_any_module_by_torchax():
+    pytest.importorskip("torchax", exc_type=Exception)
+    images = np.random.default_rng(1).standard_normal((12, 1, 4, 4))
+    labels = np.arange(12) % 3
+    model = Convolution().eval()
+    objective = sg.supervised(model, images, labels, "cross_entropy")
+    solution = sg.solve(objective, **FEW)
+    trained = solution.model
+    with torch.no_grad():
+        seen = nn.functional.cross_entropy(trained(torch.tensor(images, dtype=torch.float32)), torch.tensor(labels))
+    assert float(seen) == pytest.approx(solution.loss, rel=1e-4)
+    assert torch.equal(trained.convolution.bias, model.convolution.bias)
+    assert torch.equal(trained.norm.running_mean, model.norm.running_mean)
+    assert sorted(solution.params) == ["convolution.weight", "last.bias", "last.weight", "norm.bias", "norm.weight"]
+
+
+def test_own_dense_modules_are_recognised_by_what_they_compute():
+    pytest.importorskip("torchax", exc_type=Exception)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out, self.first = nn.Linear(4, 1), nn.Linear(2, 4)
+
+        def forward(self, x):
+            return self.out(torch.relu(self.first(x)))
+
+    assert sg.supervised(Net(), X, y).blocks[0].function == MLP((2, 4, 1), "relu")
+
+
+def test_a_sample_needs_an_axis():
+    pytest.importorskip("torchax", exc_type=Exception)
+    with pytest.raises(ValueError, match=r"X\[:, None\]"):
+        sg.supervised(nn.Sequential(nn.Linear(1, 3), nn.ELU(), nn.Linear(3, 1)), X[:, 0], y)
