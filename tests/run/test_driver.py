@@ -13,6 +13,7 @@ import pytest
 import stiffgrad as sg
 from stiffgrad import Outcome, SolveError, Until, solve
 from stiffgrad.objective import derivatives
+from stiffgrad.run import driver
 from stiffgrad.solvers import Finished, Solver, _compiled
 from stiffgrad.solvers._compiled import DIVERGED, CompiledSolver
 
@@ -283,8 +284,8 @@ def _share_of_recording(objective, solver, until):
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sg.driver.Run, "step", timed(sg.driver.Run.step))
-        patch.setattr(sg.driver.Run, "chunk", timed(sg.driver.Run.chunk))
+        patch.setattr(driver.Run, "step", timed(driver.Run.step))
+        patch.setattr(driver.Run, "chunk", timed(driver.Run.chunk))
         solution = solve(objective, solver, until=until)
     return spent / solution.wall_seconds
 

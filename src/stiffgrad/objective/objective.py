@@ -356,7 +356,9 @@ def supervised(
     if of_model and params is not _ABSENT:
         params, X, y, loss = _ABSENT, params, X, (loss if y is _ABSENT else y)
     if X is _ABSENT or y is _ABSENT or y is None:
-        raise TypeError("y is None or missing: supervised needs a target for each sample; see least_squares for residuals")
+        raise TypeError(
+            "y is None or missing: supervised needs a target for each sample; see least_squares for residuals"
+        )
     carrier = carry(apply, None if params is _ABSENT else params)
     if carrier is None and params is _ABSENT:
         raise refuse(apply)
