@@ -223,7 +223,7 @@ def kernel(objective: Objective, w: Any) -> jax.Array:
     factors = [tuple(jnp.concatenate(part) for part in zip(*layer, strict=True)) for layer in zip(*layers, strict=True)]
 
     def strip(rows: slice, columns: slice) -> jax.Array:
-        return sum(((d[rows] @ d[columns].T) * (a[rows] @ a[columns].T) for d, a in factors), jnp.zeros(()))
+        return sum(((d[rows] @ d[columns].T) * (a[rows] @ a[columns].T) for d, a in factors), jnp.zeros((), w.dtype))
 
     return gram.lower_strips(factors[0][0].shape[0], strip)  # as many as rows of A, with padding
 

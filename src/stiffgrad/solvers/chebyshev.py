@@ -189,7 +189,7 @@ class Chebyshev(CompiledSolver[State]):
                 state.gradient,
             )
             radius = jnp.where(old.tries == 0, radius, jnp.maximum(radius, old.radius))
-            size = jnp.minimum(old.size, stability_interval(self.max_stages) / radius)
+            size = jnp.minimum(old.size, self._longest(radius))
             stages = jnp.minimum(stages_for(size, radius), self.max_stages)
             w = _stages(objective, state.w, state.gradient, size, stages, self.max_stages)
             loss, gradient = derivatives.value_and_gradient(objective, w)
@@ -218,6 +218,10 @@ class Chebyshev(CompiledSolver[State]):
         done = jax.lax.while_loop(lambda a: (a.error > 1.0) & (a.tries < TRIALS), attempt, start)
         return self._accept(state, done)
 
+    def _longest(self, radius: jax.Array) -> jax.Array:
+        """The longest stable step, in the number type of the weights."""
+        return stability_interval(self.max_stages).astype(radius.dtype) / radius
+
     def _error(self, state: State, w: jax.Array, gradient: jax.Array, size: jax.Array) -> jax.Array:
         """The embedded estimate 0.8 (w0 - w1) + 0.4 h (F0 + F1) in the weighted RMS norm (equation 3.1)."""
         estimate = 0.8 * (state.w - w) - 0.4 * size * (state.gradient + gradient)
@@ -232,7 +236,7 @@ class Chebyshev(CompiledSolver[State]):
         predictive = plain * (done.size / state.last_size) * (state.error / error) ** (1 / 3)
         first = (state.steps == 0) | (done.tries > 1)
         factor = jnp.clip(jnp.where(first, plain, jnp.minimum(plain, predictive)), 0.1, 5.0)
-        largest = stability_interval(self.max_stages) / done.radius
+        largest = self._longest(done.radius)
         taken = passed.astype(state.steps.dtype)
         after = state._replace(
             w=done.w,
