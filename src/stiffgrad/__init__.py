@@ -9,6 +9,7 @@ from stiffgrad._types import Outcome, SolveError  # noqa: E402
 from stiffgrad.analysis import minimum, same_minimum, spectrum, stiffness, stiffness_along  # noqa: E402
 from stiffgrad.objective import Objective, Term, least_squares, minimise, supervised  # noqa: E402
 from stiffgrad.objective.networks import MLP, mlp  # noqa: E402
+from stiffgrad.run.checkpoint import Checkpoint  # noqa: E402
 from stiffgrad.run.driver import Step, Until, solve  # noqa: E402
 from stiffgrad.run.multistart import multistart  # noqa: E402
 from stiffgrad.run.trace import Solution, Statistics, Trace  # noqa: E402
@@ -16,6 +17,7 @@ from stiffgrad.solvers._ode import ToleranceSchedule  # noqa: E402
 
 __all__ = [
     "MLP",
+    "Checkpoint",
     "Objective",
     "Outcome",
     "Solution",

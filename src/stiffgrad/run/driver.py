@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,15 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stiffgrad import _checks
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.flow import Flow, OutOfTime
 from stiffgrad.objective import Objective
 from stiffgrad.objective.placement import agreed
-from stiffgrad.run.checkpoint import Checkpoint
+from stiffgrad.run.checkpoint import Checkpoint, Keeper, Saved, beside
 from stiffgrad.run.progress import Progress
 from stiffgrad.run.promotion import joined, left, stalled
-from stiffgrad.run.trace import COLUMNS, Solution, Statistics, Trace, TraceBuilder
-from stiffgrad.solvers._base import Finished, Limits, Solver
+from stiffgrad.run.trace import COLUMNS, COUNTS, Solution, Statistics, Trace, TraceBuilder
+from stiffgrad.solvers._base import Finished, Limits, Resumable, Solver
 from stiffgrad.solvers._registry import resolve
 
 NEAR = 1.05  # a loss seen inside a step this close to a target is evaluated again at the accepted point
@@ -103,7 +105,7 @@ def solve(
     validation: Validation | None = None,
     progress: bool = False,
     callback: Callback | None = None,
-    checkpoint: Any = None,
+    checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
     throw: bool = True,
     promote: bool = False,
 ) -> Solution:
@@ -125,9 +127,11 @@ def solve(
     callback : callable, optional
         Called with a `Step` after every step (after every chunk of steps for compiled solvers); a true result, or
         StopIteration, ends the run.
-    checkpoint : path, optional
-        File (`.npz`) in which the weights are saved every few seconds and at the end. Where it exists the run starts
-        from its weights; the solver itself starts afresh, and the budgets count anew.
+    checkpoint : path or Checkpoint, optional
+        File (`.npz`) in which the run is saved every few seconds and at the end. Where it exists the run goes on from
+        it: counts, trace, time and budgets too. Compiled solvers (our own, Optax's, Diffrax's and Optimistix's) go on
+        exactly, as if the run had never stopped; the others start afresh at its weights, and so does another solver
+        at its best ones. `Solution.message` says which.
     throw : bool
         Raise `SolveError` where the run diverged or the solver failed; otherwise return what there is.
     promote : bool
@@ -162,11 +166,14 @@ def solve(
         raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a function of a Step, not {type(callback).__name__}")
-    options = (validation, progress, callback, checkpoint)
-    solution = Run(objective, method, until, *options).solve()
+    for name, value in (("progress", progress), ("throw", throw), ("promote", promote)):
+        _checks.flag(name, value)
+    options = (validation, progress, callback)
+    solution = Run(objective, method, until, *options, checkpoint).solve()
     if promote and stalled(solution, objective):
         wide = objective.in_float64().with_start(solution.params)
-        solution = joined(solution, Run(wide, method, until.after(solution), *options).solve())
+        second = Run(wide, method, until.after(solution), *options, beside(checkpoint, ".float64"))
+        solution = joined(solution, second.solve())
     if throw and solution.outcome.failure:
         raise SolveError(f"{solution.message}", solution.outcome, solution)
     return solution
@@ -192,8 +199,12 @@ class Run:
         self.callback = callback
         self.flow = Flow(objective)
         self.trace = TraceBuilder()
-        self._checkpoint = Checkpoint(checkpoint, np.asarray(objective.w0))
-        self.w: NDArray[np.float64] = self._checkpoint.w
+        self._keeper = Keeper(checkpoint, objective, solver)
+        self._saved = self._keeper.saved
+        self._compile_seconds = 0.0
+        self._before: dict[str, float] = {}  # cumulative columns of a run that this one goes on from, afresh
+        self._words = ""
+        self.w: Any = np.asarray(objective.w0) if self._saved is None else self._saved.w
         self.outcome: Outcome | None = None
         self.reason = ""
         self.state: Any = None
@@ -224,7 +235,8 @@ class Run:
         self.w = np.array(w)
         if self._near_target():
             self.flow.refresh(self.w)
-        counted = {"steps": self.trace.last["steps"] + 1, **self.flow.counts, **(counts or {})}
+        counted = {"steps": self.trace.last["steps"] + 1 - self._before.get("steps", 0.0)}
+        counted |= {**self.flow.counts, **(counts or {})}
         row = {
             "flow_time": flow_time,
             "step_size": step_size,
@@ -235,7 +247,7 @@ class Run:
             **counted,
             **extra,
         }
-        self.trace.append(row)
+        self.trace.append({name: value + self._before.get(name, 0.0) for name, value in row.items()})
         return self._after()
 
     def chunk(self, w: Any, rows: Mapping[str, NDArray[np.float64]]) -> bool:
@@ -245,6 +257,7 @@ class Run:
         now = time.perf_counter()
         wall = np.linspace(self._mark, now, count + 1)[1:] - self._begin
         self._mark = now
+        rows = {name: column + self._before.get(name, 0.0) for name, column in rows.items()}
         self.trace.extend({**rows, "wall_seconds": wall})
         return self._after()
 
@@ -257,10 +270,12 @@ class Run:
         row = self.trace.last
         if self._validate is not None:
             row["validation"] = score = self._validate(self.objective.unflatten(self.w))
-            if self._best is None or score < self._best[0]:
+            if np.isfinite(score) and (self._best is None or score < self._best[0]):
                 self._best = (score, self.w)
         self._progress.update(row)
-        self._checkpoint.save(self.w)
+        self._keeper.note(row["loss"], self.w)
+        if self._keeper.due:
+            self._keeper.write(self._save())
         stop = False
         if self.callback is not None:
             try:
@@ -272,8 +287,16 @@ class Run:
             self.outcome, self.reason = Outcome.INTERRUPTED, "the callback ended the run"
         return self.outcome is not None
 
+    def _save(self) -> Saved:
+        """All of the run, for its checkpoint."""
+        state = self.state.arrays() if isinstance(self.state, Resumable) else {}
+        seconds = time.perf_counter() - self._begin
+        counts = {name: count + self._before.get(name, 0.0) for name, count in self.flow.counts.items()}
+        row = self.trace.last
+        return Saved(self.w, row["loss"], state, counts, self.trace.saved(), seconds, self._compile_seconds, self._best)
+
     def _judge(self, row: Mapping[str, float]) -> None:
-        limits = self.limits
+        limits = self.until.limits()
         if not np.isfinite(row["loss"]):
             self.outcome, self.reason = Outcome.DIVERGED, f"the loss is {row['loss']} after {row['steps']:.0f} steps"
         elif row["loss"] <= limits.loss:
@@ -302,14 +325,17 @@ class Run:
         except KeyboardInterrupt:
             self.outcome, self.reason = Outcome.INTERRUPTED, "Ctrl-C while compiling"
             loss, norm = np.nan, np.nan
-        compile_seconds = time.perf_counter() - begin
+        self._compile_seconds = time.perf_counter() - begin
         self.begin()
-        self._first_row(loss, norm)
+        if self._saved is None:
+            self._first_row(loss, norm)
+        else:
+            self._go_on(self._saved, {"loss": loss, "gradient_norm": norm})
         with self._progress:
             while self.outcome is None:
                 self._advance()
         wall_seconds = time.perf_counter() - self._begin
-        return self.collect(wall_seconds, compile_seconds)
+        return self.collect(wall_seconds, self._compile_seconds)
 
     def stop(self, outcome: Outcome, reason: str) -> None:
         """End the run, unless it has ended already."""
@@ -328,6 +354,28 @@ class Run:
         if self.outcome is None:
             self._after()
 
+    def _go_on(self, saved: Saved, here: Mapping[str, float]) -> None:
+        """Continue a saved run: exactly where the solver can, else afresh at its weights; `here` is known there."""
+        self.trace = TraceBuilder.restored(saved.trace)
+        self._compile_seconds += saved.compile_seconds
+        self._begin -= saved.wall_seconds
+        self.flow.deadline -= saved.wall_seconds
+        self._best = saved.best
+        row = self.trace.last
+        if saved.state and isinstance(self.state, Resumable):
+            self.state.resume(saved.state)
+            self.flow.counts.update(saved.counts)
+            self._words = f"went on exactly from {saved.words}"
+        else:
+            self._before = {name: row[name] for name in ("flow_time", *COUNTS) if np.isfinite(row.get(name, np.nan))}
+            spent = [self._before.get(name, 0.0) for name in ("steps", "presentations")]
+            limits = self.limits
+            self.limits = limits._replace(steps=limits.steps - spent[0], presentations=limits.presentations - spent[1])
+            self._words = f"started afresh at the weights of {saved.words}"
+            row = {**row, **here}
+        if self.outcome is None:
+            self._judge(row)
+
     def _advance(self) -> None:
         try:
             self.state = self.solver.advance(self.state, self)
@@ -343,19 +391,21 @@ class Run:
         """The solution of a run that has ended."""
         assert self.outcome is not None
         w = np.asarray(self.w)
-        self._checkpoint.save(w, force=True)
+        if self.state is not None and self.outcome is not Outcome.DIVERGED:
+            self._keeper.write(self._save())
         # Exact at the returned point, and not charged to the solver.
         loss, slope = self.objective.value_and_gradient(w)
         with np.errstate(over="ignore", invalid="ignore"):
             norm = float(np.linalg.norm(np.asarray(slope)))
         best = None if self._best is None else self.objective.unflatten(np.asarray(self._best[1]))
+        words = [f"{self.solver.name}: {self.outcome.value} ({self.reason}).", self.outcome.advice]
         return Solution(
             params=self.objective.unflatten(w),
             w=w,
             loss=float(loss),
             gradient_norm=norm,
             outcome=self.outcome,
-            message=f"{self.solver.name}: {self.outcome.value} ({self.reason}). {self.outcome.advice}",
+            message=" ".join([*words, *(f"It {part}." for part in (self._words, self._keeper.failure) if part)]),
             statistics=Statistics.from_row(self.trace.last),
             trace=self.trace.build(),
             wall_seconds=wall_seconds,

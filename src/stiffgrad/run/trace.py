@@ -173,20 +173,45 @@ class TraceBuilder:
 
     def build(self) -> Trace:
         """The trace so far."""
+        return Trace(self._rows()[1])
+
+    def saved(self) -> dict[str, NDArray[np.float64]]:
+        """All that `restored` needs, as arrays."""
+        numbers, columns = self._rows()
+        return {**columns, "_number": numbers, "_thinned": np.array([self._seen, self._stride])}
+
+    @classmethod
+    def restored(cls, saved: Mapping[str, NDArray[np.float64]]) -> TraceBuilder:
+        """A builder that goes on where `saved` was called."""
+        builder = cls()
+        columns = {name: column for name, column in saved.items() if not name.startswith("_")}
+        numbers = saved["_number"]
+        builder._seen, builder._stride = map(int, saved["_thinned"])
+        even = numbers % builder._stride == 0  # a row that is only the best or the last comes back by itself
+        builder._pieces = [_Piece(0, {name: column[even] for name, column in columns.items()})]
+        builder._kept = int(even.sum())
+        rows = [{name: float(column[i]) for name, column in columns.items()} for i in range(len(numbers))]
+        lowest = int(np.argmin(np.where(np.isnan(columns["loss"]), np.inf, columns["loss"])))
+        builder._best, builder._last = (int(numbers[lowest]), rows[lowest]), rows[-1]
+        return builder
+
+    def _rows(self) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
+        """Numbers of the kept rows, counted from the start, and their columns, in order."""
         pieces = list(self._pieces)
         extra = [] if self._best is None else [self._best]
         if self._last is not None:
             extra.append((self._seen - 1, self._last))
         pieces += [_Piece(number, row) for number, row in dict(extra).items() if number % self._stride]
         names = dict.fromkeys([*COLUMNS, *(name for piece in pieces for name in piece.columns)])
-        numbers = [piece.first + self._stride * np.arange(len(piece)) for piece in pieces]
-        order = np.argsort(np.concatenate(numbers)) if pieces else np.zeros(0, int)
+        each = [piece.first + self._stride * np.arange(len(piece)) for piece in pieces]
+        numbers = np.concatenate(each) if pieces else np.zeros(0, int)
+        order = np.argsort(numbers)
 
         def column(name: str) -> NDArray[np.float64]:
             parts = [np.atleast_1d(p.columns[name]) if name in p.columns else np.full(len(p), np.nan) for p in pieces]
             return np.concatenate(parts).astype(float)[order]
 
-        return Trace({name: column(name) for name in names})
+        return numbers[order], {name: column(name) for name in names}
 
 
 @dataclasses.dataclass(frozen=True)

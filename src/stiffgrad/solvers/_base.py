@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,22 @@ class Monitor(Protocol):
 
     def seconds_left(self) -> float:
         """Wall seconds until the budget ends (inf without one)."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A solver's state that a file can hold: a run that goes on from it equals one that never stopped.
+
+    A state without these methods starts afresh at the weights.
+    """
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything that the next step needs, as arrays of numbers; empty before the first step."""
+        ...
+
+    def resume(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from there, after `Solver.start`. Raises ValueError where they are not of this solver and problem."""
         ...
 
 

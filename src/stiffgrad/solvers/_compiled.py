@@ -10,6 +10,7 @@ import abc
 import contextlib
 import dataclasses
 import time
+from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
 import jax
@@ -142,6 +143,21 @@ def run_rows(
     return jax.lax.while_loop(going, body, (state, row, rows, jnp.asarray(0)))
 
 
+def _plain(leaf: jax.Array) -> jax.Array:
+    """The leaf itself; the numbers of a random key, whose type no file knows."""
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def _like(old: jax.Array, values: NDArray[Any]) -> jax.Array:
+    """Saved values on the devices and in the type of what they replace."""
+    plain = _plain(old)
+    if values.shape != plain.shape or values.dtype != plain.dtype:
+        raise ValueError(f"an array of the state is {values.dtype} {values.shape}, not {plain.dtype} {plain.shape}")
+    new = jnp.asarray(values)
+    new = jax.random.wrap_key_data(new, impl=jax.random.key_impl(old)) if plain is not old else new
+    return jax.device_put(new, old.sharding)
+
+
 _initial = jax.jit(initial_rows)
 _chunk = jax.jit(run_rows)
 
@@ -172,16 +188,34 @@ class CompiledRun:
         length = min(MAX_ROWS, max(1.0, min(wanted, self._affordable(monitor.seconds_left()))))
         length = int(agreed(length))
         begin = time.perf_counter()
-        self.state, self.row, rows, count = _chunk(
-            self.solver, self.objective, self.state, self.row, monitor.limits, length
-        )
-        done = int(count)
+        state, row, rows, count = _chunk(self.solver, self.objective, self.state, self.row, monitor.limits, length)
+        done = int(count)  # waits: Ctrl-C raises here, with the state still that of the last row recorded
         seconds = time.perf_counter() - begin
+        filled = np.asarray(rows)[:done]
+        self.state, self.row = state, row
         if done:
             self._seconds_a_step = seconds / done
             self._length = min(4.0 * length, CHUNK_SECONDS / max(self._seconds_a_step, 1e-9))
-            filled = np.asarray(rows)[:done]
             self._report(monitor, dict(zip(names, filled.T, strict=True)))
+        elif row[-1]:  # it had ended by itself before it was saved
+            raise Finished(ENDED[int(row[-1])], self.solver.reason(int(row[-1])))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Leaves of the state, and its row."""
+        if self.state is None:
+            return {}
+        leaves = jax.tree.leaves(self.state)
+        return {"row": np.asarray(self.row), **{str(i): np.asarray(_plain(leaf)) for i, leaf in enumerate(leaves)}}
+
+    def resume(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from the leaves of a state."""
+        state, row = _initial(self.solver, self.objective, self.w)
+        leaves, structure = jax.tree.flatten(state)
+        names = ["row", *map(str, range(len(leaves)))]
+        if sorted(names) != sorted(arrays):
+            raise ValueError(f"a state of {self.solver.name!r} has {len(leaves)} arrays, not {len(arrays) - 1}")
+        filled = [_like(old, arrays[name]) for name, old in zip(names, [row, *leaves], strict=True)]
+        self.row, self.state = filled[0], jax.tree.unflatten(structure, filled[1:])
 
     def _affordable(self, seconds_left: float) -> float:
         return seconds_left / self._seconds_a_step if self._seconds_a_step else 1.0

@@ -44,6 +44,20 @@ class Chosen:
 
     choice: Choice
     state: Any
+    start: Callable[[Choice], Any]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Those of the chosen solver, and which it is: clocks may choose otherwise the next time."""
+        return {**self.state.arrays(), "kind": np.asarray(self.choice.kind)}
+
+    def resume(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on with what was chosen then."""
+        kind = int(arrays["kind"])
+        if kind != self.choice.kind:
+            solver = (Rosenbrock(), Rosenbrock(), Exponential(), QuasiNewton())[kind]
+            self.choice = Choice(solver, kind, "chosen when the run began")
+            self.state = self.start(self.choice)
+        self.state.resume({name: array for name, array in arrays.items() if name != "kind"})
 
     @property
     def description(self) -> str:
@@ -76,7 +90,7 @@ class Auto(Solver):
     def start(self, flow: Flow, w: NDArray[np.float64]) -> Chosen:
         """Choose, and compile the choice."""
         choice = choose(flow.objective)
-        return Chosen(choice, choice.solver.start(flow, w))
+        return Chosen(choice, choice.solver.start(flow, w), lambda choice: choice.solver.start(flow, w))
 
     def advance(self, state: Chosen, monitor: Monitor) -> Chosen:
         """Advance the chosen solver."""
