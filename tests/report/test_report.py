@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from stiffgrad import report
+from stiffgrad.laboratory.cells import Cell, Method, failed_cell
+from stiffgrad.laboratory.tables import failures
 from stiffgrad.report import _measures as measures
 from stiffgrad.report import pictures
 from stiffgrad.report._cells import comparable, holes
@@ -353,3 +355,42 @@ def test_a_target_reached_after_the_budget_is_missed(tmp_path):
     assert measures.reach([cell], "medium").hits == 0
     assert measures.reach([cell], "medium").median == 0.5
     assert measures.reach([cell], "easy").median == pytest.approx(0.24)
+
+
+# ---- what is damaged, failed or odd
+
+
+def test_a_problem_with_failed_runs_alone_has_its_place_and_says_why(tmp_path):
+    failed = failed_cell(Cell("two-spirals", Method.of("vode"), 0, 4.0), "ValueError: it rained", 0.1)
+    folder = save(tmp_path / "run", make_cell(), failed)
+    page = report.write(folder).read_text()
+    assert "two-spirals" in page
+    assert "it rained" in page
+    report.write_picture(folder, tmp_path / "picture.svg")
+    assert failures([make_cell(), failed]) == ["two-spirals, vode: the solver failed (ValueError: it rained) (seed 0)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (json.dumps(make_cell(seconds=0)), "seconds=0 must be a positive"),
+        (json.dumps(make_cell(seconds=-1.0)), "seconds=-1.0 must be"),
+        (json.dumps(make_cell()).replace('"seconds": 4.0', '"seconds": Infinity'), "seconds=inf must be"),
+        ("[" * 100_000, "nested too deep"),
+        (json.dumps(make_cell(problem="a\x00b")), "no name of a problem"),
+        (json.dumps(make_cell(seed=1e400)).replace("Infinity", "1e999"), "infinity"),
+    ],
+)
+def test_a_damaged_cell_is_a_note(text, reason, tmp_path):
+    folder = save(tmp_path / "run", make_cell())
+    (folder / "damaged.json").write_text(text)
+    _, damages = report.read(folder)
+    assert [damage.file for damage in damages] == ["damaged.json"]
+    assert reason in damages[0].reason
+    assert "damaged.json" in report.write(folder).read_text()
+
+
+def test_names_of_any_length_fit(tmp_path):
+    cell = make_cell(problem="p" * 300, solver="s" * 300, options={"a" * 300: "b" * 300}, key="long")
+    page = report.write(save(tmp_path / "run", make_cell(), cell)).read_text()
+    assert "s" * 300 in page

@@ -28,12 +28,14 @@ def compare(
     """Run solvers on problems from the same starts. A second run does only what is missing."""
     from stiffgrad.laboratory.compare import compare as run
     from stiffgrad.laboratory.show import COLUMNS, NUMBERS, shown
-    from stiffgrad.laboratory.tables import table
+    from stiffgrad.laboratory.tables import failures, table
 
     with one_line_errors():
         results = run(problem, solver, seeds, seconds, out, jobs=jobs, target=target, progress=True)
         rows = [shown(row) for row in table(results)]
     print_table(f"Median seconds of solving, {seeds} starts, {seconds:g} s each", COLUMNS, rows, NUMBERS)
+    for words in failures(results):
+        typer.echo(words)
 
 
 def report(

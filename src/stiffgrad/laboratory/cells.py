@@ -113,7 +113,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The result in a file; None where there is no file, or a damaged one."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
 

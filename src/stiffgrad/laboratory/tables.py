@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from stiffgrad._types import Outcome
 from stiffgrad.laboratory.cells import Method, read_json
 
 
@@ -79,6 +80,16 @@ def table(results: str | Path | Iterable[Mapping[str, Any]]) -> list[Row]:
         rows.append(_row(problem, solver, group, ratio))
     order = {name: index for index, name in enumerate(dict.fromkeys(cell["problem"] for cell in cells))}
     return sorted(rows, key=lambda row: (order[row.problem], np.inf if row.ratio is None else row.ratio, -row.solved))
+
+
+def failures(results: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Why runs failed, in the solver's own words, each once with its seeds."""
+    said: dict[str, list[str]] = {}
+    for cell in results:
+        if Outcome[cell["outcome"]].failure:
+            words = f"{cell['problem']}, {label(cell)}: {cell['message'].removeprefix(cell['solver'] + ': ')}"
+            said.setdefault(words, []).append(str(cell["seed"]))
+    return [f"{words} (seed{'' if len(seeds) == 1 else 's'} {', '.join(seeds)})" for words, seeds in said.items()]
 
 
 def label(cell: Mapping[str, Any]) -> str:

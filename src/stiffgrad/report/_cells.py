@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stiffgrad import _checks
 from stiffgrad._types import Outcome
 from stiffgrad.laboratory import problems
 from stiffgrad.laboratory.cells import Method
@@ -109,7 +110,7 @@ def read(folder: str | Path) -> tuple[list[Cell], list[Damage]]:
     for path in sorted(folder.glob("*.json")):
         try:
             cells.append(_cell(path.name, json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             damages.append(Damage(path.name, _reason(error)))
         except KeyError as error:
             damages.append(Damage(path.name, f"has no entry {error}"))
@@ -125,6 +126,8 @@ def _reason(error: Exception) -> str:
         return f"is not valid JSON: {error}"
     if isinstance(error, UnicodeDecodeError):
         return "is not text"
+    if isinstance(error, RecursionError):
+        return "is nested too deep"
     return str(error)
 
 
@@ -140,11 +143,11 @@ def _cell(file: str, data: Any) -> Cell:
     target = str(data.get("target", problems.LEVELS[-1]))
     return Cell(
         file=file,
-        problem=str(data["problem"]),
-        solver=str(data["solver"]),
+        problem=_name(data["problem"]),
+        solver=_name(data["solver"]),
         options=dict(data["options"] or {}),
         seed=int(data["seed"]),
-        seconds=float(data["seconds"]),
+        seconds=_checks.positive("seconds", data["seconds"]),
         target=target,
         outcome=_outcome(data["outcome"]),
         message=str(data["message"]),
@@ -163,6 +166,12 @@ def _cell(file: str, data: Any) -> Cell:
         tuning_seconds=_number(data["tuning_seconds"]),
         environment=dict(data["environment"] or {}),
     )
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"{value!r} is no name of a problem or solver")
+    return value
 
 
 def _outcome(name: Any) -> Outcome:

@@ -96,9 +96,20 @@ def place(picture: Figure, left: float, bottom: float, right: float, top: float,
     return picture.add_axes(box, **shared)
 
 
+def short(name: str) -> str:
+    """A name that fits beside a picture.
+
+    Examples
+    --------
+    >>> short("rosenbrock"), short("x" * 40)
+    ('rosenbrock', 'xxxxxxxxxxxxxxxxxxxxxxxxxxx…')
+    """
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
+
 def text_inches(texts: Iterable[str], size: float = 9) -> float:
     """Width of the longest text, in inches, from above: letters of DejaVu Sans are 0.6 em wide on average."""
-    return max((len(text) for text in texts), default=0) * 0.61 * size / 72
+    return max((len(short(text)) for text in texts), default=0) * 0.61 * size / 72
 
 
 def image(picture: Figure, form: str) -> bytes:
@@ -115,6 +126,7 @@ def data_uri(picture: Figure) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(image(picture, "svg")).decode("ascii")
 
 
+LONGEST = 28  # letters of a name beside a picture; the tables have all of them
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -210,7 +222,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[str, float, float, Look]], size:
     heights = spread([float(np.clip(point[1], 0, 1)) for point in points], gap, 0.0, 1.0)
     for (name, x, y, look), height in zip(ends, heights, strict=True):
         axes.annotate(
-            name,
+            short(name),
             xy=(x, y),
             xytext=(1.06, height),
             textcoords="axes fraction",

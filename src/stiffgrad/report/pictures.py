@@ -18,7 +18,19 @@ from matplotlib.ticker import MaxNLocator
 from stiffgrad.report import _measures as measures
 from stiffgrad.report._cells import Cell, by_label, by_problem
 from stiffgrad.report._format import duration, ratio_text
-from stiffgrad.report._style import GREY, INK, Look, figure, label_ends, log_axis, looks, place, style, text_inches
+from stiffgrad.report._style import (
+    GREY,
+    INK,
+    Look,
+    figure,
+    label_ends,
+    log_axis,
+    looks,
+    place,
+    short,
+    style,
+    text_inches,
+)
 
 Looks = Mapping[str, Look]
 
@@ -85,7 +97,7 @@ def _goals(cells: Sequence[Cell], y: str) -> dict[str, float]:
 def _log_log(
     axes: Axes, grid: np.ndarray, curves: Mapping[str, Sequence[measures.Curve]], goals: Mapping[str, float]
 ) -> None:
-    values = np.concatenate([y for group in curves.values() for _, y in group])
+    values = np.concatenate([y for group in curves.values() for _, y in group] or [np.empty(0)])
     shown = values[np.isfinite(values) & (values > 0)]
     if shown.size:
         # What diverges would squeeze the rest: show no more than ten times the worst start. And what lies far below
@@ -220,7 +232,7 @@ def time_to_target(
             chosen = target if isinstance(target, str) else target[problem]
             _panel(axes, chosen, group, styles)
             where = ((left + 0.08) / picture.get_figwidth(), (top + 0.27) / picture.get_figheight())
-            picture.text(*where, f"{problem}: {_goal(group, chosen)}", fontsize=10.5, fontweight="bold")
+            picture.text(*where, f"{short(problem)}: {_goal(group, chosen)}", fontsize=10.5, fontweight="bold")
     return picture
 
 
@@ -246,7 +258,7 @@ def _panel(axes: Axes, target: str, cells: Sequence[Cell], styles: Looks) -> Non
     for words, inches in zip(_beside(order, reached, factors), (0.58, 1.12, 1.5), strict=True):
         for height, word in enumerate(words, start=-1):
             _right_of(axes, word, height, inches, GREY if height < 0 else INK)
-    axes.set_yticks(range(len(order)), order)
+    axes.set_yticks(range(len(order)), map(short, order))
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("seconds to the target")
