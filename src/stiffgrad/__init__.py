@@ -12,12 +12,13 @@ from stiffgrad.objective.networks import MLP, mlp  # noqa: E402
 from stiffgrad.run.checkpoint import Checkpoint  # noqa: E402
 from stiffgrad.run.driver import Step, Until, solve  # noqa: E402
 from stiffgrad.run.multistart import multistart  # noqa: E402
-from stiffgrad.run.trace import Solution, Statistics, Trace  # noqa: E402
+from stiffgrad.run.trace import FlowPath, Solution, Statistics, Trace, load  # noqa: E402
 from stiffgrad.solvers._ode import ToleranceSchedule  # noqa: E402
 
 __all__ = [
     "MLP",
     "Checkpoint",
+    "FlowPath",
     "Objective",
     "Outcome",
     "Solution",
@@ -29,6 +30,7 @@ __all__ = [
     "Trace",
     "Until",
     "least_squares",
+    "load",
     "minimise",
     "minimum",
     "mlp",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stiffgrad import _display
 from stiffgrad._types import Params
 from stiffgrad.analysis._descent import descends
 from stiffgrad.analysis._modes import (
@@ -60,6 +62,8 @@ class Minimum:
         The same in words.
     products : int
         Hessian-vector products used; a dense Hessian counts n.
+    eigenvalues : array of shape (k,)
+        All eigenvalues, ascending; beyond dense sizes those that Lanczos found.
     """
 
     kind: str
@@ -76,11 +80,39 @@ class Minimum:
     sure: bool
     confidence: str
     products: int
+    eigenvalues: Vector = dataclasses.field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
 
     @property
     def relative_gradient(self) -> float:
         """Gradient norm over its rounding error."""
         return self.gradient_norm / max(self.gradient_rounding, np.finfo(float).tiny)
+
+    def plot(self) -> Any:
+        """The spectrum: the size of each eigenvalue, negative ones marked, as a `matplotlib.figure.Figure`."""
+        figure, (axis,) = _display.figure(1, "minimum.plot()")
+        size, place = np.abs(self.eigenvalues), np.arange(1, len(self.eigenvalues) + 1)
+        shown = np.maximum(size, np.finfo(float).tiny)
+        for chosen, colour, marker, label in (
+            (self.eigenvalues >= 0, _display.BLUE, "o", "positive or zero"),
+            (self.eigenvalues < 0, _display.ORANGE, "v", "negative"),
+        ):
+            if chosen.any():
+                axis.plot(place[chosen], shown[chosen], marker, color=colour, markersize=3, label=label)
+        axis.axhline(self.zero_threshold, color="#57606a", linestyle=":", label="rounding error")
+        axis.set(xlabel="number, ascending", ylabel="size of eigenvalue", yscale="log", title=self.kind)
+        axis.legend(frameon=False)
+        return figure
+
+    def _repr_html_(self) -> str:
+        zero = "unknown" if self.zero is None else str(self.zero)
+        rows = {
+            "loss": f"{self.loss:.6e}",
+            "gradient norm": f"{self.gradient_norm:.3e}, {self.relative_gradient:.2g} times its rounding error",
+            "eigenvalues": f"{self.eigenvalue_min:.3e} to {self.eigenvalue_max:.3e}",
+            "negative": str(self.negative),
+            "zero": f"{zero} ({self.explained_zero} explained)",
+        }
+        return _display.table(f"Minimum: {self.kind}{'' if self.sure else ' (not sure)'}", rows, self.confidence)
 
     def __repr__(self) -> str:
         zero = "unknown" if self.zero is None else str(self.zero)
@@ -173,6 +205,7 @@ def minimum(
         sure=sure,
         confidence=confidence,
         products=modes.products + extra,
+        eigenvalues=modes.values,
     )
 
 

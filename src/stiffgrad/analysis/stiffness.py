@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from stiffgrad import _display
 from stiffgrad._types import Params
 from stiffgrad.analysis._modes import epsilon, flat_point, lanczos_modes, positive_whole
 from stiffgrad.objective import Objective
@@ -55,6 +56,18 @@ class Stiffness:
     products: int
     complete: bool
     advice: str
+
+    def _repr_html_(self) -> str:
+        least = "" if self.complete else "at least "
+        rows = {
+            "eigenvalues": f"{self.eigenvalue_min:.3e} to {self.eigenvalue_max:.3e}",
+            "negative": f"{least}{self.negative}",
+            "stiffness ratio": f"{least}{self.ratio:.3g}",
+            "explicit step": f"{self.step_explicit:.3g}",
+            "step for accuracy": f"{self.step_accuracy:.3g} ({self.excess:.3g} times that)",
+            "fast modes": f"{least}{self.fast_modes}",
+        }
+        return _display.table("Stiffness", rows, self.advice)
 
     def __repr__(self) -> str:
         least = "" if self.complete else "at least "

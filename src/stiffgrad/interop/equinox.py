@@ -53,6 +53,16 @@ class _Merge:
     treedef: Any
     rest: tuple[Any, ...]
 
+    @classmethod
+    def of(cls, rest: Any) -> _Merge:
+        """From the module with None for what is trained."""
+        leaves, treedef = jax.tree.flatten(rest)
+        return cls(treedef, tuple(_hashable(leaf) for leaf in leaves))
+
+    def __reduce__(self) -> Any:
+        leaves = [leaf.content if isinstance(leaf, Held) else leaf for leaf in self.rest]
+        return _Merge.of, (jax.tree.unflatten(self.treedef, leaves),)
+
     def __call__(self, params: Params) -> Any:
         leaves = [leaf.content if isinstance(leaf, Held) else leaf for leaf in self.rest]
         return eqx.combine(params, jax.tree.unflatten(self.treedef, leaves))
@@ -73,8 +83,10 @@ class Equinox(Carrier):
 
     def __init__(self, model: Any) -> None:
         self.params, rest = eqx.partition(model, eqx.is_inexact_array)
-        leaves, treedef = jax.tree.flatten(rest)
-        self._merge = _Merge(treedef, tuple(_hashable(leaf) for leaf in leaves))
+        self._merge = _Merge.of(rest)
+
+    def __reduce__(self) -> Any:
+        return Equinox, (self._merge(self.params),)
 
     @property
     def view(self) -> Callable[[Params], Any]:

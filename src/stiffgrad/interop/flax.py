@@ -89,6 +89,9 @@ class NNX(Carrier):
         self.params = nnx.to_pure_dict(state)
         self._merge = _Merge(graph, Held(state), Held(rest))
 
+    def __reduce__(self) -> Any:
+        return NNX, (self._model,)
+
     @property
     def view(self) -> Callable[[Params], Any]:
         return self._merge

@@ -105,6 +105,9 @@ class Torch(Carrier):
         rest = {name: _array(tensor) for name, tensor in tensors if name not in self.params}
         self._view = _View(Held(self._model), Held(rest))
 
+    def __reduce__(self) -> Any:
+        return Torch, (self._model,)
+
     @property
     def view(self) -> Callable[[Params], Any]:
         return self._view

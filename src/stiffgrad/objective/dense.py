@@ -41,6 +41,9 @@ class Perceptron:
         widths = [layer["weight"].shape for layer in self.params]
         self.function = MLP((widths[0][1], *(out for out, _ in widths)), layers.activation)
 
+    def __reduce__(self) -> Any:
+        return Perceptron, (self._carrier, self._layers)
+
     def _there(self, leaves: Any) -> list[dict[str, Any]]:
         layers = self._layers
         return [

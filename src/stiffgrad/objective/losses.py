@@ -37,6 +37,11 @@ class Loss:
     factor: Callable[[Any, Any, Any], jax.Array] | None = None
     residual: Function | None = None
 
+    def __reduce__(self) -> Any:
+        """For pickle: the named ones by name, since their functions have none."""
+        named = LOSSES.get(self.name) or IDENTITY
+        return (_named, (self.name,)) if self == named else (Loss, dataclasses.astuple(self))
+
     def gradient(self, z: Any, y: Any) -> jax.Array:
         """dl/dz, of shape (k,)."""
         return jax.grad(self.value)(z, y)
@@ -104,6 +109,10 @@ CROSS_ENTROPY = Loss("cross_entropy", _cross_entropy, _cross_entropy_factor, _cr
 BINARY_CROSS_ENTROPY = Loss("binary_cross_entropy", _binary, _binary_factor, _binary_residual)
 IDENTITY = Loss("identity", _identity)  # the output is the loss itself: `minimise`; it has no Gauss-Newton matrix
 LOSSES = {loss.name: loss for loss in (SQUARED, CROSS_ENTROPY, BINARY_CROSS_ENTROPY)}
+
+
+def _named(name: str) -> Loss:
+    return IDENTITY if name == IDENTITY.name else LOSSES[name]
 
 
 def resolve(loss: str | Callable[[Any, Any], Any] | Loss) -> Loss:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stiffgrad import _display
 from stiffgrad._types import Params
 from stiffgrad.interop import Carrier, carry, refuse
 from stiffgrad.objective import derivatives
@@ -281,6 +282,19 @@ class Objective:
     def _check_rows(self) -> None:
         if not self.has_rows:
             raise ValueError("a loss of this objective has no pseudo-residual: use gradient and gauss_newton instead")
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "parameters": f"{self.size:,}",
+            "samples": f"{self.samples:,}",
+            "outputs over all samples": f"{self.rows:,}",
+            "losses": ", ".join(block.loss.name for block in self.blocks),
+            "weight decay": "none" if not np.any(np.asarray(self.decay)) else f"up to {float(self.decay.max()):.3g}",
+            "number type": str(self.w0.dtype),
+        }
+        if self._carrier is not None:
+            rows["model"] = self._carrier.kind
+        return _display.table("Objective", rows)
 
     def __repr__(self) -> str:
         losses = ", ".join(block.loss.name for block in self.blocks)

@@ -33,6 +33,10 @@ class Layout:
         leaves, treedef = jax.tree.flatten(params)
         return cls(treedef, tuple(tuple(np.shape(leaf)) for leaf in leaves))
 
+    def __reduce__(self) -> Any:
+        """For pickle: by an example, since the structure of a container of one's own cannot be pickled itself."""
+        return Layout.of, (jax.tree.unflatten(self.treedef, [np.zeros(shape) for shape in self.shapes]),)
+
     @property
     def size(self) -> int:
         """Number of parameters n."""

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import pickle
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from stiffgrad import _archive, _display
+from stiffgrad._extras import require
 from stiffgrad._types import Outcome, Params
+from stiffgrad.objective import Objective
+from stiffgrad.run.saving import packed, unpacked
+
+FORMAT, VERSION = "stiffgrad solution", 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,12 +89,33 @@ class Trace:
         """One row as a dict."""
         return {name: float(column[index]) for name, column in self._columns.items()}
 
-    def to_pandas(self) -> pd.DataFrame:
-        """The trace as a DataFrame; counts are nullable integers."""
-        frame = pd.DataFrame(self._columns)
+    def to_pandas(self) -> Any:
+        """The trace as a `pandas.DataFrame`; counts are nullable integers."""
+        frame = require("pandas", "report", "trace.to_pandas()").DataFrame(self._columns)
         for name in (name for name in COUNTS if name in frame):
             frame[name] = frame[name].astype("Int64")
         return frame
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the trace as CSV; a count that the solver cannot tell is empty."""
+        self.to_pandas().to_csv(path, index=False)
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the trace as Parquet, which also needs pyarrow."""
+        frame = self.to_pandas()
+        require("pyarrow", "parquet", "trace.to_parquet()")
+        frame.to_parquet(path, index=False)
+
+    def plot(self) -> Any:
+        """Loss and gradient norm by steps and by seconds, as a `matplotlib.figure.Figure`."""
+        figure, axes = _display.figure(2, "trace.plot()")
+        for axis, name, label in zip(axes, ("steps", "wall_seconds"), ("accepted steps", "wall seconds"), strict=True):
+            for column, colour, dash in (("loss", _display.BLUE, "-"), ("gradient_norm", _display.ORANGE, "--")):
+                values = np.where(self[column] > 0, self[column], np.nan)  # a logarithm shows no others
+                axis.plot(self[name], values, color=colour, linestyle=dash, label=column.replace("_", " "))
+            axis.set(xlabel=label, yscale="log")
+        axes[0].legend(frameon=False)
+        return figure
 
 
 @dataclasses.dataclass
@@ -215,6 +244,25 @@ class TraceBuilder:
 
 
 @dataclasses.dataclass(frozen=True)
+class FlowPath:
+    """The weights at the flow times that `solve(save_at=...)` asked for, as far as the run came.
+
+    Attributes
+    ----------
+    times : array of shape (k,)
+        Flow times, which have no unit.
+    weights : array of shape (k, n)
+        Flat parameters; `Objective.unflatten` gives their pytree.
+    """
+
+    times: NDArray[np.float64]
+    weights: NDArray[np.floating]
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+@dataclasses.dataclass(frozen=True)
 class Solution:
     """The result of `solve`.
 
@@ -242,6 +290,8 @@ class Solution:
         The solver's own last state, for inspection and for resuming.
     restore : callable or None
         For `model`: a model of the given kind from its parameters.
+    path : FlowPath or None
+        With `save_at`: times and weights.
     """
 
     params: Params
@@ -258,6 +308,7 @@ class Solution:
     best_params: Params | None = None
     state: Any = dataclasses.field(default=None, repr=False)
     restore: Callable[[Params], Any] | None = dataclasses.field(default=None, repr=False)
+    path: FlowPath | None = None
 
     @property
     def model(self) -> Any:
@@ -269,11 +320,69 @@ class Solution:
             The objective was made of a function: the trained parameters are `params`.
         """
         if self.restore is None:
-            raise ValueError("this solution is of no model: the trained parameters are solution.params")
+            raise ValueError(
+                "this solution knows no model: it was made of a function, or read from a file; its parameters are "
+                "solution.params, and load(path, objective) or objective.restore(params) makes a model of them"
+            )
         return self.restore(self.params)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all but the solver's state and the model's code to a file, for `stiffgrad.load`.
+
+        A zip of JSON and NumPy arrays, by custom ending in `.npz`; `numpy.load(path)["w"]` reads the weights too.
+        Parameters keep their structure where it is of dicts, lists and tuples; otherwise `load` needs the objective.
+
+        Raises
+        ------
+        ValueError, OSError
+            The file cannot be written; an old one is then untouched.
+        """
+        file = _archive.target(path, "path")
+        arrays: dict[str, Any] = {"w": np.asarray(self.w)}
+        arrays |= {f"trace.{name}": self.trace[name] for name in self.trace}
+        settings: dict[str, Any] = {"format": FORMAT, "version": VERSION, "outcome": self.outcome.name}
+        settings |= {name: getattr(self, name) for name in SCALARS}
+        settings["statistics"] = dataclasses.asdict(self.statistics)
+        for name in ("params", "best_params"):
+            try:
+                settings[name], leaves = packed(getattr(self, name), name)
+            except TypeError:  # a container of the user's own, whose code a file must not name
+                settings[name], leaves = None, {}
+            arrays |= leaves
+        if self.path is not None:
+            arrays |= {"path.times": self.path.times, "path.weights": self.path.weights}
+        settings["shapes"] = {name: list(np.shape(array)) for name, array in arrays.items()}
+        _archive.write(file, settings, arrays)
+
+    def plot(self) -> Any:
+        """Loss and gradient norm by steps and by seconds, as a `matplotlib.figure.Figure`."""
+        figure = self.trace.plot()
+        figure.suptitle(f"{self.solver.partition(',')[0]}: {self.outcome.value}", fontsize="medium")
+        return figure
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle: without the solver's state, and without the model's code where that cannot be pickled."""
+        state = {**self.__dict__, "state": None}
+        try:
+            pickle.dumps(self.restore)
+        except Exception:  # a library may raise anything here
+            state["restore"] = None
+        return state
+
+    def _repr_html_(self) -> str:
+        counts = {name.replace("_", " "): f"{count:,}" for name, count in self._counts().items()}
+        rows = {
+            "loss": f"{self.loss:.6e}",
+            "gradient norm": f"{self.gradient_norm:.3e}",
+            "wall seconds": f"{self.wall_seconds:.3f} (and {self.compile_seconds:.3f} to compile)",
+        }
+        return _display.table(f"Solution by {self.solver}: {self.outcome.value}", {**rows, **counts}, self.message)
+
+    def _counts(self) -> dict[str, int]:
+        return {name: count for name, count in dataclasses.asdict(self.statistics).items() if count is not None}
+
     def __repr__(self) -> str:
-        counts = ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(self.statistics).items() if v is not None)
+        counts = ", ".join(f"{name}={count}" for name, count in self._counts().items())
         return (
             f"Solution by {self.solver}: {self.outcome.value}\n"
             f"  loss           {self.loss:.6e}\n"
@@ -282,3 +391,72 @@ class Solution:
             f"  counts         {counts}\n"
             f"  {self.message}"
         )
+
+
+SCALARS = ("loss", "gradient_norm", "message", "wall_seconds", "compile_seconds", "solver")
+
+
+def load(path: str | os.PathLike[str], objective: Objective | None = None) -> Solution:
+    """Read what `Solution.save` wrote. No code is run, whatever the file holds.
+
+    Parameters
+    ----------
+    path : path-like
+    objective : Objective, optional
+        That the solution is of: gives `params` its structure, and `model`.
+
+    Returns
+    -------
+    Solution
+        Without the solver's state. Where the parameters were no plain containers and no objective is given, `params`
+        is the flat vector.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file is damaged, of something else, of a newer stiffgrad, or of another objective.
+
+    Examples
+    --------
+    >>> import tempfile, stiffgrad as sg
+    >>> objective = sg.minimise(lambda p: (p["a"] - 1.0) ** 2, {"a": 0.0})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sg.solve(objective).save(f"{folder}/solution.npz")
+    ...     round(float(sg.load(f"{folder}/solution.npz").params["a"]), 3)
+    1.0
+    """
+    settings, arrays = _archive.read(Path(path), _shapes)
+    with _archive.damage(path):
+        w = arrays["w"]
+        best = unpacked(settings["best_params"], "best_params", arrays)
+        params = w if settings["params"] is None else unpacked(settings["params"], "params", arrays)
+        columns = {name.removeprefix("trace."): array for name, array in arrays.items() if name.startswith("trace.")}
+        times, weights = arrays.get("path.times"), arrays.get("path.weights")
+        solution = Solution(
+            params=params,
+            w=w,
+            outcome=Outcome[settings["outcome"]],
+            statistics=Statistics(**settings["statistics"]),
+            trace=Trace(columns),
+            best_params=best,
+            path=None if times is None or weights is None else FlowPath(times, weights),
+            **{name: settings[name] for name in SCALARS},
+        )
+    if objective is None:
+        return solution
+    if w.shape != (objective.size,):
+        raise ValueError(f"{path} holds {w.size} parameters, but the objective has {objective.size}: it is another one")
+    return dataclasses.replace(solution, params=objective.unflatten(w), restore=objective.restore)
+
+
+def _shapes(settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    if settings.get("format") != FORMAT:
+        raise ValueError(f"it is no {FORMAT}; it says format={settings.get('format')!r}")
+    if settings.get("version") != VERSION:
+        raise ValueError(f"it is of version {settings.get('version')!r}, and this stiffgrad reads {VERSION}")
+    shapes = {str(name): tuple(map(int, shape)) for name, shape in settings["shapes"].items()}
+    if "w" not in shapes:
+        raise ValueError("it has no weights")
+    return shapes
