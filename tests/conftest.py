@@ -1,8 +1,12 @@
 """Settings of every test: one cache of compiled programs for all runs, no display, reproducible property tests."""
 
+import importlib
+import itertools
 import os
 import pathlib
+import types
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -22,3 +26,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("stiffgrad")
+
+
+@pytest.fixture
+def ticking(monkeypatch):
+    """A clock that each reading moves on by a millisecond: budgets of time then end where the readings say, always."""
+    readings = itertools.count()
+    clock = types.SimpleNamespace(perf_counter=lambda: 1e-3 * next(readings))
+    for name in ("stiffgrad.flow", "stiffgrad.run.driver", "stiffgrad.solvers._compiled"):
+        monkeypatch.setattr(importlib.import_module(name), "time", clock)

@@ -199,12 +199,12 @@ def test_the_schedule_is_log_linear_between_start_and_target():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_out_of_time_inside_a_callback_ends_the_run(name, capfd):
+def test_out_of_time_inside_a_callback_ends_the_run(name, capfd, ticking):
     objective = sg.minimise(quadratic, START)
     solver = sg.solvers.create(name, rtol=1e-10, atol=1e-10)
     solution = sg.solve(objective, solver, until=sg.Until(wall_seconds=0.05))
     assert solution.outcome is sg.Outcome.OUT_OF_TIME
-    assert solution.wall_seconds < 0.5
+    assert solution.wall_seconds < 0.1
     assert np.all(np.isfinite(solution.w))
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""

@@ -8,12 +8,14 @@ import pytest
 from sklearn.datasets import load_iris
 
 import stiffgrad as sg
-from stiffgrad.objective import Objective
+from stiffgrad import flow
+from stiffgrad.flow import PROGRAMS, _programs
 from stiffgrad.run.trace import COLUMNS, COUNTS
 from stiffgrad.solvers._compiled import CompiledSolver
 
 NAMES = sg.solvers.names()
 BEST = np.array([1.0, -2.0, 0.5])  # of the quadratic
+MOST = 20_000  # presentations; a budget of counts, since seconds mean little on a busy machine
 EASY = 0.1  # a cross entropy on iris that every method reaches
 
 
@@ -44,11 +46,11 @@ def iris(name, seed=0):
 @functools.cache
 def short_run(name):
     """Eight steps on iris."""
-    return sg.solve(iris(name), name, until=sg.Until(steps=8, wall_seconds=60))
+    return sg.solve(iris(name), name, until=sg.Until(steps=8, wall_seconds=None))
 
 
 def to_target(name, seed):
-    return sg.solve(iris(name, seed), name, until=sg.Until(loss=EASY, wall_seconds=30))
+    return sg.solve(iris(name, seed), name, until=sg.Until(loss=EASY, presentations=MOST, wall_seconds=None))
 
 
 def options(name):
@@ -60,7 +62,7 @@ def test_finds_the_minimum_of_a_quadratic(name):
     objective = quadratic()
     # With a constant learning rate, the methods that normalise the gradient end in a jitter of about that size.
     target = 1e-3 if "learning_rate" in options(name) else 1e-6
-    solution = sg.solve(objective, name, until=sg.Until(loss=target, wall_seconds=30))
+    solution = sg.solve(objective, name, until=sg.Until(loss=target, presentations=MOST, wall_seconds=None))
     assert solution.outcome is sg.Outcome.TARGET
     # The smallest eigenvalue is 1, so |w - BEST|^2 <= 2 E.
     assert np.linalg.norm(solution.w - BEST) <= np.sqrt(2 * target)
@@ -80,7 +82,6 @@ def test_reaches_the_easy_target_of_iris(name, seed):
     assert losses[-1] <= EASY
     assert np.all(losses[:-1] > EASY)
     assert np.isfinite(solution.gradient_norm)
-    assert 0 < solution.wall_seconds < 30
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -116,7 +117,7 @@ def test_losses_in_the_trace_are_those_of_the_objective(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_presentations_stop_after_the_step_that_spends_them(name):
-    solution = sg.solve(iris(name), name, until=sg.Until(presentations=100, wall_seconds=60))
+    solution = sg.solve(iris(name), name, until=sg.Until(presentations=100, wall_seconds=None))
     assert solution.outcome is sg.Outcome.OUT_OF_STEPS
     presentations = solution.trace["presentations"]
     assert presentations[-1] >= 100
@@ -124,9 +125,9 @@ def test_presentations_stop_after_the_step_that_spends_them(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_wall_time_is_respected(name):
+def test_wall_time_is_respected(name, ticking):
     solution = sg.solve(iris(name), name, until=sg.Until(wall_seconds=0.2), throw=False)
-    assert solution.wall_seconds < 1.0
+    assert solution.wall_seconds < 0.25
     if solution.statistics.steps:
         assert solution.loss < float(iris(name).value(iris(name).w0))
     if solution.outcome is sg.Outcome.OUT_OF_TIME:
@@ -142,7 +143,7 @@ def test_ctrl_c_returns_what_there_is(name):
         if step.row["steps"] >= 3:
             raise KeyboardInterrupt
 
-    solution = sg.solve(iris(name), name, until=sg.Until(wall_seconds=60), callback=interrupt)
+    solution = sg.solve(iris(name), name, until=sg.Until(presentations=MOST, wall_seconds=None), callback=interrupt)
     assert solution.outcome is sg.Outcome.INTERRUPTED
     assert solution.statistics.steps == seen[-1][0]
     assert np.array_equal(solution.w, seen[-1][1])
@@ -151,7 +152,7 @@ def test_ctrl_c_returns_what_there_is(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_second_run_gives_the_same_numbers(name):
-    again = sg.solve(iris(name), name, until=sg.Until(steps=8, wall_seconds=60))
+    again = sg.solve(iris(name), name, until=sg.Until(steps=8, wall_seconds=None))
     assert np.array_equal(again.w, short_run(name).w)
     assert np.array_equal(again.trace["loss"], short_run(name).trace["loss"])
 
@@ -160,38 +161,36 @@ def test_a_second_run_gives_the_same_numbers(name):
 def test_counts_are_the_calls_made(name, monkeypatch):
     if issubclass(sg.solvers.solver_class(name), CompiledSolver) or name in ("auto", "levenberg-marquardt"):
         pytest.skip("a compiled loop makes no calls that Python sees")
-    calls = {}
+    calls = dict.fromkeys(PROGRAMS, 0)
 
-    def counting(method):
-        original = getattr(Objective, method)
+    def counting(objective):
+        return {name: counted(name, program) for name, program in _programs(objective).items()}
 
-        def call(self, *arguments):
-            rest_of_a_matrix = method == "hessian_rows" and arguments[1] > 0
-            calls[method] = calls.get(method, 0) + (not rest_of_a_matrix)
-            return original(self, *arguments)
+    def counted(name, program):
+        def call(*vectors):
+            rest_of_a_matrix = name == "strip" and vectors[1] > 0
+            calls[name] += not rest_of_a_matrix
+            return program(*vectors)
 
         return call
 
-    methods = "value gradient value_and_gradient hessian_rows gauss_newton hvp gnvp residual scaled_jacobian"
-    for method in methods.split():
-        monkeypatch.setattr(Objective, method, counting(method))
+    monkeypatch.setattr(flow, "_programs", counting)
     begin = {}
 
     def snapshot(step):  # the start is evaluated before the first step; its evaluation is the solver's first
         if step.row["steps"] == 0:
             begin.update(calls)
-            begin["value_and_gradient"] -= not sg.solvers.solver_class(name).squares_only
+            begin["slope"] -= not sg.solvers.solver_class(name).squares_only
         return step.row["steps"] >= 12
 
-    statistics = sg.solve(iris(name), name, callback=snapshot, until=sg.Until(wall_seconds=60)).statistics
-    made = {method: count - begin.get(method, 0) for method, count in calls.items()}
-    made["value_and_gradient"] -= 1  # the exact loss of the solution
-    evaluations = made["value_and_gradient"] + made.get("gradient", 0)
-    losses = made.get("value", 0) + made.get("residual", 0)
-    assert statistics.rhs_evaluations + (statistics.loss_evaluations or 0) == evaluations + losses
-    matrices = sum(made.get(method, 0) for method in ("hessian_rows", "gauss_newton", "scaled_jacobian"))
+    statistics = sg.solve(iris(name), name, callback=snapshot, until=sg.Until(presentations=MOST, wall_seconds=None)).statistics
+    made = {program: count - begin[program] for program, count in calls.items()}
+    made["slope"] -= 1  # the exact loss of the solution
+    losses = made["value"] + made["residual"]
+    assert statistics.rhs_evaluations + (statistics.loss_evaluations or 0) == made["slope"] + losses
+    matrices = sum(made[program] for program in ("autodiff", "strip", "gauss-newton", "scaled_jacobian"))
     assert (statistics.jacobian_evaluations or 0) == matrices
-    assert (statistics.hessian_products or 0) == made.get("hvp", 0) + made.get("gnvp", 0)
+    assert (statistics.hessian_products or 0) == made["product"] + made["gauss-newton product"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -24,7 +24,7 @@ from stiffgrad.objective.placement import Placement
 from stiffgrad.objective.terms import Term, block_of, flat_decay, flat_start
 
 
-class _Compiled:
+class Compiled:
     """One derivative, compiled once for every structure of objectives.
 
     The structure (layout, functions, losses) is hashed once an objective and not at every call: that takes longer
@@ -37,13 +37,17 @@ class _Compiled:
         self._of_objective: weakref.WeakKeyDictionary[Objective, Any] = weakref.WeakKeyDictionary()
 
     def __call__(self, objective: Objective, *vectors: Any) -> Any:
+        return self.bound(objective)(*vectors)
+
+    def bound(self, objective: Objective) -> Callable[..., Any]:
+        """The function of the vectors alone: a caller that keeps it spares the look-up."""
         bound = self._of_objective.get(objective)
         if bound is None:
             leaves, structure = jax.tree.flatten(objective)
             if structure not in self._of_structure:
                 self._of_structure[structure] = self._jit(structure)
             bound = self._of_objective[objective] = functools.partial(self._of_structure[structure], leaves)
-        return bound(*vectors)
+        return bound
 
     def _jit(self, structure: Any) -> Any:
         def call(leaves: Any, *vectors: Any) -> Any:
@@ -56,16 +60,16 @@ class _Compiled:
         return sum(function._cache_size() for function in self._of_structure.values())
 
 
-_value = _Compiled(derivatives.value)
-_gradient = _Compiled(derivatives.gradient)
-_value_and_gradient = _Compiled(derivatives.value_and_gradient)
-_hessian = _Compiled(derivatives.hessian)
-_hessian_rows = _Compiled(derivatives.hessian_rows)
-_gauss_newton = _Compiled(derivatives.gauss_newton)
-_hvp = _Compiled(derivatives.hvp)
-_gnvp = _Compiled(derivatives.gnvp)
-_residual = _Compiled(derivatives.residual)
-_scaled_jacobian = _Compiled(derivatives.scaled_jacobian)
+_value = Compiled(derivatives.value)
+_gradient = Compiled(derivatives.gradient)
+_value_and_gradient = Compiled(derivatives.value_and_gradient)
+_hessian = Compiled(derivatives.hessian)
+_hessian_rows = Compiled(derivatives.hessian_rows)
+_gauss_newton = Compiled(derivatives.gauss_newton)
+_hvp = Compiled(derivatives.hvp)
+_gnvp = Compiled(derivatives.gnvp)
+_residual = Compiled(derivatives.residual)
+_scaled_jacobian = Compiled(derivatives.scaled_jacobian)
 
 
 class Objective:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -195,7 +196,7 @@ class Run:
         self.objective = objective
         self.solver = solver
         self.until = until
-        self.limits = until.limits()
+        self.limits = self._whole = until.limits()  # those that a solver sees count from its own start
         self.callback = callback
         self.flow = Flow(objective)
         self.trace = TraceBuilder()
@@ -232,23 +233,33 @@ class Run:
         **extra: float,
     ) -> bool:
         """Record one accepted step; see `Monitor.step`."""
+        flow, begin = self.flow, time.perf_counter()
+        flow.settle()
+        now, evaluating = begin, flow.seconds["rhs_seconds"]
         self.w = np.array(w)
         if self._near_target():
-            self.flow.refresh(self.w)
-        counted = {"steps": self.trace.last["steps"] + 1 - self._before.get("steps", 0.0)}
-        counted |= {**self.flow.counts, **(counts or {})}
+            flow.refresh(self.w)
+            now = time.perf_counter()
         row = {
             "flow_time": flow_time,
             "step_size": step_size,
             "order": order,
-            "loss": self.flow.loss,
-            "gradient_norm": self.flow.gradient_norm,
-            "wall_seconds": time.perf_counter() - self._begin,
-            **counted,
+            "loss": flow.loss,
+            "gradient_norm": flow.gradient_norm,
+            "wall_seconds": now - self._begin,
+            "steps": self.trace.last["steps"] + 1 - self._before.get("steps", 0.0),
+            **flow.counts,
+            **flow.seconds,
+            **(counts or {}),
             **extra,
         }
-        self.trace.append({name: value + self._before.get(name, 0.0) for name, value in row.items()})
-        return self._after()
+        if self._before:
+            row = {name: value + self._before.get(name, 0.0) for name, value in row.items()}
+        self.trace.append(row)
+        stop = self._after()
+        evaluating = flow.seconds["rhs_seconds"] - evaluating
+        flow.seconds["recording_seconds"] += time.perf_counter() - begin - evaluating
+        return stop
 
     def chunk(self, w: Any, rows: Mapping[str, NDArray[np.float64]]) -> bool:
         """Record the rows of a compiled chunk; see `Monitor.chunk`."""
@@ -296,8 +307,8 @@ class Run:
         return Saved(self.w, row["loss"], state, counts, self.trace.saved(), seconds, self._compile_seconds, self._best)
 
     def _judge(self, row: Mapping[str, float]) -> None:
-        limits = self.until.limits()
-        if not np.isfinite(row["loss"]):
+        limits = self._whole
+        if not math.isfinite(row["loss"]):
             self.outcome, self.reason = Outcome.DIVERGED, f"the loss is {row['loss']} after {row['steps']:.0f} steps"
         elif row["loss"] <= limits.loss:
             self.outcome, self.reason = Outcome.TARGET, f"loss {row['loss']:.3e} is at or below {limits.loss:g}"
@@ -394,15 +405,13 @@ class Run:
         if self.state is not None and self.outcome is not Outcome.DIVERGED:
             self._keeper.write(self._save())
         # Exact at the returned point, and not charged to the solver.
-        loss, slope = self.objective.value_and_gradient(w)
-        with np.errstate(over="ignore", invalid="ignore"):
-            norm = float(np.linalg.norm(np.asarray(slope)))
+        loss, norm = self.flow.prime(w)
         best = None if self._best is None else self.objective.unflatten(np.asarray(self._best[1]))
         words = [f"{self.solver.name}: {self.outcome.value} ({self.reason}).", self.outcome.advice]
         return Solution(
             params=self.objective.unflatten(w),
             w=w,
-            loss=float(loss),
+            loss=loss,
             gradient_norm=norm,
             outcome=self.outcome,
             message=" ".join([*words, *(f"It {part}." for part in (self._words, self._keeper.failure) if part)]),

@@ -129,7 +129,8 @@ class _Piece:
     columns: Mapping[str, Any]
 
     def __len__(self) -> int:
-        return int(np.size(self.columns["loss"]))
+        loss = self.columns["loss"]
+        return len(loss) if isinstance(loss, np.ndarray) else 1
 
     def every_second(self, stride: int) -> _Piece | None:
         """The rows whose number is a multiple of `stride`, twice their distance; None if there are none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
@@ -21,9 +22,11 @@ Vector: TypeAlias = NDArray[np.float64]
 # Training needs the end of the path, not the path: E. Klausmeier (2020, point 2 of his reply) asks for 1e-4, because
 # strict tolerances make a BDF code take small steps of high order, and only orders 1 and 2 are A-stable.
 LOOSE = 1e-4
+STEPS = 64  # between two returns to the driver
 HORIZON = 1e100  # stands for an infinite end of the flow time
 # VODE and CVODE bound their first step by 2e-14 times and 0.1 times the end time, and then forget it in one-step mode.
 FIRST_HORIZON = 100.0
+EPS = float(np.finfo(float).eps)
 REST = 1e-8  # a flow that rests is stationary if its gradient fell to this part of the largest one
 
 
@@ -166,7 +169,6 @@ class OdeRun(abc.ABC):
         w, flow_time, step_size, order, counts, extra = accepted
         if self.scheduled:
             extra = {**extra, "rtol": tolerances[0], "atol": tolerances[1]}
-        self.w = w
         stop = monitor.step(w, flow_time=flow_time, step_size=step_size, order=order, counts=counts, **extra)
         if not stop:
             self.rest.check(self.flow)
@@ -179,12 +181,22 @@ class SteppedRun(OdeRun):
     def __init__(self, solver: OdeSolver, flow: Flow, w: Vector, make: Callable[[Vector, float, float], Stepper]):
         super().__init__(solver, flow, w)
         self._make = make
+        self._fixed: tuple[Any, Any] = (solver.rtol, solver.atol)
         self._stepper: Stepper | None = None
         self._flow_time = 0.0
 
     def advance(self, monitor: Monitor) -> None:
-        """Take one step; the first call makes the stepper, whose constructor may evaluate."""
-        rtol, atol = self.tolerances(monitor.limits.loss)
+        """Take up to `STEPS` steps; the first call makes the stepper, whose constructor may evaluate."""
+        with warnings.catch_warnings():
+            # The steppers read the status that SciPy's warnings describe. To silence them takes as long as a step of a
+            # small network, so it is done once for many.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"scipy\.integrate")
+            for _ in range(STEPS):
+                if self._step(monitor):
+                    return
+
+    def _step(self, monitor: Monitor) -> bool:
+        rtol, atol = self.tolerances(monitor.limits.loss) if self.scheduled else self._fixed
         if self._stepper is None:
             self._stepper = self._make(self.w, rtol, atol)
         elif self.scheduled:
@@ -200,7 +212,7 @@ class SteppedRun(OdeRun):
             reason = f"the step size fell below the rounding of the flow time {self._flow_time:.1e}"
             raise Finished(Outcome.FAILED, f"{reason}: the flow blows up, or the tolerances are too tight")
         self._flow_time = accepted.flow_time
-        self.report(accepted, (rtol, atol), monitor)
+        return self.report(accepted, (rtol, atol), monitor)
 
 
 class Guard:
@@ -255,7 +267,7 @@ class Rest:
         """Look at the last evaluation. Raises Finished: stationary, or stalled where the gradient is not small."""
         loss, norm = flow.loss, flow.gradient_norm
         self._largest, self._now = max(self._largest, norm), norm
-        fell = loss < self._loss - 4 * np.finfo(float).eps * abs(self._loss) if np.isfinite(self._loss) else True
+        fell = loss < self._loss - 4 * EPS * abs(self._loss) if math.isfinite(self._loss) else True
         if fell or norm < 0.9 * self._norm:
             self._waited = 0
         else:

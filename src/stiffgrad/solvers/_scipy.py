@@ -22,13 +22,6 @@ HIGHEST = {"bdf": 5, "adams": 12}
 NO_LIMIT = 2**31 - 1
 
 
-def _quietly(function: Any, *arguments: Any, **options: Any) -> Any:
-    """Call SciPy without its warnings: the caller reads the status that they describe."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return function(*arguments, **options)
-
-
 # Where nlu stands in iwork, counted from 0; nni, ncfn and netf follow. ZVODE has one more length before it.
 _NLU = {"vode": 18, "zvode": 19}
 
@@ -39,6 +32,7 @@ class Vode(Stepper):
     def __init__(self, solver: Any, flow: Flow, w: Vector, rtol: float, atol: float) -> None:
         self._stiff = solver.method == "bdf"
         self._nlu = _NLU[solver.name]
+        self._flow = flow
         self._guard = Guard(flow.size)
         jacobian = flow.jacobian(solver.jacobian) if self._stiff else None
         self._ode = integrate.ode(self._guard.vector(flow.rhs), self._guard.matrix(jacobian))
@@ -57,13 +51,13 @@ class Vode(Stepper):
         self._ode._integrator.call_args[:2] = [rtol, atol]
 
     def step(self) -> Accepted:
-        y = _quietly(self._ode.integrate, self._ode.t + FIRST_HORIZON, step=True)
+        y = self._flow.library(self._ode.integrate, self._ode.t + FIRST_HORIZON, step=True)
         self._guard.raise_kept()
         code = self._ode._integrator
         if not self._ode.successful():
             raise _failed(code)
-        nst, _, nje, nqu = (int(count) for count in code.iwork[10:14])
-        nlu, nni, ncfn, netf = (int(count) for count in code.iwork[self._nlu : self._nlu + 4])
+        nst, _, nje, nqu, *rest = code.iwork[10 : self._nlu + 4].tolist()
+        nlu, nni, ncfn, netf = rest[-4:]
         # Every failure of the error test or of the corrector repeats the step.
         counts: dict[str, float] = {"steps": nst, "rejected_steps": ncfn + netf, "error_test_failures": netf}
         if self._stiff:
@@ -81,6 +75,7 @@ class Lsoda(Stepper):
     """LSODA, through the class that shows how it stops after each step."""
 
     def __init__(self, solver: Any, flow: Flow, w: Vector, rtol: float, atol: float) -> None:
+        self._flow = flow
         self._guard = Guard(flow.size)
         jac = self._guard.matrix(flow.jacobian(solver.jacobian))
         rhs = self._guard.vector(flow.rhs)
@@ -93,13 +88,13 @@ class Lsoda(Stepper):
         self._code.call_args[:2] = [rtol, atol]  # read at every call, as in VODE
 
     def step(self) -> Accepted:
-        _quietly(self._lsoda.step)
+        self._flow.library(self._lsoda.step)
         self._guard.raise_kept()
         if self._lsoda.status == "failed":
             raise _failed(self._code)
         if self._lsoda.status == "finished":
             raise _at_horizon()
-        nst, _, nje, nqu = (int(count) for count in self._code.iwork[10:14])
+        nst, _, nje, nqu = self._code.iwork[10:14].tolist()
         # LSODA factorises once for every Jacobian: it rescales none.
         counts: dict[str, float] = {"steps": nst, "jacobian_evaluations": nje, "factorizations": nje}
         extra = {"stiff_method": float(self._code.iwork[18] == 2)}
@@ -158,7 +153,9 @@ class DormandPrinceRun(OdeRun):
         ode.set_solout(solout)
         ode.set_initial_value(self.w, 0.0)
         ode._integrator.iwork[3] = -1  # no test for stiffness
-        _quietly(ode.integrate, HORIZON)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # its status is read below
+            flow.library(ode.integrate, HORIZON)
         guard.raise_kept()
         if not ode.successful():
             raise _failed(ode._integrator)
@@ -170,6 +167,7 @@ class Python(Stepper):
     """One of the classes of `scipy.integrate`; evaluation times and linear solves are counted on their way."""
 
     def __init__(self, solver: Any, flow: Flow, w: Vector, rtol: float, atol: float) -> None:
+        self._flow = flow
         self._radau = solver.name == "radau"
         self._attempts = 0
         self._solves = 0
@@ -204,7 +202,7 @@ class Python(Stepper):
         before = code.t
         order = 5 if self._radau else code.order
         self._times.clear()
-        reason = _quietly(code.step)
+        reason = self._flow.library(code.step)
         if code.status == "failed":
             raise Finished(Outcome.FAILED, f"{type(code).__name__}: {reason}")
         self._steps += 1

@@ -48,8 +48,7 @@ class Minimiser(Solver, abc.ABC):
         """Compile the loss and its gradient."""
         _blas()  # looking for the libraries takes a while, too
         self.options()  # a bad one raises here, before anything is compiled
-        flow.warm_up()
-        flow.objective.value(w)
+        flow.warm_up("value")
         return flow
 
     def advance(self, state: Flow, monitor: Monitor) -> Flow:
@@ -79,8 +78,14 @@ class Minimiser(Solver, abc.ABC):
 
         with warnings.catch_warnings(), np.errstate(over="ignore"), _blas().limit(limits=self.blas_threads):
             warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"scipy\.optimize")
-            result = scipy.optimize.minimize(
-                flow.value_and_gradient, w, jac=True, method=self.method, callback=callback, options=self.options()
+            result = flow.library(
+                scipy.optimize.minimize,
+                flow.value_and_gradient,
+                w,
+                jac=True,
+                method=self.method,
+                callback=callback,
+                options=self.options(),
             )
         return None if stopped else result
 
@@ -200,9 +205,7 @@ class MINPACK(Solver):
     def start(self, flow: Flow, w: NDArray[np.float64]) -> Flow:
         """Compile the residual, its Jacobian, and the gradient."""
         check_sum_of_squares(flow.objective, self.name)
-        flow.warm_up()
-        flow.objective.residual(w)
-        flow.objective.scaled_jacobian(w)
+        flow.warm_up("residual", "scaled_jacobian")
         return flow
 
     def advance(self, state: Flow, monitor: Monitor) -> Flow:
@@ -211,8 +214,14 @@ class MINPACK(Solver):
         tolerances = dict.fromkeys(("ftol", "xtol", "gtol"), float(np.finfo(float).eps))
         start = np.array(state.point, float)
         try:
-            result = scipy.optimize.least_squares(
-                run.residual, start, run.jacobian, method="lm", max_nfev=2**31 - 1, **tolerances
+            result = state.library(
+                scipy.optimize.least_squares,
+                run.residual,
+                start,
+                run.jacobian,
+                method="lm",
+                max_nfev=2**31 - 1,
+                **tolerances,
             )
         except _Stop:
             return state
@@ -253,8 +262,7 @@ class _LeastSquares:
         self._jacobian[: self.rows] = self.flow.scaled_jacobian(w)
         if not np.array_equal(w, self._accepted):
             r = self._residual
-            self.flow.point, self.flow.loss = np.array(w), float(0.5 * (r @ r))
-            self.flow.gradient_norm = float(np.linalg.norm(r @ self._jacobian))
+            self.flow.remember(w, float(0.5 * (r @ r)), float(np.linalg.norm(r @ self._jacobian)))
             self._record(w)
         return self._jacobian
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import abc
-import contextlib
 import dataclasses
 import io
 import itertools
 import os
+import sys
 from functools import partial
 from typing import Any, ClassVar
 
@@ -37,6 +37,7 @@ from stiffgrad.solvers._ode import (
 # SUNDIALS prints warnings to the terminal unless told otherwise before a run begins.
 os.environ.setdefault("SUNLOGGER_WARNING_FILENAME", os.devnull)
 
+NOWHERE = io.StringIO()  # scikit-sundae prints what it also returns; a redirection as usual takes longer than a small step
 RESTART = 10.0  # scikit-sundae fixes the tolerances of a run: a schedule restarts it when they changed by this factor
 
 
@@ -163,12 +164,10 @@ class CVODEKrylov(CvodeSolver):
 
     def compile(self, flow: Flow) -> None:
         """Gradient, product and diagonal; their counts are reset before the run."""
-        flow.warm_up()
-        w = np.asarray(flow.objective.w0)
-        if self.jacobian != "finite-difference":
-            flow.product(w, w, self.jacobian)
+        exact = self.jacobian != "finite-difference"
+        flow.warm_up(*([f"{self.jacobian} product".removeprefix("autodiff ")] if exact else []))
         if self.preconditioner is not None:
-            _diagonal(flow.objective, w)
+            _diagonal(flow.objective, np.asarray(flow.objective.w0))
 
     def linear(self, stepper: Cvode) -> dict[str, Any]:
         """GMRES on our products."""
@@ -200,6 +199,7 @@ class Cvode(Stepper):
         self._restarts = -1
         self._diagonal = np.zeros(0)
         self._exact = solver.jacobian != "finite-difference"
+        self._krylov = isinstance(solver, CVODEKrylov)
         self._start(rtol, atol)
 
     def _start(self, rtol: float, atol: float) -> None:
@@ -228,8 +228,11 @@ class Cvode(Stepper):
     def step(self) -> Accepted:
         before = self._t
         self._times.clear()
-        with contextlib.redirect_stdout(io.StringIO()):  # scikit-sundae prints what it also returns
-            result = self._code.step(before + FIRST_HORIZON, method="onestep")
+        shown, sys.stdout = sys.stdout, NOWHERE
+        try:
+            result = self._flow.library(self._code.step, before + FIRST_HORIZON, "onestep")
+        finally:
+            sys.stdout = shown
         if not result.success:
             raise Finished(Outcome.FAILED, f"CVODE: {result.message.rstrip('.')}")
         self._t, self._w = float(result.t), np.array(result.y)
@@ -238,7 +241,9 @@ class Cvode(Stepper):
         self._newton += len(times)
         self._steps += 1
         counts: dict[str, float] = {"steps": self._steps}
-        if self._exact:
+        if not self._exact:  # CVODE's own differences of the right side, which it does not tell apart
+            counts |= {"hessian_products" if self._krylov else "jacobian_evaluations": np.nan}
+        else:
             counts |= {"rejected_steps": self._attempts - self._steps}
             counts |= {"newton_iterations": self._newton, "linear_solves": self._newton}
         extra: dict[str, float] = {"restarts": self._restarts}
@@ -261,7 +266,7 @@ class Cvode(Stepper):
     def fill_jacobian(self, t: float, w: Vector, slope: Vector, out: Any) -> None:
         """The dense Jacobian."""
         self._linear_system_begins()
-        out[:] = -self._flow.hessian(w, self._solver.jacobian)
+        out[:] = self._flow.jacobian_at(w, self._solver.jacobian)
 
     def fill_product(self, t: float, w: Vector, slope: Vector, v: Vector, out: Vector) -> None:
         """The Jacobian times v."""
