@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import stiffgrad as sg
+from stiffgrad import flow as flow_module
 from stiffgrad.flow import Flow, OutOfTime
 
 N, K = 6, 2
@@ -80,6 +81,59 @@ def test_the_primed_start_is_evaluated_once_but_counted(flow, objective):
     first, slope = flow.value_and_gradient(w)
     assert (first, np.linalg.norm(slope)) == (loss, norm)
     assert flow.counts["rhs_evaluations"] == flow.counts["presentations"] == 1
+
+
+def test_the_primed_start_serves_one_evaluation_and_no_later_one(objective, monkeypatch):
+    calls = []
+    programs = flow_module._programs
+
+    def counting(objective):
+        found = programs(objective)
+        return found | {"slope": lambda w: (calls.append(1), found["slope"](w))[1]}
+
+    monkeypatch.setattr(flow_module, "_programs", counting)
+    w = np.asarray(objective.w0)
+    for first in (w, w + 1):
+        flow = Flow(objective)
+        flow.prime(w)
+        calls.clear()
+        flow.rhs(0.0, first)
+        flow.rhs(0.0, w)
+        flow.rhs(0.0, w)
+        assert len(calls) == (2 if first is w else 3)
+        assert flow.counts["rhs_evaluations"] == 3
+
+
+def test_the_clocks_tell_where_the_time_goes(objective):
+    def library():
+        time.sleep(0.02)
+        for _ in range(5):
+            flow.rhs(0.0, w)
+        flow.jacobian_at(w)
+        flow.product(w, w)
+
+    flow, w = Flow(objective), np.asarray(objective.w0)
+    flow.warm_up("autodiff", "product")
+    begin = time.perf_counter()
+    flow.library(library)
+    passed = time.perf_counter() - begin
+    assert all(flow.seconds[name] > 0 for name in ("rhs_seconds", "jacobian_seconds"))
+    assert flow.seconds["library_seconds"] >= 0.02
+    assert sum(flow.seconds.values()) <= passed
+    flow.rhs(0.0, w)
+    assert flow.seconds["library_seconds"] <= passed
+
+
+def test_large_data_are_arguments_and_give_the_same_numbers(objective, monkeypatch):
+    w = np.asarray(objective.w0)
+    embedded = Flow(objective)
+    monkeypatch.setattr(flow_module, "EMBEDDED", 0)
+    handed = Flow(objective)
+    assert handed._run is not embedded._run
+    np.testing.assert_allclose(handed.rhs(0.0, w), embedded.rhs(0.0, w), rtol=1e-13)
+    np.testing.assert_allclose(handed.jacobian_at(w), embedded.jacobian_at(w), rtol=1e-12, atol=1e-14)
+    monkeypatch.setattr(flow_module, "WHOLE", 0)
+    np.testing.assert_allclose(handed.jacobian_at(w), embedded.jacobian_at(w), rtol=1e-12, atol=1e-14)
 
 
 def test_refresh_evaluates_only_elsewhere(flow, objective):

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import optax
 import optimistix
 import pytest
 
@@ -10,10 +11,10 @@ from stiffgrad import flow
 from stiffgrad.objective import derivatives
 from stiffgrad.solvers import _compiled
 from stiffgrad.solvers.minimisers import MINPACK
-from stiffgrad.solvers.peers import LevenbergMarquardt, OptimistixBFGS, SSBroyden
+from stiffgrad.solvers.peers import LevenbergMarquardt, OptaxLBFGS, OptimistixBFGS, SSBroyden
 
 LEAST_SQUARES = ["levenberg-marquardt", "minpack"]
-GRADIENTS = ["optimistix-bfgs", "ssbroyden"]
+GRADIENTS = ["optimistix-bfgs", "ssbroyden", "optax-lbfgs"]
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +110,23 @@ def test_bfgs_is_optimistix_by_hand(sine):
     np.testing.assert_allclose(solution.w, seen.value, rtol=1e-9)
     assert solution.statistics.rhs_evaluations == 21
     assert solution.statistics.loss_evaluations == solution.statistics.rejected_steps == calls - 21
+
+
+def test_lbfgs_is_optax_by_hand(sine):
+    method = optax.lbfgs()
+    w, inner = sine.w0, method.init(sine.w0)
+    value = optax.value_and_grad_from_state(lambda w: derivatives.value(sine, w))
+    calls = 1
+    for _ in range(12):
+        loss, gradient = value(w, state=inner)
+        updates, inner = method.update(
+            gradient, inner, w, value=loss, grad=gradient, value_fn=lambda w: derivatives.value(sine, w)
+        )
+        w = w + updates
+        calls += int(inner[-1].info.num_linesearch_steps)
+    solution = sg.solve(sine, OptaxLBFGS(), until=sg.Until(steps=12))
+    np.testing.assert_allclose(solution.w, w, rtol=1e-8)
+    assert solution.statistics.presentations == solution.statistics.rhs_evaluations == calls
 
 
 def test_compiled_peers_count_the_calls_they_make():

@@ -42,6 +42,7 @@ _REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
     "cg": ("minimisers:CG", {}),
     "levenberg-marquardt": ("peers:LevenbergMarquardt", {}),
     "optimistix-bfgs": ("peers:OptimistixBFGS", {}),
+    "optax-lbfgs": ("peers:OptaxLBFGS", {}),
     "minpack": ("minimisers:MINPACK", {}),
     "ssbroyden": ("peers:SSBroyden", {}),
 }

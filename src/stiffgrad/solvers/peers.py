@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import lineax
 import numpy as np
+import optax
 import optimistix
 import ssbroyden_optimistix
 from numpy.typing import NDArray
@@ -233,6 +234,77 @@ class SSBroyden(_Minimiser):
     def counts(self, objective: Objective, calls: Any, accepted: Any) -> dict[str, Any]:
         """A gradient for each trial."""
         return {"rhs_evaluations": calls, "loss_evaluations": 0 * calls, "presentations": calls}
+
+
+class LBFGSState(NamedTuple):
+    """Weights and Optax's state, in which loss and gradient at the weights lie; counts are cumulative."""
+
+    w: jax.Array
+    inner: Any
+    steps: jax.Array
+    evaluations: jax.Array
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class OptaxLBFGS(CompiledSolver[LBFGSState]):
+    """Optax's L-BFGS with its defaults: the last ten steps, and a zoom line search for the strong Wolfe conditions.
+
+    Every trial of the line search costs a loss and a gradient.
+
+    Examples
+    --------
+    >>> from stiffgrad import Until, minimise, solve
+    >>> valley = minimise(lambda w: (1 - w[0]) ** 2 + 100 * (w[1] - w[0] ** 2) ** 2, np.array([-1.0, 1.0]))
+    >>> solve(valley, OptaxLBFGS(), until=Until(loss=1e-12)).outcome.success
+    True
+    """
+
+    name = "optax-lbfgs"
+    family = "descent"
+    summary = "Optax's L-BFGS, compiled, with a zoom line search"
+    source = "Nocedal and Wright 2006, algorithms 7.5 and 3.5; optax.lbfgs"
+    columns: ClassVar[tuple[str, ...]] = ("loss", "gradient_norm", "steps", "rhs_evaluations", "presentations")
+    reasons: ClassVar[dict[int, str]] = {STALLED: "its line search finds nothing lower"}
+
+    def initial(self, objective: Objective, w: jax.Array) -> tuple[LBFGSState, dict[str, Any]]:
+        """Evaluate at the start; Optax's state then hands both on."""
+        loss, gradient = derivatives.value_and_gradient(objective, w)
+        *memory, search = optax.lbfgs().init(w)
+        inner = (*memory, search._replace(value=loss, grad=gradient))
+        # Strong types from the start: a loop that meets others in its second call compiles again.
+        inner = jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, jnp.result_type(leaf)), inner)
+        state = LBFGSState(w, inner, jnp.asarray(0), jnp.asarray(1))
+        return state, self._row(state, jnp.asarray(0))
+
+    def step(self, objective: Objective, state: LBFGSState) -> tuple[LBFGSState, dict[str, Any]]:
+        """One update along one line search."""
+        known = {"value": state.inner[-1].value, "grad": state.inner[-1].grad}
+        updates, inner = optax.lbfgs().update(
+            known["grad"], state.inner, state.w, **known, value_fn=lambda w: derivatives.value(objective, w)
+        )
+        inner = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), inner, state.inner)
+        trials = inner[-1].info.num_linesearch_steps
+        after = LBFGSState(state.w + updates, inner, state.steps + 1, state.evaluations + trials)
+        now = {"value": inner[-1].value, "grad": inner[-1].grad}
+        flat = ~(now["value"] < known["value"])
+        resting = flat & ~(jnp.linalg.norm(now["grad"]) < 0.9 * jnp.linalg.norm(known["grad"]))
+        return after, self._row(after, jnp.where(resting, STALLED, 0))
+
+    def weights(self, state: LBFGSState) -> jax.Array:
+        """The weights."""
+        return state.w
+
+    def _row(self, state: LBFGSState, ended: Any) -> dict[str, Any]:
+        search = state.inner[-1]
+        return {
+            "loss": search.value,
+            "gradient_norm": jnp.linalg.norm(search.grad),
+            "steps": state.steps,
+            "rhs_evaluations": state.evaluations,
+            "presentations": state.evaluations,
+            "ended": ended,
+        }
 
 
 LINEAR_SOLVERS: dict[str, Callable[[], Any]] = {

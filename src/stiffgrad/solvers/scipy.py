@@ -45,7 +45,7 @@ class VodeSolver(OdeSolver, abc.ABC):
 
     def compile(self, flow: Flow) -> None:
         """Adams needs no Jacobian."""
-        flow.warm_up(self.jacobian if self.method == "bdf" else None)
+        flow.warm_up(*([self.jacobian] if self.method == "bdf" else []))
 
     def run(self, flow: Flow, w: Vector) -> SteppedRun:
         """A run of VODE."""

@@ -37,7 +37,9 @@ from stiffgrad.solvers._ode import (
 # SUNDIALS prints warnings to the terminal unless told otherwise before a run begins.
 os.environ.setdefault("SUNLOGGER_WARNING_FILENAME", os.devnull)
 
-NOWHERE = io.StringIO()  # scikit-sundae prints what it also returns; a redirection as usual takes longer than a small step
+NOWHERE = (
+    io.StringIO()
+)  # scikit-sundae prints what it also returns; a redirection as usual takes longer than a small step
 RESTART = 10.0  # scikit-sundae fixes the tolerances of a run: a schedule restarts it when they changed by this factor
 
 
