@@ -12,6 +12,7 @@ import stiffgrad as sg
 from stiffgrad.analysis import _modes
 from stiffgrad.analysis._descent import descends
 from stiffgrad.analysis._match import as_sigmoid, as_tanh, match
+from stiffgrad.analysis.minimum import explained_zeros
 
 RNG = np.random.default_rng(7)
 
@@ -151,6 +152,48 @@ def _explained(objective: sg.Objective) -> int:
     return sg.minimum(objective, objective.w0).explained_zero
 
 
+def test_softmax_is_blind_to_one_row_a_sample() -> None:
+    # 4 samples of 3 logits are 12 rows, of which the loss sees 8: a Gauss-Newton matrix of 27 weights has rank 8.
+    apply, params = sg.mlp([2, 4, 3], seed=0)
+    X = RNG.normal(size=(4, 2))
+    objective = sg.supervised(apply, params, X, np.array([0, 1, 2, 1]), loss="cross_entropy")
+    rank = np.linalg.matrix_rank(np.asarray(objective.gauss_newton(objective.w0)), tol=1e-10)
+    assert rank == 8
+    assert explained_zeros(objective) == objective.size - rank
+
+
+def test_the_default_tolerance_is_a_millionth_of_the_largest_slope_at_the_start() -> None:
+    # E = 2 w^2 from w = 1: slopes of 4 w, and sqrt(2 lambda E) = 4 at the start.
+    objective = sg.minimise(lambda w: 2.0 * w[0] ** 2, np.ones(1))
+    assert sg.minimum(objective, np.array([0.9e-6])).kind == "minimum"
+    assert sg.minimum(objective, np.array([1.2e-6])).kind == "not stationary"
+
+
+def test_an_eigenvalue_is_in_doubt_up_to_twice_what_the_gradient_may_change() -> None:
+    # The curvature along x is c + y, and a Newton step of y0 leads to y = 0: it changes by y0.
+    y0 = 1e-7
+
+    def at(c):
+        objective = sg.minimise(lambda w: 0.5 * w[1] ** 2 + 0.5 * (c + w[1]) * w[0] ** 2, np.ones(2))
+        return sg.minimum(objective, np.array([0.0, y0]), gradient_tolerance=1e-6)
+
+    assert at(-5 * y0).negative == 1
+    assert at(-5 * y0).kind == "saddle"
+    assert (at(-1.5 * y0).negative, at(-1.5 * y0).zero) == (0, 1)
+
+
+def test_a_negative_eigenvalue_that_cannot_be_followed_is_never_sure() -> None:
+    # A fall of at most 6e-22 at |y| = 5e-6: seen beside a loss of zero, hidden by one of one.
+    def well(height):
+        return sg.minimise(lambda w: height + w[0] ** 2 - 0.5e-10 * w[1] ** 2 + w[1] ** 4, np.ones(2))
+
+    seen = sg.minimum(well(0.0), np.zeros(2))
+    assert (seen.kind, seen.negative, seen.sure) == ("saddle", 1, True)
+    hidden = sg.minimum(well(1.0), np.zeros(2))
+    assert (hidden.kind, hidden.negative, hidden.sure) == ("flat", 1, False)
+    assert "may be a saddle" in hidden.confidence
+
+
 def test_lanczos_agrees_with_the_dense_spectrum() -> None:
     objective, _ = regression(width=8, samples=30)  # 25 weights
     w = np.asarray(objective.w0)
@@ -284,6 +327,34 @@ def test_two_wells_have_the_barrier_between_them() -> None:
     assert found.barrier == pytest.approx(1.0, rel=1e-12)
     assert found.relative_barrier == pytest.approx(1 / 9, rel=1e-12)  # the start is at loss 9
     assert "No hidden units were matched" in found.verdict
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_relu_network_is_the_same_as_its_rescaled_and_permuted_copy(layers) -> None:
+    objective, params = regression(activation="relu", layers=layers)
+    turned = [{name: np.array(part) for name, part in layer.items()} for layer in params]
+    for hidden, above in itertools.pairwise(turned):
+        order, scale = RNG.permutation(4), np.exp(RNG.normal(size=4))
+        hidden["weight"], hidden["bias"] = hidden["weight"][order] * scale[:, None], hidden["bias"][order] * scale
+        above["weight"] = above["weight"][:, order] / scale
+    assert float(objective.value(objective.flatten(turned))) == pytest.approx(float(objective.value(objective.w0)))
+    found = sg.same_minimum(objective, params, turned)
+    assert found.same
+    assert found.relative_distance < 1e-6 < found.distance_unmatched
+    # With decay the scales cost different amounts, so the two are different points.
+    decayed = objective.with_decay(np.full(objective.size, 1e-2))
+    assert sg.same_minimum(decayed, params, turned).relative_distance > 0.1
+
+
+@pytest.mark.parametrize(("depth", "same"), [(0.01, False), (0.0001, True)])
+def test_a_barrier_counts_as_a_share_of_the_loss_removed(depth, same) -> None:
+    # Wells at -1 and 1 with a barrier of `depth` between; the start lies 1 above them, and all on a height of 100.
+    start = np.sqrt(1.0 + 1.0 / np.sqrt(depth))
+    objective = sg.minimise(lambda w: 100.0 + depth * (1.0 - w[0] ** 2) ** 2, np.array([start]))
+    found = sg.same_minimum(objective, np.array([-1.0]), np.array([1.0]))
+    assert found.barrier == pytest.approx(depth, rel=1e-6)
+    assert found.relative_barrier == pytest.approx(depth, rel=1e-6)
+    assert found.same == same
 
 
 def test_two_networks_known_to_differ() -> None:

@@ -34,7 +34,7 @@ def descends(objective: Objective, here: Local, direction: NDArray[np.float64], 
 def _falls(
     objective: Objective, here: Local, unit: NDArray[np.float64], slope: float, scale: float, curvature: float
 ) -> bool:
-    for t in scale * np.logspace(-5, -1, 13):
+    for t in scale * np.logspace(-7, -1, 19):
         change = float(objective.value(here.w + t * unit)) - here.loss - t * slope
         doubt = here.loss_rounding + t * here.slope_rounding + t * t * curvature
         if not np.isfinite(change) or change > doubt:

@@ -68,6 +68,42 @@ def reorder(params: Sequence[Layer], layer: int, order: NDArray[np.intp], sign: 
     return layers
 
 
+Scales = list[NDArray[np.float64]]  # one factor for each unit of each hidden layer
+
+
+def rescaled(params: Sequence[Layer], scales: Scales) -> list[Layer]:
+    """The same function of a relu network: incoming weights of each hidden unit times its factor, outgoing over it."""
+    layers = copy(params)
+    for (hidden, above), scale in zip(itertools.pairwise(layers), scales, strict=True):
+        hidden["weight"] *= scale[:, None]
+        hidden["bias"] *= scale
+        above["weight"] /= scale
+    return layers
+
+
+def balancing(params: Sequence[Layer], sweeps: int = 50) -> Scales:
+    """The factors that make the norms of incoming (with bias) and outgoing weights of every hidden unit equal.
+
+    A layer's outgoing weights are the next one's incoming, so several hidden layers take several sweeps.
+    """
+    scales = [np.ones(len(layer["bias"])) for layer in params[:-1]]
+    for _ in range(sweeps if len(scales) > 1 else 1):
+        layers = rescaled(params, scales)
+        for (hidden, above), scale in zip(itertools.pairwise(layers), scales, strict=True):
+            into = np.hypot(np.linalg.norm(hidden["weight"], axis=1), hidden["bias"])
+            out = np.linalg.norm(above["weight"], axis=0)
+            alive = (into > 0) & (out > 0)
+            scale[alive] *= np.sqrt(out[alive] / into[alive])
+    return scales
+
+
+def match_scaled(a: Sequence[Any], b: Sequence[Any]) -> list[Layer]:
+    """`match` for relu, where a hidden unit may also be scaled against its outgoing weights: b comes in a's scale."""
+    scales = balancing(copy(a))
+    matched = match(rescaled(copy(a), scales), rescaled(copy(b), balancing(copy(b))), odd=False)
+    return rescaled(matched, [1.0 / scale for scale in scales])
+
+
 def _align(a: Sequence[Layer], b: Sequence[Layer], layer: int, odd: bool, outgoing: bool) -> list[Layer]:
     """The best order and signs of one hidden layer of b, all else fixed: a linear assignment problem."""
     likeness = a[layer]["weight"] @ b[layer]["weight"].T + np.outer(a[layer]["bias"], b[layer]["bias"])

@@ -189,7 +189,7 @@ def minimum(
     negative, zero = modes.values < -uncertain, np.abs(modes.values) <= uncertain
     explained = explained_zeros(objective)
     kind = _kind(objective, here, modes, stationary, negative, zero, explained)
-    sure, confidence = _confidence(objective, here, modes, kind, shift, stationary)
+    sure, confidence = _confidence(objective, here, modes, kind, shift, stationary, int(negative.sum()))
     return Minimum(
         kind=kind,
         loss=here.loss,
@@ -296,7 +296,7 @@ def _kind(
 
 
 def _confidence(
-    objective: Objective, here: Local, modes: Modes, kind: str, shift: Vector, stationary: bool
+    objective: Objective, here: Local, modes: Modes, kind: str, shift: Vector, stationary: bool, negative: int
 ) -> tuple[bool, str]:
     if not stationary:
         return True, "The gradient is well above its tolerance: train on, for instance with Until(gradient_norm=...)."
@@ -317,6 +317,12 @@ def _confidence(
         )
     if kind == "saddle":
         parts.append("A direction was followed down.")
+    elif negative:
+        sure = False
+        parts.append(
+            f"{negative} eigenvalue{' is' if negative == 1 else 's are'} negative, to {modes.values[0]:.1e}, but "
+            "whatever the loss falls along them is less than its rounding: it may be a saddle."
+        )
     if here.gradient_norm > 1e6 * here.slope_rounding and kind != "saddle":
         sure = False
         parts.append("The gradient is far above its rounding error: a lower one makes the verdict sure.")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad._types import Params
-from stiffgrad.analysis._match import ODD, as_sigmoid, as_tanh, is_mlp, match
+from stiffgrad.analysis._match import ODD, as_sigmoid, as_tanh, is_mlp, match, match_scaled
 from stiffgrad.analysis._modes import flat_point, positive_whole
 from stiffgrad.objective import Objective
 from stiffgrad.objective.networks import MLP
@@ -70,7 +70,8 @@ def same_minimum(objective: Objective, a: Params, b: Params, *, points: int = 51
     """Compare two points, where they may differ by the order and sign of hidden units alone.
 
     Permuting hidden units leaves the outputs as they are; so does flipping the sign of a unit with tanh, and, with
-    the bias above corrected, with sigmoid. Hidden units of b are matched to those of a first.
+    the bias above corrected, with sigmoid; without weight decay a unit with relu may be scaled against its outgoing
+    weights. Hidden units of b are matched to those of a first.
 
     Parameters
     ----------
@@ -146,6 +147,8 @@ def _matched(objective: Objective, left: Vector, right: Vector) -> tuple[Vector,
     activation = networks.pop().activation if len(networks) == 1 else "unknown"
     if activation == "sigmoid":
         moved = as_sigmoid(match(as_tanh(a), as_tanh(b), odd=True))
+    elif activation == "relu" and not np.any(np.asarray(objective.decay)):  # decay prefers one scale of the many
+        moved = match_scaled(a, b)
     else:
         moved = match(a, b, odd=activation in ODD)
     return np.asarray(objective.flatten(moved), dtype=float), ""
