@@ -1,6 +1,7 @@
 """Files of arrays and one JSON text: written whole or not at all, read within limits, and nothing in them is run.
 
-A file is a zip of `settings.json` and `<name>.npy` entries, so `numpy.load(path)["w"]` reads an array of it too.
+A file is a zip of `settings.json` and `<name>.npy` entries, stored as it is, so `numpy.load(path)["w"]` reads an
+array of it too.
 """
 
 from __future__ import annotations
@@ -124,17 +125,17 @@ def _alive(process: int) -> bool:
     return True
 
 
-def write(path: Path, settings: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+def write(path: Path, settings: Mapping[str, Any], arrays: Mapping[str, Any], text: str = "settings.json") -> None:
     """Write all of it or nothing. Raises OSError with the path, and ValueError for an array that holds no numbers."""
     with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("settings.json", json.dumps(settings, indent=1))
+        archive.writestr(text, json.dumps(settings, indent=1))
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
 
 
 def read(
-    path: Path, schema: Callable[[dict[str, Any]], Shapes], text: str = "settings.json", compressed: bool = False
+    path: Path, schema: Callable[[dict[str, Any]], Shapes], text: str = "settings.json"
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings and arrays of a file.
 
@@ -145,8 +146,6 @@ def read(
         From the settings to the shapes of all arrays that there must be; it raises where the settings are wrong.
     text : str
         Name of the JSON entry.
-    compressed : bool
-        Accept deflated entries; sizes are those of the schema all the same.
 
     Raises
     ------
@@ -159,14 +158,14 @@ def read(
         raise FileNotFoundError(f"{path} does not exist, or is no file")
     with damage(path), zipfile.ZipFile(path) as archive:
         known = {info.filename: info for info in archive.infolist()}
-        settings = json.loads(_entry(archive, known, text, TEXT_BYTES, compressed))
+        settings = json.loads(_entry(archive, known, text, TEXT_BYTES))
         if not isinstance(settings, dict):
             raise ValueError(f"its {text} is no JSON object")
         shapes = schema(settings)
         extra = sorted(set(known) - {text} - {f"{name}.npy" for name in shapes})
         if extra:
             raise ValueError(f"it holds {extra[0]!r}, which does not belong there")
-        return settings, {name: _array(archive, known, name, shapes[name], compressed) for name in shapes}
+        return settings, {name: _array(archive, known, name, shapes[name]) for name in shapes}
 
 
 @contextlib.contextmanager
@@ -179,24 +178,22 @@ def damage(path: Any) -> Iterator[None]:
         raise ValueError(f"{path} is damaged, or no file of stiffgrad: {reason[:300]}") from error
 
 
-def _entry(archive: zipfile.ZipFile, known: Mapping[str, Any], name: str, most: int, compressed: bool) -> bytes:
+def _entry(archive: zipfile.ZipFile, known: Mapping[str, Any], name: str, most: int) -> bytes:
     if name not in known:
         raise ValueError(f"it has no {name!r}")
     info = known[name]
     if info.flag_bits & 1:
         raise ValueError(f"{name!r} is encrypted")
-    if info.compress_type not in ((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) if compressed else (zipfile.ZIP_STORED,)):
-        raise ValueError(f"{name!r} is compressed in another way than stiffgrad does")
+    if info.compress_type != zipfile.ZIP_STORED:  # so that no file holds more than its own size
+        raise ValueError(f"{name!r} is compressed, which no file of stiffgrad is")
     if info.file_size > most:
         raise ValueError(f"{name!r} has {info.file_size} bytes, more than the {most} that it may have")
     return archive.read(info)
 
 
-def _array(
-    archive: zipfile.ZipFile, known: Mapping[str, Any], name: str, shape: tuple[int, ...], compressed: bool
-) -> Any:
+def _array(archive: zipfile.ZipFile, known: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> Any:
     count = math.prod(shape)
-    data = io.BytesIO(_entry(archive, known, f"{name}.npy", 8 * count + HEADER_BYTES, compressed))
+    data = io.BytesIO(_entry(archive, known, f"{name}.npy", 8 * count + HEADER_BYTES))
     version = np.lib.format.read_magic(data)
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     seen, fortran, dtype = header(data)

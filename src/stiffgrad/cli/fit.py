@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stiffgrad import _archive
 from stiffgrad.cli._common import one_line_errors
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from stiffgrad.estimators import TableModel
 
 
@@ -27,17 +26,28 @@ def fit(
     out: Annotated[Path, typer.Option(help="Model file to write.")],
     task: Annotated[str | None, typer.Option(help="regression or classification; by default inferred.")] = None,
     seed: Annotated[int, typer.Option(help="Of the start and of the held-out part.")] = 0,
+    delimiter: Annotated[str | None, typer.Option(help="Between columns; by default recognised.")] = None,
+    decimal: Annotated[str | None, typer.Option(help="Decimal sign . or , of numbers; by default recognised.")] = None,
 ) -> None:
     """Fit a network to a table; text columns become one-hot, missing values are filled."""
-    from stiffgrad.estimators import TableModel
-
     with one_line_errors():
-        frame = _read(data)
-        if not out.parent.is_dir():
-            raise FileNotFoundError(f"folder {out.parent} of --out does not exist")
-        model = TableModel.fit(frame, target, task, seed)
-        model.save(out)
+        place = _place(out, data)
+        from stiffgrad.estimators import TableModel, _csv
+
+        frame, notes = _csv.read(data, delimiter)
+        model = TableModel.fit(frame, target, task, seed, decimal)
+        model.save(place)
+        for note in [*notes, *model.notes]:
+            typer.echo(note)
         _report(model, len(frame), out)
+
+
+def _place(out: Path, *inputs: Path) -> Path:
+    """Where to write, checked before any work; never over what is read."""
+    for given in inputs:
+        if out.exists() and given.exists() and out.samefile(given):
+            raise ValueError(f"out={str(out)!r} is the file that is read: give another path")
+    return _archive.target(out, "out")
 
 
 def _report(model: TableModel, rows: int, out: Path) -> None:
@@ -59,22 +69,14 @@ def predict(
     model: Annotated[Path, typer.Argument(help="Model file, from `stiffgrad fit`.")],
     data: Annotated[Path, typer.Argument(help="CSV file with the columns that the model was fitted to.")],
     out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    delimiter: Annotated[str | None, typer.Option(help="Between columns; by default recognised.")] = None,
 ) -> None:
     """Predict every row of a table, with standard deviations or probabilities."""
-    from stiffgrad.estimators import TableModel
-
     with one_line_errors():
-        predictions = TableModel.load(model).predict(_read(data))
-        predictions.to_csv(out, index=False)
+        place = _place(out, model, data)
+        from stiffgrad.estimators import TableModel, _csv
+
+        loaded = TableModel.load(model)
+        predictions = loaded.predict(_csv.read(data, delimiter)[0])
+        _csv.write(predictions, place)
         typer.echo(f"written: {out} ({len(predictions)} rows)")
-
-
-def _read(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    if not path.is_file():
-        raise FileNotFoundError(f"data file {path} does not exist")
-    try:
-        return pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a CSV file with a header line: {error}") from None

@@ -1,36 +1,38 @@
-"""Model files: a zip of one JSON text and NumPy arrays, read without running anything that is in them."""
+"""Model files: a zip of one JSON text and NumPy arrays, read through a schema without running anything in them."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-import os
-import zipfile
-import zlib
-from collections.abc import Iterator
+import itertools
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.preprocessing import LabelBinarizer
 
+from stiffgrad import _archive, _checks
+from stiffgrad.estimators._network import ACTIVATIONS
+
 FORMAT = "stiffgrad model"
-VERSION = 1
+VERSION = 2
+TEXT = "model.json"
 Estimator = TypeVar("Estimator")
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
-_NUMBERS = ("_noise", "_temper")
+KINDS = ("binary", "multiclass", "multilabel")
+_COUNTS = ("n_features_in_", "n_layers_", "n_outputs_", "n_iter_")
+_NUMBERS = ("_noise", "_temper", "loss_", "log_evidence_")  # or None
 _ARRAYS = ("_x_mean", "_x_scale", "_y_mean", "_y_std", "_covariance")
-_PLAIN = ("_kind", "_flat", "n_features_in_", "n_layers_", "n_outputs_", "n_iter_", "loss_", "log_evidence_")
 
 
 def state_of(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings (JSON) and arrays from which `restore` rebuilds what predicts."""
-    kept = {name: getattr(estimator, name) for name in (*_NUMBERS, *_PLAIN) if hasattr(estimator, name)}
+    names = ("_kind", "_flat", *_COUNTS, *_NUMBERS)
+    kept = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
     arrays = {name: getattr(estimator, name) for name in _ARRAYS if getattr(estimator, name, None) is not None}
     for index, layer in enumerate(estimator._params):
         arrays |= {f"weight{index}": layer["weight"], f"bias{index}": layer["bias"]}
     settings = {"activation": estimator.activation, "sizes": list(estimator._sizes), "fitted": kept}
+    settings["arrays"] = sorted(name for name in arrays if name in _ARRAYS)
     if hasattr(estimator, "classes_"):
         settings["classes"] = estimator.classes_.tolist()
     return settings, arrays
@@ -39,13 +41,10 @@ def state_of(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 def restore(estimator: Estimator, settings: dict[str, Any], arrays: dict[str, Any]) -> Estimator:
     """Give an unfitted estimator the state that `state_of` took from a fitted one."""
     state: dict[str, Any] = dict(settings["fitted"])
-    sizes = tuple(int(size) for size in settings["sizes"])
+    sizes = tuple(settings["sizes"])
     state |= {"activation": settings["activation"], "_sizes": sizes, "hidden_layer_sizes": sizes[1:-1]}
     state |= {name: arrays.get(name) for name in _ARRAYS if name in arrays or name == "_covariance"}
     state["_params"] = [{"weight": arrays[f"weight{i}"], "bias": arrays[f"bias{i}"]} for i in range(len(sizes) - 1)]
-    for i, layer in enumerate(state["_params"]):
-        if layer["weight"].shape != (sizes[i + 1], sizes[i]) or layer["bias"].shape != (sizes[i + 1],):
-            raise ValueError(f"layer {i} has another shape than its sizes {sizes}")
     if "classes" in settings:
         state["_binarizer"] = LabelBinarizer().fit(np.array(settings["classes"]))
         state["classes_"] = np.array(settings["classes"])
@@ -55,51 +54,108 @@ def restore(estimator: Estimator, settings: dict[str, Any], arrays: dict[str, An
 
 
 def write(path: Path, settings: dict[str, Any], arrays: dict[str, Any]) -> None:
-    """Write a model file, whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as file:
-            file.writestr("model.json", json.dumps({"format": FORMAT, "version": VERSION, **settings}, indent=1))
-            for name, array in arrays.items():
-                buffer = io.BytesIO()
-                np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
-                file.writestr(f"{name}.npy", buffer.getvalue())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write a model file, whole or not at all; links are followed."""
+    settings = {"format": FORMAT, "version": VERSION, **settings}
+    _archive.write(_archive.target(path, "model file"), settings, arrays, TEXT)
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings and arrays of a model file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"model file {path} does not exist")
-    with refusing(path), zipfile.ZipFile(path) as file:
-        settings = json.loads(file.read("model.json"))
-        if settings.get("format") != FORMAT:
-            raise ValueError("its model.json names another format")
-        if settings.get("version") != VERSION:
-            raise ValueError(f"it has version {settings.get('version')}, this stiffgrad reads version {VERSION}")
-        names = [name for name in file.namelist() if name.endswith(".npy")]
-        arrays = {
-            name.removesuffix(".npy"): np.lib.format.read_array(io.BytesIO(file.read(name)), allow_pickle=False)
-            for name in names
-        }
+    """Settings and arrays of a model file, all of their types and shapes, and finite."""
+    settings, arrays = _archive.read(path, _schema, TEXT)
+    with _archive.damage(path):
+        for name, array in arrays.items():
+            if not np.all(np.isfinite(array)):
+                raise ValueError(f"its array {name!r} holds NaN or infinity")
+        for name in ("_x_scale", "_y_std"):
+            if name in arrays and not np.all(arrays[name] > 0):
+                raise ValueError(f"its array {name!r} is not positive")
     return settings, arrays
 
 
-@contextlib.contextmanager
-def refusing(path: str | Path) -> Iterator[None]:
-    """Turn what goes wrong inside into one clear ValueError."""
-    try:
-        yield
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        OSError,
-    ) as error:
-        raise ValueError(f"{path} is not a model file of stiffgrad, or it is damaged: {error}") from error
+def _schema(settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays, once every setting is known, of its type, and fits the others."""
+    if settings.get("format") != FORMAT:
+        raise ValueError(f"its {TEXT} names another format")
+    if settings.get("version") != VERSION:
+        raise ValueError(f"it has version {settings.get('version')!r}, this stiffgrad reads version {VERSION}")
+    _checks.choice("task", settings["task"], ("regression", "classification"))
+    _checks.choice("activation", settings["activation"], tuple(ACTIVATIONS))
+    _text("target", settings["target"])
+    _checks.number("score", settings["score"])
+    sizes = [_checks.whole("size", size, 1) for size in _list("sizes", settings["sizes"])]
+    if len(sizes) < 2:
+        raise ValueError(f"its sizes {sizes} are no network")
+    inputs = _columns(settings["columns"])
+    if inputs != sizes[0]:
+        raise ValueError(f"its columns give {inputs} inputs, and its sizes {sizes} begin with {sizes[0]}")
+    _fitted(settings["fitted"])
+    if settings["task"] == "classification":
+        _classes(settings, sizes[-1])
+    layers = list(enumerate(itertools.pairwise(sizes)))
+    shapes: dict[str, tuple[int, ...]] = {f"weight{i}": (after, before) for i, (before, after) in layers}
+    shapes |= {f"bias{i}": (after,) for i, (_, after) in layers}
+    count = sum(math.prod(shape) for shape in shapes.values())
+    known: dict[str, tuple[int, ...]] = {"_x_mean": (sizes[0],), "_x_scale": (sizes[0],)}
+    known |= {"_y_mean": (sizes[-1],), "_y_std": (sizes[-1],), "_covariance": (count, count)}
+    needed = {"_x_mean", "_x_scale"} | ({"_y_mean", "_y_std"} if settings["task"] == "regression" else set())
+    present = {_checks.choice("array", name, tuple(known)) for name in _list("arrays", settings["arrays"])}
+    if needed - present:
+        raise ValueError(f"it lacks the array {min(needed - present)!r}")
+    return shapes | {name: known[name] for name in sorted(present)}
+
+
+def _columns(columns: Mapping[str, Any]) -> int:
+    """How many inputs the columns of the table give."""
+    if set(columns) != {"medians", "categories", "left_out", "dates", "decimal"}:
+        raise ValueError(f"its columns have other entries: {sorted(columns)}")
+    for name, median in columns["medians"].items():
+        _checks.number(f"median of {name!r}", median)
+    for name, levels in columns["categories"].items():
+        seen = [_text(f"category of {name!r}", level) for level in _list(name, levels)]
+        if not seen or sorted(set(seen)) != seen:
+            raise ValueError(f"the categories of {name!r} are none, or not in order")
+    for name in _list("left_out", columns["left_out"]):
+        _text("left_out", name)
+    for name, form in columns["dates"].items():
+        if name not in columns["medians"]:
+            raise ValueError(f"its date column {name!r} has no median")
+        _checks.choice("dates", form, ("ISO8601", *(f"%{a}{s}%{b}{s}%Y" for a, b in ("dm", "md") for s in "/.-")))
+    _checks.choice("decimal", columns["decimal"], (".", ","))
+    return len(columns["medians"]) + sum(map(len, columns["categories"].values()))
+
+
+def _fitted(fitted: Mapping[str, Any]) -> None:
+    """Only what an estimator has, of its type: nothing else may be set on it."""
+    for name, value in fitted.items():
+        if name == "_kind":
+            _checks.choice(name, value, KINDS)
+        elif name == "_flat":
+            _checks.flag(name, value)
+        elif name in _COUNTS:
+            _checks.whole(name, value)
+        elif name not in _NUMBERS:
+            raise ValueError(f"its fitted attribute {name!r} is unknown")
+        elif value is not None:
+            _checks.number(name, value)
+
+
+def _classes(settings: Mapping[str, Any], outputs: int) -> None:
+    classes = _list("classes", settings["classes"])
+    kinds = {type(label) for label in classes}
+    if len(kinds) != 1 or not kinds <= {str, int, bool} or len(set(classes)) != len(classes):
+        raise ValueError("its classes are no different labels of one type")
+    kind = settings["fitted"].get("_kind")
+    if len(classes) != (2 if kind == "binary" else outputs) or (kind == "binary" and outputs != 1):
+        raise ValueError(f"its {len(classes)} classes do not fit {outputs} outputs of a {kind} model")
+
+
+def _list(name: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"its {name!r} is no list")
+    return value
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"its {name} is no text")
+    return value
