@@ -1,5 +1,6 @@
 """Every operator against exact derivatives, written with NumPy and with jax.numpy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stiffgrad import pde
+from stiffgrad.pde.conditions import Solution
 
 number = st.floats(-2.0, 2.0)
 power = st.integers(0, 4)
@@ -43,6 +45,21 @@ def test_operators_take_vectors_component_by_component():
     np.testing.assert_allclose(pde.derivative(u, x, 1), [4.0, 27.0])
     np.testing.assert_allclose(pde.gradient(u, x), [[12.0, 4.0], [0.0, 27.0]])
     np.testing.assert_allclose(pde.laplacian(u, x), [6.0, 18.0])
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("transform", [None, lambda x, n: jnp.sin(x[0]) * n * n + x[1] * x[1] * n])
+def test_the_laplacian_by_layers_is_the_trace_of_the_hessian(outputs, transform):
+    network, params = pde.network(
+        [(0, 2), (-1, 1), (0, 1)], [5, 4], outputs, periodic=[1], fourier=2, transform=transform, seed=3
+    )
+    u = Solution(network, params)
+    for x in np.random.default_rng(0).uniform(0, 1, (3, 3)):
+        hessian = jax.jacfwd(jax.jacfwd(u))(x)
+        np.testing.assert_allclose(pde.laplacian(u, x), jnp.trace(hessian, axis1=-2, axis2=-1), rtol=1e-11)
+        np.testing.assert_allclose(
+            pde.laplacian(u, x, axes=[0, 2]), hessian[..., 0, 0] + hessian[..., 2, 2], rtol=1e-11, atol=1e-11
+        )
 
 
 def test_operators_nest_in_divergence_form():

@@ -95,11 +95,17 @@ class WithNumPy:
 
     def __call__(self, *inputs: Any) -> Any:
         """Arrays in and out; what the function sees are `Traced`."""
-        return unwrap(self.function(*(_field(i) if callable(i) else wrap(i) for i in inputs)))
+        return unwrap(self.function(*(_Field(i) if callable(i) else wrap(i) for i in inputs)))
 
 
-def _field(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *inputs: wrap(function(*map(unwrap, inputs)))
+class _Field:
+    """A function of plain arrays, between `Traced` ones; `bare` is the function itself."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.bare = function
+
+    def __call__(self, *inputs: Any) -> Any:
+        return wrap(self.bare(*map(unwrap, inputs)))
 
 
 CONTROL = "use np.where(condition, a, b) instead of `if`, and np functions instead of math and float()"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stiffgrad.objective.networks import MLP, mlp
+from stiffgrad.objective.networks import ACTIVATIONS, MLP, mlp
 from stiffgrad.pde._numpy import accepting
 from stiffgrad.pde.points import Domain, box
 
@@ -64,6 +64,55 @@ class Network:
         """The solution at one point."""
         outputs = scalar(self.mlp(params, self.features(x)))
         return outputs if self.transform is None else scalar(_array(self.transform(x, outputs)))
+
+    def laplacian(self, params: Any, x: Any, directions: Any) -> jax.Array:
+        """The sum of the second derivatives at the point x along `directions`, (k, d), layer by layer.
+
+        Of a composition F(z(x)) it is F' lap z + sum_i F''[z_i, z_i], with z_i the derivative of z along direction i:
+        the second derivatives are summed before the layers above multiply them, k + 2 products a layer instead of
+        2 k + 1 (Li et al. 2023, the forward Laplacian).
+        """
+        z = _composed(self.features, _Jet(x, directions, jnp.zeros_like(x)))
+        activation = ACTIVATIONS[self.mlp.activation]
+        for index, layer in enumerate(params):
+            z = _activated(activation, z) if index else z
+            weight = layer["weight"]
+            z = _Jet(weight @ z.value + layer["bias"], z.slopes @ weight.T, weight @ z.laplacian)
+        if self.transform is None:
+            return scalar(z.laplacian)
+        one = z.value.shape == (1,)
+        z = jax.tree.map(lambda a: a[..., 0], z) if one else z
+        start = _Jet((x, z.value), (directions, z.slopes), (jnp.zeros_like(x), z.laplacian))
+        return scalar(_composed(lambda pair: _array(self.transform(*pair)), start).laplacian)  # type: ignore[misc]
+
+
+class _Jet(NamedTuple):
+    """A value, its derivatives along k directions (k, ...), and the sum of the second ones."""
+
+    value: Any
+    slopes: Any
+    laplacian: Any
+
+
+def _composed(function: Callable[[Any], Any], z: _Jet) -> _Jet:
+    def along(direction: Any) -> Any:
+        slope = lambda v: jax.jvp(function, (v,), (direction,))[1]  # noqa: E731
+        return jax.jvp(slope, (z.value,), (direction,))
+
+    value, linear = jax.jvp(function, (z.value,), (z.laplacian,))
+    slopes, bends = jax.vmap(along)(z.slopes)
+    return _Jet(value, slopes, linear + jnp.sum(bends, axis=0))
+
+
+def _activated(activation: Callable[[Any], Any], z: _Jet) -> _Jet:
+    """The same for a function that acts on each entry, whose derivatives are then numbers."""
+    one = jnp.ones_like(z.value)
+
+    def slope(v: Any) -> Any:
+        return jax.jvp(activation, (v,), (one,))
+
+    (value, first), (_, second) = jax.jvp(slope, (z.value,), (one,))
+    return _Jet(value, first * z.slopes, first * z.laplacian + second * jnp.sum(z.slopes**2, axis=0))
 
 
 def _array(value: Any) -> jax.Array:

@@ -91,6 +91,9 @@ def laplacian(u: Field, x: Any, axes: Sequence[int] | None = None) -> Any:
     if not chosen:
         raise ValueError("laplacian: axes is empty; name at least one coordinate")
     directions = jnp.eye(point.shape[0], dtype=point.dtype)[np.asarray(chosen)]
+    by_layers = getattr(getattr(u, "bare", u), "laplacian", None)
+    if by_layers is not None and len(chosen) > 1:
+        return _as(x, by_layers(point, directions))
     return _as(x, jnp.sum(jax.vmap(lambda v: _second(function, point, v))(directions), axis=0))
 
 
@@ -157,4 +160,5 @@ def _second(function: Callable[[Any], Any], point: Any, direction: Any) -> Any:
 
 
 def _gradient(function: Callable[[Any], Any], point: Any) -> Any:
-    return jax.jacfwd(function)(point)
+    # One backward pass for a scalar, however many coordinates there are.
+    return (jax.jacfwd if jax.eval_shape(function, point).ndim else jax.grad)(function)(point)
