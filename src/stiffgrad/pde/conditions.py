@@ -117,7 +117,7 @@ def interior(
         differentiate. With unknown coefficients, equation(u, x, p), where p is `unknowns` of the problem. It may use
         NumPy functions, or those of jax.numpy.
     points : int or array of shape (N, d), optional
-        How many are drawn, or which; by default 128 in one dimension, 1,024 in two, 2,048 in more.
+        How many are drawn, or which; by default 512 in one dimension, 1,024 in two, 2,048 in more.
     weight : float
         Factor of this term.
     sampling : "sobol", "latin", "grid" or "uniform"

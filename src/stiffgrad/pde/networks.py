@@ -126,7 +126,7 @@ def scalar(outputs: jax.Array) -> jax.Array:
 
 def network(
     domain: Any,
-    hidden: Sequence[int] = (32, 32),
+    hidden: Sequence[int] = (20, 20),
     outputs: int = 1,
     *,
     activation: str = "tanh",
@@ -218,7 +218,7 @@ def siren(sizes: Sequence[int], omega: float = 30.0, seed: int = 0) -> tuple[MLP
 def _hidden(hidden: Any) -> list[int]:
     if isinstance(hidden, str) or not isinstance(hidden, Sequence | np.ndarray):
         raise TypeError(
-            f"hidden={hidden!r} must be a list of whole numbers, the units of each hidden layer, as [32, 32]"
+            f"hidden={hidden!r} must be a list of whole numbers, the units of each hidden layer, as [20, 20]"
         )
     return list(hidden)
 

@@ -203,4 +203,4 @@ def _unit(dimension: int, count: int, sampling: str, seed: int) -> Points:
 
 def default_counts(dimension: int) -> tuple[int, int]:
     """Points inside and on all faces where the user names no number."""
-    return {1: (128, 2), 2: (1024, 256)}.get(dimension, (2048, 128 * math.ceil(dimension)))
+    return {1: (512, 2), 2: (1024, 256)}.get(dimension, (2048, 128 * math.ceil(dimension)))

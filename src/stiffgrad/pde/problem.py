@@ -34,7 +34,7 @@ class Problem:
     conditions : sequence of Condition
         From `interior`, `boundary`, `initial` and `observations`.
     network : sequence of int, or a pair (network, params), optional
-        Units of the hidden layers, by default (32, 32); or what `pde.network`, `stiffgrad.mlp` or any other
+        Units of the hidden layers, by default (20, 20); or what `pde.network`, `stiffgrad.mlp` or any other
         apply(params, x) -> outputs of one point gives, with its start.
     outputs : int
         Components of the solution; where a network is given, it says so itself.
