@@ -39,12 +39,30 @@ def test_an_equation_is_solved_and_its_error_measured(problem):
     assert all(name in repr(solution) for name in ("interior", "held out", "verdict"))
 
 
+def test_time_is_marched_through_from_the_initial_condition(problem):
+    t = problem.points["interior"]
+    np.testing.assert_allclose(problem.marched(0.25)["interior"], t / 4)
+    solution = pde.solve(problem, "rosenbrock", until=sg.Until(steps=400, loss=1e-8))
+    stages = solution.run.trace["points"]
+    assert set(stages) == {0.0, 1.0, 2.0, 3.0}
+    ends = [solution.run.trace["loss"][stages == number][-1] for number in range(4)]
+    start = float(problem.objective.value(problem.objective.w0))
+    assert all(end <= 1e-4 * start for end in ends[:3])
+    assert ends[3] <= 1e-8
+
+
+def test_budgets_are_those_of_all_stages_together(problem):
+    solution = pde.solve(problem, "rosenbrock", until=sg.Until(steps=3))
+    assert solution.run.statistics.steps == 3
+    assert solution.outcome is sg.Outcome.OUT_OF_STEPS
+
+
 def test_few_points_are_not_to_be_trusted():
     def wiggly(u, t):
         return pde.derivative(u, t) - 20 * np.cos(20 * t[0])
 
     problem = pde.Problem([(0, 3)], [pde.interior(wiggly, 6), pde.initial(0.0)], [10])
-    solution = pde.solve(problem, "lbfgs", until=sg.Until(loss=1e-6, steps=500))
+    solution = pde.solve(problem, "lbfgs", march=False, until=sg.Until(loss=1e-6, steps=500))
     assert solution.held_out["interior"] > 5 * solution.residuals["interior"]
     assert solution.verdict.startswith("Not to be trusted")
 
@@ -68,7 +86,7 @@ def test_points_given_cannot_be_held_out():
 
 
 def test_new_points_are_drawn_by_residual_without_compiling_again(problem):
-    drawn = pde.solve(problem, "rosenbrock", resample=4, until=sg.Until(steps=12))
+    drawn = pde.solve(problem, "rosenbrock", resample=4, march=False, until=sg.Until(steps=12))
     assert drawn.run.statistics.steps == 12
     rounds = drawn.run.trace["points"]
     assert set(rounds) == {0.0, 1.0, 2.0}
@@ -77,7 +95,7 @@ def test_new_points_are_drawn_by_residual_without_compiling_again(problem):
     for number in range(3):
         assert np.all(np.diff(drawn.run.trace["loss"][rounds == number]) <= 0)
     compiled = _value_and_gradient._cache_size()
-    pde.solve(problem, "rosenbrock", resample=3, until=sg.Until(steps=6))
+    pde.solve(problem, "rosenbrock", resample=3, march=False, until=sg.Until(steps=6))
     assert _value_and_gradient._cache_size() == compiled
 
 

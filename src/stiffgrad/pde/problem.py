@@ -58,6 +58,8 @@ class Problem:
         The points of each condition.
     params : pytree
         The start: the network's, or {"network": ..., "unknowns": ...} with unknowns.
+    time : int or None
+        The coordinate of time, where there is an initial condition.
     held_out : Objective or None
         The interior equations on points that are not trained on; None where their points were given, so that how to
         draw others is not known.
@@ -96,7 +98,7 @@ class Problem:
         self.params: Params = weights
         if unknowns is not None:
             self.params = {"network": weights, "unknowns": _unknowns(unknowns)}
-        time = time_axis(list(self.conditions.values()), self.domain)
+        self.time = time = time_axis(list(self.conditions.values()), self.domain)
         self.points: dict[str, Points] = {
             name: condition.place(self.domain, name, time, seed + 1000 * index)
             for index, (name, condition) in enumerate(self.conditions.items())
@@ -131,6 +133,16 @@ class Problem:
             for index, name in enumerate(self.interiors)
         ]
         return Objective(self.params, fresh, dtype=self._dtype) if fresh else None
+
+    def marched(self, part: float) -> dict[str, Points]:
+        """The interior points with their times moved into the first part of the time interval."""
+        moved = {}
+        for name in self.interiors:
+            points = self.points[name].copy()
+            first = self.domain[self.time][0] if self.time is not None else 0.0
+            points[:, self.time] = first + part * (points[:, self.time] - first)
+            moved[name] = points
+        return moved
 
     def with_points(self, points: Mapping[str, Points], params: Params) -> Objective:
         """The objective on other points for some conditions, started from `params`; compiled code is shared.

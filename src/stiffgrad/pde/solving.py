@@ -21,6 +21,9 @@ from stiffgrad.solvers._base import Solver
 
 FAR = 5.0  # a held-out residual so many times the training one: few points (Hao et al.: resample from there on)
 SOLVED = 1000.0  # a held-out residual that has fallen so many times is small, if larger than the training one
+STAGES = (0.25, 0.5, 0.75)  # parts of the time interval that come before all of it
+MARCHED = 1e-4  # where a stage ends, over the loss at the start
+MARCH_STEPS = 100
 CANDIDATES = 10  # points that new ones are drawn from, for each of them
 
 
@@ -99,6 +102,7 @@ def solve(
     *,
     until: Until | None = None,
     resample: int | None = None,
+    march: bool = True,
     progress: bool = False,
     callback: Callback | None = None,
     throw: bool = True,
@@ -116,6 +120,11 @@ def solve(
         Draw new interior points every that many accepted steps, by residual (RAD: Wu et al. 2023, k = 1, c = 1): a
         point's chance is its residual over the mean one, plus 1. Their number stays, so nothing compiles again; the
         integrator starts afresh from the weights reached, because its energy is another one.
+    march : bool
+        Where there is an initial condition and points that are drawn: begin with all points in the first quarter of the
+        time interval, then in half and in three quarters of it. Each stage ends at 1e-4 of the loss at the start, or
+        after 100 steps. Otherwise the equation is often met at late times first, by another solution than that which
+        begins here.
     progress, callback, throw
         As for `stiffgrad.solve`.
 
@@ -142,19 +151,57 @@ def solve(
     options: dict[str, Any] = {
         "validation": problem.held_out, "progress": progress, "callback": callback, "throw": False
     }  # fmt: skip
-    objective, round_number = problem.objective, 0
+    objective = problem.objective
     if problem.held_out is not None:
         problem.held_out.value(objective.w0)  # compiled here, and not in solving time
-    run = integrate(objective, solver, until=_rounds(until, resample), **options)
-    while resample and run.outcome is Outcome.OUT_OF_STEPS and not _spent(until, run):
-        round_number += 1
-        objective = problem.with_points(redrawn(problem, run.params, round_number), run.params)
-        after = integrate(objective, solver, until=_rounds(until.after(run), resample), **options)
-        run = continued(run, after, "points")
+    rounds = _Rounds(solver, until, options)
+    if march and problem.time is not None and problem.interiors:
+        start = float(objective.value(objective.w0))
+        for part in STAGES:
+            rounds.run(problem.with_points(problem.marched(part), rounds.params(problem)), MARCHED * start, MARCH_STEPS)
+        objective = problem.with_points({}, rounds.params(problem))
+    rounds.run(objective, until.loss, resample)
+    count = 0
+    while resample and rounds.last is Outcome.OUT_OF_STEPS and rounds.going:
+        count += 1
+        objective = problem.with_points(redrawn(problem, rounds.params(problem), count), rounds.params(problem))
+        rounds.run(objective, until.loss, resample)
+    run = rounds.total
+    assert run is not None
     solution = _judged(problem, objective, run)
     if throw and run.outcome.failure:
         raise SolveError(run.message, run.outcome, solution)
     return solution
+
+
+class _Rounds:
+    """Runs on one objective after the other within the budgets of one, and their common solution."""
+
+    def __init__(self, solver: str | Solver, until: Until, options: dict[str, Any]) -> None:
+        self._solver, self._until, self._options = solver, until, options
+        self.total: Run | None = None
+        self.last: Outcome | None = None
+        self.going = True
+
+    def params(self, problem: Problem) -> Params:
+        """Where the next run starts."""
+        return problem.params if self.total is None else self.total.params
+
+    def run(self, objective: Objective, loss: float | None, steps: int | None) -> None:
+        """Down to a loss, or for so many steps, if the budgets allow any."""
+        if not self.going:
+            return
+        left = self._until if self.total is None else self._until.after(self.total)
+        most = left.steps if steps is None else steps if left.steps is None else min(steps, left.steps)
+        own = dataclasses.replace(left, loss=loss, steps=most)
+        run = integrate(objective, self._solver, until=own, **self._options)
+        self.total = run if self.total is None else continued(self.total, run, "points")
+        self.last = run.outcome
+        left = self._until.after(self.total)
+        spent = any(
+            number is not None and number <= 0 for number in (left.wall_seconds, left.steps, left.presentations)
+        )
+        self.going = not (spent or run.outcome.failure or run.outcome is Outcome.INTERRUPTED)
 
 
 def redrawn(problem: Problem, params: Params, seed: int) -> dict[str, Points]:
@@ -178,18 +225,6 @@ def _check_resample(resample: Any, problem: Problem) -> None:
         raise ValueError(f"resample={resample!r} must be a positive number of accepted steps, or None")
     if not problem.interiors:
         raise ValueError("resample needs an interior equation whose points are drawn: give it a number of points")
-
-
-def _rounds(until: Until, resample: int | None) -> Until:
-    if resample is None:
-        return until
-    return dataclasses.replace(until, steps=resample if until.steps is None else min(resample, until.steps))
-
-
-def _spent(until: Until, run: Run) -> bool:
-    """Whether the budgets of the whole solve, and not of one round, have ended."""
-    left = until.after(run)
-    return any(number is not None and number <= 0 for number in (left.wall_seconds, left.steps, left.presentations))
 
 
 def _judged(problem: Problem, objective: Objective, run: Run) -> Solution:
