@@ -3,6 +3,9 @@
 import json
 import os
 import pathlib
+import subprocess
+import sys
+import threading
 import time
 from typing import Any
 
@@ -151,6 +154,49 @@ def test_a_crash_and_a_hang_are_seen_and_the_next_call_works() -> None:
         assert worker.run(divmod, 7, 3) == (2, 1)
     with pytest.raises(Crashed, match="stopped"):
         worker.run(divmod, 7, 3)
+
+
+def test_calls_travel_by_value_and_raise_here() -> None:
+    offset = 3
+    with Worker() as worker:
+        assert worker.run(lambda x: x + offset, 4) == 7
+        with pytest.raises(ZeroDivisionError):
+            worker.run(lambda: 1 // 0)
+        with pytest.raises(RuntimeError, match="lock"):  # a result that cannot travel
+            worker.run(threading.Lock)
+        assert worker.run(print, "not an answer") is None
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks into /proc")
+def test_a_worker_ends_with_its_parent_however_that_ends() -> None:
+    # The parent is killed while its worker sleeps inside a call, as compare would be.
+    script = """if True:
+        import threading, time
+        from stiffgrad.laboratory.workers import Worker
+        worker = Worker()
+        worker.run(abs, -1)
+        threading.Thread(target=worker.run, args=(time.sleep, 300), daemon=True).start()
+        print(worker.pid, flush=True)
+        time.sleep(300)
+    """
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    assert not _gone(worker)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 60
+    while not _gone(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _gone(worker)
 
 
 def test_a_crashed_task_leaves_a_result(tmp_path: pathlib.Path) -> None:
