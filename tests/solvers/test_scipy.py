@@ -1,5 +1,6 @@
 """SciPy's solvers: inner counts against calls made, paths against exact exponentials, orders, tolerance schedules."""
 
+import concurrent.futures
 import itertools
 
 import numpy as np
@@ -309,3 +310,33 @@ def test_what_a_callback_raises_comes_out(name):
 def test_float32_objectives_are_solved(name):
     objective = sg.minimise(lambda w: 0.5 * w @ STIFF.astype(np.float32) @ w, START, dtype="float32")
     assert sg.solve(objective, name, until=sg.Until(loss=1e-3, wall_seconds=20)).outcome is sg.Outcome.TARGET
+
+
+# ---- threads
+
+
+@pytest.mark.parametrize("name", ["vode", "zvode", "lsoda", "dopri5", "bdf"])
+def test_runs_in_threads_are_those_of_one_after_the_other(name):
+    objectives = [
+        sg.minimise(lambda w, a=a: ((w - a) ** 2).sum() + 50 * (w[0] - a) ** 2, np.zeros(2)) for a in (1, 2, 3)
+    ]
+
+    def run(objective):
+        return sg.solve(objective, name, until=sg.Until(steps=40, wall_seconds=None)).w
+
+    alone = [run(objective) for objective in objectives]
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(run, objectives * 2))
+    for seen, expected in zip(together, alone * 2, strict=True):
+        assert np.array_equal(seen, expected)
+
+
+def test_a_run_inside_a_run_of_the_same_code_is_refused():
+    objective = sg.minimise(quadratic, START)
+
+    def nested(step):
+        sg.solve(objective, "lsoda", until=sg.Until(steps=2))
+
+    with pytest.raises(RuntimeError, match="solver 'lsoda' is running in this thread already"):
+        sg.solve(objective, "lsoda", until=sg.Until(steps=3), callback=nested)
+    assert sg.solve(objective, "lsoda", until=sg.Until(steps=2)).statistics.steps == 2

@@ -21,7 +21,7 @@ from stiffgrad.run.checkpoint import Checkpoint, Keeper, Saved, beside
 from stiffgrad.run.progress import Progress
 from stiffgrad.run.promotion import joined, left, stalled
 from stiffgrad.run.trace import COLUMNS, COUNTS, Solution, Statistics, Trace, TraceBuilder
-from stiffgrad.solvers._base import Finished, Limits, Resumable, Solver
+from stiffgrad.solvers._base import Closing, Finished, Limits, Resumable, Solver
 from stiffgrad.solvers._registry import resolve
 
 NEAR = 1.05  # a loss seen inside a step this close to a target is evaluated again at the accepted point
@@ -328,6 +328,14 @@ class Run:
 
     def solve(self) -> Solution:
         """Start, advance until something says stop, and collect the solution."""
+        try:
+            self._run()
+        finally:
+            if isinstance(self.state, Closing):
+                self.state.close()
+        return self.collect(time.perf_counter() - self._begin, self._compile_seconds)
+
+    def _run(self) -> None:
         begin = time.perf_counter()
         try:
             self.state = self.solver.start(self.flow, self.w)
@@ -345,8 +353,6 @@ class Run:
         with self._progress:
             while self.outcome is None:
                 self._advance()
-        wall_seconds = time.perf_counter() - self._begin
-        return self.collect(wall_seconds, self._compile_seconds)
 
     def stop(self, outcome: Outcome, reason: str) -> None:
         """End the run, unless it has ended already."""

@@ -84,6 +84,15 @@ class Resumable(Protocol):
         ...
 
 
+@runtime_checkable
+class Closing(Protocol):
+    """A solver's state that holds what others wait for until the run has ended."""
+
+    def close(self) -> None:
+        """Give it back; more than once does no harm."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Solver(abc.ABC):
     """A method with its options, as a frozen dataclass; `start` and `advance` hold its mathematics.

@@ -6,6 +6,7 @@ import abc
 import dataclasses
 import math
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
@@ -178,12 +179,27 @@ class OdeRun(abc.ABC):
 class SteppedRun(OdeRun):
     """A run of a library that can stop after every step."""
 
-    def __init__(self, solver: OdeSolver, flow: Flow, w: Vector, make: Callable[[Vector, float, float], Stepper]):
+    def __init__(
+        self,
+        solver: OdeSolver,
+        flow: Flow,
+        w: Vector,
+        make: Callable[[Vector, float, float], Stepper],
+        turn: Callable[[], Callable[[], None]] | None = None,
+    ) -> None:
         super().__init__(solver, flow, w)
+        # The end of the turn comes with `close`, or where nobody holds this run any more.
+        self._end = None if turn is None else weakref.finalize(self, turn())
         self._make = make
         self._fixed: tuple[Any, Any] = (solver.rtol, solver.atol)
         self._stepper: Stepper | None = None
         self._flow_time = 0.0
+
+    def close(self) -> None:
+        """Let the next run of a code begin that one run at a time can use."""
+        if self._end is not None:
+            self._stepper = None
+            self._end()
 
     def advance(self, monitor: Monitor) -> None:
         """Take up to `STEPS` steps; the first call makes the stepper, whose constructor may evaluate."""

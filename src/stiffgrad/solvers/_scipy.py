@@ -7,7 +7,9 @@ sources say where. One run of `vode`, `zvode` or `lsoda` at a time in a process:
 from __future__ import annotations
 
 import itertools
+import threading
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -64,6 +66,33 @@ class Vode(Stepper):
             counts |= {"newton_iterations": nni, "newton_failures": ncfn, "linear_solves": nni}
             counts |= {"factorizations": nlu, "jacobian_evaluations": nje}
         return Accepted(y.real, float(self._ode.t), float(code.rwork[10]), nqu, counts, {})
+
+
+_LOCKS = {name: threading.Lock() for name in ("vode", "zvode", "lsoda")}
+_owners: dict[str, int] = {}
+
+
+def turn(name: str) -> Callable[[], None]:
+    """Wait until no other run of this code is going on in the process; returns what ends the turn.
+
+    The codes keep their state in global variables of their library. SciPy refuses a second run of VODE; two of LSODA
+    in threads would silently spoil each other.
+
+    Raises
+    ------
+    RuntimeError
+        Where it would wait for this thread itself, as in a callback of a run of the same code.
+    """
+    lock = _LOCKS[name]
+    if not lock.acquire(blocking=False):
+        if _owners.get(name) == threading.get_ident():
+            raise RuntimeError(
+                f"solver {name!r} is running in this thread already, and keeps its state in global variables: solve "
+                "after that run has ended, in another process, or with solver='bdf' or 'cvode'"
+            )
+        lock.acquire()
+    _owners[name] = threading.get_ident()
+    return lock.release
 
 
 def _failed(code: Any) -> Finished:

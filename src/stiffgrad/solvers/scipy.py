@@ -10,7 +10,7 @@ from typing import ClassVar
 from stiffgrad import _checks
 from stiffgrad.flow import Flow
 from stiffgrad.solvers._ode import OdeSolver, SteppedRun, Vector, check_jacobian, check_order
-from stiffgrad.solvers._scipy import HIGHEST, DormandPrinceRun, Lsoda, Python, Vode
+from stiffgrad.solvers._scipy import HIGHEST, DormandPrinceRun, Lsoda, Python, Vode, turn
 
 # ---- VODE and ZVODE
 
@@ -29,6 +29,10 @@ class VodeSolver(OdeSolver, abc.ABC):
         Highest order: up to 5 for BDF, 12 for Adams.
     jacobian : "autodiff", "finite-difference" or "gauss-newton"
         For BDF: the exact Hessian, differences of the gradient made by VODE, or the Gauss-Newton matrix.
+
+    Notes
+    -----
+    The code keeps its state in global variables, so runs in threads of one process take turns: a second one waits.
     """
 
     method: str = "bdf"
@@ -49,7 +53,7 @@ class VodeSolver(OdeSolver, abc.ABC):
 
     def run(self, flow: Flow, w: Vector) -> SteppedRun:
         """A run of VODE."""
-        return SteppedRun(self, flow, w, partial(Vode, self, flow))
+        return SteppedRun(self, flow, w, partial(Vode, self, flow), partial(turn, self.name))
 
 
 class VODE(VodeSolver):
@@ -102,7 +106,7 @@ class LSODA(OdeSolver):
 
     Notes
     -----
-    LSODA does not tell its Newton iterations and rejected steps.
+    LSODA does not tell its Newton iterations and rejected steps. Runs in threads of one process take turns.
 
     Examples
     --------
@@ -133,7 +137,7 @@ class LSODA(OdeSolver):
 
     def run(self, flow: Flow, w: Vector) -> SteppedRun:
         """A run of LSODA."""
-        return SteppedRun(self, flow, w, partial(Lsoda, self, flow))
+        return SteppedRun(self, flow, w, partial(Lsoda, self, flow), partial(turn, self.name))
 
 
 # ---- DOPRI5 and DOP853
