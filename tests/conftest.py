@@ -16,6 +16,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 os.environ.setdefault("STIFFGRAD_CACHE_DIR", str(ROOT / ".cache" / "stiffgrad"))
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+# Tests compute with JAX themselves, in float64. That stiffgrad does so without this switch: tests/test_float64.py.
+os.environ.setdefault("JAX_ENABLE_X64", "1")
+
 # The same examples in every run: a failure seen once is seen again. Few, because each may compile; no deadline, because
 # the first of them does.
 settings.register_profile(

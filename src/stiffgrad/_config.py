@@ -1,4 +1,4 @@
-"""The one place that configures JAX: 64-bit numbers, and a compilation cache that outlives the process.
+"""The one place that configures JAX: a compilation cache that outlives the process. For 64-bit numbers: `_float64`.
 
 The cache lies in the user's cache folder; the environment variable STIFFGRAD_CACHE_DIR moves it, and an empty value
 switches it off. A cache that the user configured in JAX already is left alone.
@@ -16,8 +16,7 @@ import threadpoolctl
 
 
 def configure() -> None:
-    """Switch on float64, and the persistent compilation cache."""
-    jax.config.update("jax_enable_x64", True)
+    """Switch on the persistent compilation cache."""
     folder = os.environ.get("STIFFGRAD_CACHE_DIR", platformdirs.user_cache_dir("stiffgrad"))
     if folder and jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]  # made at run time
         jax.config.update("jax_compilation_cache_dir", folder)

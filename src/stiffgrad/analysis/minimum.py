@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad import _display
+from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.analysis._descent import descends
 from stiffgrad.analysis._modes import (
@@ -126,6 +127,7 @@ class Minimum:
         )
 
 
+@float64
 def minimum(
     objective: Objective,
     params: Params,

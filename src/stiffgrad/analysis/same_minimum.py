@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.analysis._match import ODD, as_sigmoid, as_tanh, is_mlp, match, match_scaled
 from stiffgrad.analysis._modes import flat_point, positive_whole
@@ -66,6 +67,7 @@ class SameMinimum:
         )
 
 
+@float64
 def same_minimum(objective: Objective, a: Params, b: Params, *, points: int = 51) -> SameMinimum:
     """Compare two points, where they may differ by the order and sign of hidden units alone.
 

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.analysis._modes import flat_point, hessian_product, lanczos, positive_whole, tridiagonal_eigen
 from stiffgrad.objective import Objective
@@ -57,6 +58,7 @@ class Spectrum:
         )
 
 
+@float64
 def spectrum(
     objective: Objective,
     params: Params,

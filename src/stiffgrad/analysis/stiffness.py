@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from stiffgrad import _display
+from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.analysis._modes import epsilon, flat_point, lanczos_modes, positive_whole
 from stiffgrad.objective import Objective
@@ -83,6 +84,7 @@ class Stiffness:
         )
 
 
+@float64
 def stiffness(
     objective: Objective, params: Params, *, rtol: float = 1e-2, products: int = 40, seed: int = 0
 ) -> Stiffness:
@@ -153,6 +155,7 @@ def stiffness(
     )
 
 
+@float64
 def stiffness_along(
     objective: Objective, points: Iterable[Params], *, rtol: float = 1e-2, products: int = 40, seed: int = 0
 ) -> list[Stiffness]:

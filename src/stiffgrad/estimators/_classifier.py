@@ -14,6 +14,7 @@ from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import validate_data
 
+from stiffgrad._float64 import float64
 from stiffgrad.estimators._base import FlowEstimator, checked_weights
 from stiffgrad.estimators._network import Matrix
 from stiffgrad.estimators._problem import LOSSES
@@ -115,6 +116,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
         return "cross_entropy" if self._kind == "multiclass" else "binary_cross_entropy"
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @float64
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> FlowClassifier:
         """Fit to X (N, d) and labels y, (N,), or (N, k) of zeros and ones for several labels a sample."""
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True)

@@ -9,6 +9,7 @@ from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import validate_data
 
+from stiffgrad._float64 import float64
 from stiffgrad.estimators._base import FlowEstimator, checked_weights, mean_and_scale
 from stiffgrad.estimators._network import Matrix
 
@@ -94,6 +95,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         return "squared"
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @float64
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> FlowRegressor:
         """Fit to X (N, d) and y, (N,) or (N, k); `sample_weight` (N,) counts a sample so many times."""
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)

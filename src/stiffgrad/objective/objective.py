@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stiffgrad import _display
+from stiffgrad._float64 import float64, host
 from stiffgrad._types import Params
 from stiffgrad.interop import Carrier, carry, refuse
 from stiffgrad.objective import derivatives
@@ -36,11 +37,12 @@ class Compiled:
         self._of_structure: dict[Any, Any] = {}
         self._of_objective: weakref.WeakKeyDictionary[Objective, Any] = weakref.WeakKeyDictionary()
 
+    @float64
     def __call__(self, objective: Objective, *vectors: Any) -> Any:
-        return self.bound(objective)(*vectors)
+        return host(self.bound(objective)(*vectors))
 
     def bound(self, objective: Objective) -> Callable[..., Any]:
-        """The function of the vectors alone: a caller that keeps it spares the look-up."""
+        """The function of the vectors alone: a caller that keeps it spares the look-up, and calls it in `float64`."""
         bound = self._of_objective.get(objective)
         if bound is None:
             leaves, structure = jax.tree.flatten(objective)
@@ -126,12 +128,13 @@ class Objective:
 
     blocks: tuple[Block, ...]
     decay: jax.Array
-    w0: jax.Array
+    _w0: jax.Array
     layout: Layout
     rows: int
     samples: int
     uniform_decay: bool
 
+    @float64
     def __init__(
         self,
         params: Params,
@@ -156,13 +159,18 @@ class Objective:
         params = params if carrier is None else carrier.params
         self.layout = Layout.of(params)
         placement = Placement.of(chunk_samples, memory_budget, sharding, [(t.samples, t.targets) for t in terms])
-        self.w0 = placement.everywhere(flat_start(params, self.layout, kind))
+        self._w0 = placement.everywhere(flat_start(params, self.layout, kind))
         self.decay = placement.everywhere(flat_decay(weight_decay, params, self.layout, kind))
         built = [block_of(term, index, params, kind, placement) for index, term in enumerate(terms)]
         self.blocks = tuple(block for block, _, _ in built)
         self.samples = sum(count for _, count, _ in built)
         self.rows = sum(count * width for _, count, width in built)
         self.uniform_decay = bool(np.ptp(np.asarray(self.decay)) == 0.0)
+
+    @property
+    def w0(self) -> Any:
+        """The start, flat."""
+        return host(self._w0)
 
     @property
     def size(self) -> int:
@@ -179,9 +187,10 @@ class Objective:
         """Whether every loss knows its pseudo-residual, so that G = A'A and grad = A'r hold."""
         return all(block.loss.residual is not None for block in self.blocks)
 
-    def flatten(self, params: Params) -> jax.Array:
+    @float64
+    def flatten(self, params: Params) -> Any:
         """The flat vector (n,) of parameters with the structure of the start, or of a model of its kind."""
-        return self.layout.flatten(self._params_of(params), self.w0.dtype)
+        return host(self.layout.flatten(self._params_of(params), self._w0.dtype))
 
     def _params_of(self, params: Params) -> Params:
         carrier = self._carrier
@@ -201,14 +210,17 @@ class Objective:
         """The pytree of a flat vector (n,)."""
         return self.layout.unflatten(w)
 
+    @float64
     def with_decay(self, decay: Any) -> Objective:
         """The same objective with another decay for each parameter, of shape (n,); works inside compiled code."""
-        return self._replaced(jnp.asarray(decay, self.w0.dtype), self.w0)
+        return self._replaced(jnp.asarray(decay, self._w0.dtype), self._w0)
 
+    @float64
     def with_start(self, params: Params) -> Objective:
         """The same objective from another start."""
-        return self._replaced(self.decay, flat_start(self._params_of(params), self.layout, self.w0.dtype))
+        return self._replaced(self.decay, flat_start(self._params_of(params), self.layout, self._w0.dtype))
 
+    @float64
     def in_float64(self) -> Objective:
         """The same objective in float64; data that were rounded to float32 stay as they are."""
 
@@ -231,54 +243,54 @@ class Objective:
     def _check(self, w: Any, name: str = "w") -> Any:
         if np.shape(w) != (self.size,):
             raise ValueError(f"{name} has shape {np.shape(w)}, expected the flat ({self.size},); see flatten(params)")
-        if isinstance(w, np.ndarray) and w.dtype == self.w0.dtype:
-            return w  # compiled code takes it as it is, faster than it can be converted first
-        return jnp.asarray(w, self.w0.dtype)
+        if isinstance(w, np.ndarray):
+            return w if w.dtype == self._w0.dtype else w.astype(self._w0.dtype)  # compiled code takes it as it is
+        return w if isinstance(w, jax.Array) and w.dtype == self._w0.dtype else _converted(w, self._w0.dtype)
 
     def _check_gauss_newton(self) -> None:
         if not self.has_gauss_newton:
             raise ValueError("minimise(loss) has no outputs, so no Gauss-Newton matrix: use hessian or hvp instead")
 
-    def value(self, w: Any) -> jax.Array:
+    def value(self, w: Any) -> Any:
         """E(w), a scalar."""
         return _value(self, self._check(w))
 
-    def gradient(self, w: Any) -> jax.Array:
+    def gradient(self, w: Any) -> Any:
         """Gradient of E, of shape (n,)."""
         return _gradient(self, self._check(w))
 
-    def value_and_gradient(self, w: Any) -> tuple[jax.Array, jax.Array]:
+    def value_and_gradient(self, w: Any) -> tuple[Any, Any]:
         """E(w) and its gradient of shape (n,), in one pass."""
         return _value_and_gradient(self, self._check(w))
 
-    def hessian(self, w: Any) -> jax.Array:
+    def hessian(self, w: Any) -> Any:
         """Dense Hessian, (n, n), symmetric; costs n Hessian-vector products."""
         return _hessian(self, self._check(w))
 
-    def hessian_rows(self, w: Any, first: int) -> jax.Array:
+    def hessian_rows(self, w: Any, first: int) -> Any:
         """Rows `first` to `first` + 64 of the Hessian, (64, n): for callers that must not wait for all of it."""
         return _hessian_rows(self, self._check(w), first)
 
-    def gauss_newton(self, w: Any) -> jax.Array:
+    def gauss_newton(self, w: Any) -> Any:
         """Dense Gauss-Newton matrix J'SJ + diag(decay), (n, n), positive semidefinite; costs N k backward passes."""
         self._check_gauss_newton()
         return _gauss_newton(self, self._check(w))
 
-    def hvp(self, w: Any, v: Any) -> jax.Array:
+    def hvp(self, w: Any, v: Any) -> Any:
         """Hessian-vector product of shape (n,), matrix-free."""
         return _hvp(self, self._check(w), self._check(v, "v"))
 
-    def gnvp(self, w: Any, v: Any) -> jax.Array:
+    def gnvp(self, w: Any, v: Any) -> Any:
         """Gauss-Newton-vector product of shape (n,), matrix-free."""
         self._check_gauss_newton()
         return _gnvp(self, self._check(w), self._check(v, "v"))
 
-    def residual(self, w: Any) -> jax.Array:
+    def residual(self, w: Any) -> Any:
         """The pseudo-residual r of shape (m,), with gradient A'r + decay w."""
         self._check_rows()
         return _residual(self, self._check(w))
 
-    def scaled_jacobian(self, w: Any) -> jax.Array:
+    def scaled_jacobian(self, w: Any) -> Any:
         """A of shape (m, n) with A'A + diag(decay) the Gauss-Newton matrix; costs N k backward passes."""
         self._check_rows()
         return _scaled_jacobian(self, self._check(w))
@@ -305,16 +317,21 @@ class Objective:
         return f"Objective({self.size} parameters, {self.rows} outputs over all samples, {losses}, {self.w0.dtype})"
 
 
+@float64
+def _converted(w: Any, kind: Any) -> Any:
+    return jnp.asarray(w, kind)
+
+
 def _flatten_objective(objective: Objective) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     meta = (objective.layout, objective.rows, objective.samples, objective.uniform_decay)
-    return (objective.blocks, objective.decay, objective.w0), meta
+    return (objective.blocks, objective.decay, objective._w0), meta
 
 
 def _unflatten_objective(meta: tuple[Any, ...], data: tuple[Any, ...]) -> Objective:
     objective = object.__new__(Objective)
     objective._carrier = None  # no part of the pytree: compiled code is shared between models
     objective.layout, objective.rows, objective.samples, objective.uniform_decay = meta
-    objective.blocks, objective.decay, objective.w0 = data
+    objective.blocks, objective.decay, objective._w0 = data
     return objective
 
 
@@ -325,6 +342,7 @@ jax.tree_util.register_pytree_node(Objective, _flatten_objective, _unflatten_obj
 _ABSENT: Any = object()
 
 
+@float64
 def supervised(
     apply: Any,
     params: Any = _ABSENT,

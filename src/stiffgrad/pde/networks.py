@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stiffgrad._float64 import float64
 from stiffgrad.objective.networks import ACTIVATIONS, MLP, mlp
 from stiffgrad.pde._numpy import accepting
 from stiffgrad.pde.points import Domain, box
@@ -124,6 +125,7 @@ def scalar(outputs: jax.Array) -> jax.Array:
     return outputs[0] if outputs.shape == (1,) else outputs
 
 
+@float64
 def network(
     domain: Any,
     hidden: Sequence[int] = (20, 20),

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.objective import Objective
 from stiffgrad.objective.derivatives import Block
@@ -79,6 +80,7 @@ class Problem:
     Objective(25 parameters, 33 outputs over all samples, squared, squared, float64)
     """
 
+    @float64
     def __init__(
         self,
         domain: Any,
@@ -144,6 +146,7 @@ class Problem:
             moved[name] = points
         return moved
 
+    @float64
     def with_points(self, points: Mapping[str, Points], params: Params) -> Objective:
         """The objective on other points for some conditions, started from `params`; compiled code is shared.
 
@@ -164,11 +167,13 @@ class Problem:
             terms[name] = dataclasses.replace(terms[name], samples=replaced)
         return Objective(params, list(terms.values()), dtype=self._dtype)
 
+    @float64
     def residual(self, name: str, params: Params, points: Any) -> np.ndarray:
         """What the equation of a condition leaves at some points, (N, k), unweighted."""
         function = self._terms[name].function
         return np.asarray(_batched(function, params, jnp.asarray(points, self.objective.w0.dtype)))
 
+    @float64
     def evaluate(self, params: Params, points: Any) -> np.ndarray:
         """The solution at points of shape (N, d), or at one of shape (d,), with the parameters `params`."""
         where = np.asarray(points, float)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from stiffgrad._float64 import float64
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.objective import Objective
 from stiffgrad.pde.measures import Errors, errors, grid_points, reference_values
@@ -96,6 +97,7 @@ class Solution:
         return "\n".join([*lines, f"  verdict        {self.verdict}"])
 
 
+@float64
 def solve(
     problem: Problem,
     solver: str | Solver = "auto",

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.objective import Objective
 from stiffgrad.pde.problem import Problem
@@ -48,6 +49,7 @@ class ErrorBars:
         return "\n".join([*lines, f"noise {self.noise:.3g}"])
 
 
+@float64
 def error_bars(found: Solution | Objective, params: Params | None = None) -> ErrorBars:
     """Standard errors of the unknowns of an inverse problem, or of all parameters of a least-squares objective.
 

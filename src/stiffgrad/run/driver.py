@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad import _checks
+from stiffgrad._float64 import float64
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.flow import Flow, OutOfTime
 from stiffgrad.objective import Objective
@@ -98,6 +99,7 @@ Callback = Callable[[Step], Any]
 Validation = Objective | Callable[[Params], float]
 
 
+@float64
 def solve(
     objective: Objective,
     solver: str | Solver = "auto",

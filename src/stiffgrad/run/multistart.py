@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad._config import one_blas_thread
+from stiffgrad._float64 import float64
 from stiffgrad._types import Outcome, Params
 from stiffgrad.objective import Objective
 from stiffgrad.run.driver import Run, Until
@@ -26,6 +27,7 @@ CHUNK_SECONDS = 0.2  # of a chunk of all starts of a thread
 MAX_ROWS = 64  # rows a chunk can hold, for each start
 
 
+@float64
 def multistart(
     objective: Objective,
     starts: Sequence[Params] | NDArray[np.float64],
@@ -145,6 +147,7 @@ class _Batch:
             run.collect(seconds, compile_seconds) for run, seconds in zip(self.runs, self.done_seconds, strict=True)
         ]
 
+    @float64
     def _run_part(self, part: tuple[jax.Array, NDArray[np.int64]]) -> None:
         w, numbers = part
         mine = [self.runs[i] for i in dict.fromkeys(numbers)]

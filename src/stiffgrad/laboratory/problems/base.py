@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.objective import Objective, supervised
 from stiffgrad.objective.networks import MLP, mlp
@@ -111,6 +112,7 @@ class Problem(abc.ABC):
         """The objective, with its start drawn from `seed`; the data is the same for every seed."""
 
     @abc.abstractmethod
+    @float64
     def score(self, params: Params, part: str = "train") -> float | None:
         """The score of parameters on the "train" or "test" part; None where there is no such part."""
 

@@ -12,6 +12,7 @@ from sklearn import datasets
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
+from stiffgrad._float64 import float64
 from stiffgrad.laboratory.problems.base import Data, Part
 from stiffgrad.objective.networks import mlp
 
@@ -119,6 +120,7 @@ def product2d() -> Data:
 TEACHER = (4, 8, 2)
 
 
+@float64
 def teacher_student() -> Data:
     """300 random points of [-1, 1]^4 and the outputs of a network of the student's size; held out: 300 others."""
     apply, params = mlp(TEACHER, seed=12345)
