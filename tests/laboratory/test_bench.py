@@ -11,6 +11,7 @@ import pytest
 from stiffgrad import solvers
 from stiffgrad.laboratory import bench, cells, floor, performance, problems, tables
 from stiffgrad.laboratory.cells import Method
+from stiffgrad.laboratory.statistics import AT_LEAST, Amount
 
 
 def result(problem: str, solver: str, seed: int, seconds: float | None, **change: Any) -> dict[str, Any]:
@@ -49,14 +50,31 @@ def test_suites_name_what_exists() -> None:
             Method.of(method)  # raises for an unknown name or option
 
 
-def test_the_table_counts_a_miss_as_the_whole_budget() -> None:
+def test_a_miss_is_a_bound_in_the_table() -> None:
     results = [result("xor", "lsoda", seed, time) for seed, time in enumerate((1.0, None, 3.0))]
     results += [result("xor", "vode", seed, time) for seed, time in enumerate((None, None, 2.0))]
     results += [result("xor", "bdf", seed, None) for seed in range(3)]
-    first, second, third = tables.table(results)
-    assert (first.solver, first.solved, first.total, first.deep_seconds, first.ratio) == ("lsoda", 2, 3, 3.0, 1.0)
-    assert (second.solver, second.solved, second.deep_seconds, second.ratio) == ("vode", 1, 10.0, 10 / 3)
-    assert (third.solver, third.solved, third.deep_seconds, third.ratio) == ("bdf", 0, np.inf, np.inf)
+    first, *others = tables.table(results)
+    assert (first.solver, first.solved, first.total, first.deep_seconds, first.ratio) == (
+        "lsoda", 2, 3, Amount(3.0), Amount(1.0),
+    )  # fmt: skip
+    # Two of three, and three of three starts took longer than the budget of 10 s.
+    for row, count in zip(others, (1, 0), strict=True):
+        assert (row.solved, row.deep_seconds, row.ratio) == (count, Amount(10.0, AT_LEAST), Amount(10 / 3, AT_LEAST))
+    assert [row.solver for row in others] == ["vode", "bdf"]
+
+
+def test_results_of_other_code_or_machines_are_not_divided() -> None:
+    old = result("xor", "bfgs", 0, 1.0)
+    for name, other in (("code", "0123456789ab"), ("cpu", "another"), ("cores", 64), ("packages", {"jax": "0.0"})):
+        new = result("xor", "lbfgs", 0, 1.0)
+        new["environment"] = {**new["environment"], name: other}
+        for call in (tables.table, lambda results: performance.summarise(results, ["bfgs"])):
+            with pytest.raises(ValueError, match="cannot be compared"):
+                call([old, new])
+    later = result("xor", "lbfgs", 0, 1.0)
+    later["environment"] = {**later["environment"], "date": "2000-01-01", "revision": "another"}
+    assert len(tables.table([old, later])) == 2  # a commit that changes nothing that runs changes no result
 
 
 def test_speedups_and_their_geometric_mean() -> None:
@@ -70,12 +88,14 @@ def test_speedups_and_their_geometric_mean() -> None:
         result("parity4", "bfgs", 0, None),
     ]
     summary = performance.summarise(results, ["rosenbrock"])
-    found = {entry.problem: (entry.peer, entry.ratio, entry.bound) for entry in summary.speedups}
-    assert found == {"xor": ("lbfgs", 4.0, "="), "encoder": ("bfgs", 1.0, "="), "parity4": (None, 20.0, ">=")}
+    found = {entry.problem: (entry.peer, entry.ratio) for entry in summary.speedups}
+    missed = Amount(20.0, AT_LEAST)
+    assert found == {"xor": ("lbfgs", Amount(4.0)), "encoder": ("bfgs", Amount(1.0)), "parity4": (None, missed)}
     columns, rows = bench.against_table(summary, "rosenbrock")
     assert columns == ["seconds / rosenbrock's", "bfgs", "lbfgs"]
-    assert rows == [("xor", "8.00", "4.00"), ("encoder", "1.00", "-"), ("parity4", ">= 20.00", "-")]
-    assert summary.means["rosenbrock"] == pytest.approx(80.0 ** (1 / 3))
+    assert rows == [("xor", "8", "4"), ("encoder", "1", "-"), ("parity4", "≥ 20", "-")]
+    assert summary.means["rosenbrock"].value == pytest.approx(80.0 ** (1 / 3))
+    assert summary.means["rosenbrock"].bound == AT_LEAST
 
 
 def test_the_performance_profile_by_hand() -> None:

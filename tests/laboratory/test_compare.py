@@ -15,9 +15,13 @@ import pytest
 from stiffgrad._types import Outcome
 from stiffgrad.laboratory import cells, problems, schedule, snapshots, tables, tuning
 from stiffgrad.laboratory import compare as comparison
-from stiffgrad.laboratory.cells import Cell, Method, read_json, thinned, write_json
+from stiffgrad.laboratory.cells import Cell, Method
 from stiffgrad.laboratory.compare import compare
+from stiffgrad.laboratory.problems import Target
+from stiffgrad.laboratory.statistics import thinned
+from stiffgrad.laboratory.store import read_json, write_json
 from stiffgrad.laboratory.workers import Crashed, Worker
+from stiffgrad.run.trace import Trace
 
 KEYS = {
     "key", "problem", "solver", "options", "seed", "seconds", "outcome", "success", "message", "loss", "gradient_norm",
@@ -243,8 +247,50 @@ def test_keys_are_stable_and_tell_every_part_apart() -> None:
         Cell("xor", Method.of("lsoda"), 0, 1.0, "easy"),
     ]
     assert len({cell.key, *(other.key for other in others)}) == 7
+    # Targets that are only watched change no run.
+    assert Cell("xor", Method.of("lsoda"), 0, 1.0, watched={"low": Target(loss=1e-2)}).key == cell.key
     with Worker() as worker:  # hashes of strings differ between processes: keys must not
         assert worker.run(getattr, cell, "key") == cell.key
+
+
+def test_keys_depend_on_protocol_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell("xor", Method.of("lsoda"), 0, 1.0)
+    keys = [cell.key]
+    monkeypatch.setattr(cells, "PROTOCOL", cells.PROTOCOL + 1)
+    keys.append(cell.key)
+    monkeypatch.setattr(cells, "code", lambda: "other code")
+    keys.append(cell.key)
+    assert len(set(keys)) == 3
+
+
+def test_a_target_met_after_the_budget_is_missed() -> None:
+    cell = Cell("xor", Method.of("lsoda"), 0, 1.0)
+    late = {name: np.array([0.0, 1.0, 2.0]) for name in ("presentations", "steps", "rhs_evaluations")}
+    jacobians = {"jacobian_evaluations": np.full(3, np.nan)}
+    trace = {"loss": np.array([1.0, 2e-2, 1e-6]), "wall_seconds": np.array([0.0, 0.9, 1.1]), **late, **jacobians}
+    targets = cells._traced(cell, Trace(trace))["targets"]
+    assert targets["easy"]["steps"] == 1.0
+    assert targets["easy"]["wall_seconds"] == 0.9
+    assert targets["deep"]["wall_seconds"] is targets["deep"]["steps"] is None
+
+
+def test_iterations_of_long_runs_are_exact() -> None:
+    # 20,000 iterations: more rows than a trace keeps in its file, and than `solve` keeps at all.
+    target = Target(loss=0.0)
+    watched = {"0.1249": Target(loss=0.1249)}
+    method = Method.of(("sgd", {"learning_rate": 0.05}))
+    result = cells.run_cell(Cell("xor", method, 0, 2.0, target, watched=watched))
+    objective = problems.get("xor").objective(0)
+    w = np.asarray(objective.w0)
+    loss, slope = objective.value_and_gradient(w)
+    count = 0
+    while loss > 0.1249:
+        w = w - 0.05 * np.asarray(slope)
+        loss, slope = objective.value_and_gradient(w)
+        count += 1
+    assert result["targets"]["0.1249"]["steps"] == count
+    assert result["statistics"]["steps"] > 4096
+    assert len(result["trace"]["loss"]) <= 410
 
 
 def test_methods_take_turns() -> None:
@@ -283,7 +329,7 @@ def test_bad_input_is_refused_before_any_work(
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(OSError, match="cannot be made"):
+    with pytest.raises(ValueError, match="cannot be made"):
         compare(["xor"], ["lsoda"], 1, 1.0, file)
 
 
@@ -292,7 +338,7 @@ def test_thinning_keeps_first_last_best_and_hits() -> None:
     loss[6_543] = 0.5
     rows = thinned(loss, [77, 9_000])
     assert {0, 77, 6_543, 9_000, 9_999} <= set(rows.tolist())
-    assert len(rows) <= cells.MAX_ROWS
+    assert len(rows) <= 400
     assert np.all(np.diff(rows) > 0)
 
 

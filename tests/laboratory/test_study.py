@@ -1,83 +1,87 @@
-"""The study in its quick form, and the parts of which answers are made."""
+"""The study: one run that resumes, and answers that follow the data, whatever they say."""
 
 import json
+import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from stiffgrad.cli import app
-from stiffgrad.laboratory import study
-from stiffgrad.laboratory.study import _finding, _runs, bands, original, owens_filkin, stiff
-from stiffgrad.laboratory.study._problems import SETTINGS
-from stiffgrad.laboratory.study._runs import Run, Spec
-from stiffgrad.laboratory.study._store import Store
-from stiffgrad.report.study import markdown, write
+from stiffgrad.laboratory import cells, study
+from stiffgrad.laboratory.cells import Cell, Method, failed_cell
+from stiffgrad.laboratory.problems import Target
+from stiffgrad.laboratory.store import Store
+from stiffgrad.laboratory.study import _lab, bands, jacobians, minima, original, owens_filkin, saddle, tolerance
+from stiffgrad.laboratory.study._lab import ORIGINAL, SHARES, Lab, Result, Scale, level
+from stiffgrad.laboratory.study._networks import EXACT, NETWORKS, loss_at, weights
+from stiffgrad.report.study import markdown, write, write_markdown
+
+SMALL = Scale(
+    problems=("iris",), exact=("xor",), paths=("iris",), grid=("iris",), seeds=1, exact_seeds=1,
+    patience=0.1, waiting=0.05, descent=("sgd",),
+)  # fmt: skip
+ASKED = ("original", "above_80_percent", "jacobian", "owens_filkin")
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("study")
-    result = CliRunner().invoke(app, ["study", "--quick", "--out", str(folder)])
-    assert result.exit_code == 0, result.output
-    return folder
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("study")
+    study.run(out, scale=SMALL, only=ASKED)
+    return out
 
 
-def test_the_quick_form_answers_every_question(quick: Path) -> None:
-    findings = json.loads((quick / "findings.json").read_text())
-    assert study.KEYS == (
-        "original",
-        "same_minimum",
-        "solver_and_tolerance",
-        "stiffness",
-        "above_80_percent",
-        "jacobian",
-        "owens_filkin",
-        "integrators",
-    )
-    for key in study.KEYS:
+def test_every_question_has_a_verdict_three_sentences_and_a_figure(folder: Path) -> None:
+    findings = json.loads((folder / "findings.json").read_text())
+    for key in ASKED:
         entry = findings[key]
-        assert set(entry) == {"question", "answer", "evidence", "command"}
-        assert re.search(r"\d", entry["answer"])
-        assert entry["evidence"]["tables"][0]["rows"]
-        assert entry["evidence"]["charts"]
-        assert entry["command"] == f"stiffgrad study --quick --only {key} --out {quick}"
-    assert findings["environment"]["packages"]["jax"]
+        assert "?" in entry["question"]
+        assert entry["verdict"]
+        assert len(entry["sentences"]) == 3
+        assert all(sentence.endswith(".") for sentence in entry["sentences"])
+        assert re.search(r"\d", " ".join(entry["sentences"]))
+        assert entry["tables"][0]["rows"]
+        assert {len(row) for t in entry["tables"] for row in t["rows"]} == {
+            1 + len(t["columns"]) for t in entry["tables"]
+        }
+    assert len(findings["environment"]["code"]) == 12
 
 
-def test_numbers_of_an_answer_are_those_of_the_runs(quick: Path) -> None:
-    findings = json.loads((quick / "findings.json").read_text())
-    seen = findings["original"]["evidence"]["numbers"]["problems"]["iris"]["wall_seconds"]["sgd"]
-    files = [json.loads(path.read_text()) for path in (quick / "runs").glob("run_iris_*.json")]
-    (sgd,) = [f for f in files if f["content"]["solver"] == "sgd"]
-    walls = sgd["result"]["trace"]["wall_seconds"]
-    assert seen is None or seen in walls
-
-
-def test_a_second_run_does_no_work_and_the_page_is_one_file(quick: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (quick / "runs").iterdir()}
-    assert study.run(quick, quick=True, only=["original", "jacobian"])["computed"] == 0
-    assert {path: path.stat().st_mtime_ns for path in (quick / "runs").iterdir()} == before
-    html = write(quick).read_text()
-    for title in ("The same minimum?", "Is it stiff?", "Owens and Filkin"):
-        assert title in html
+def test_a_second_run_does_no_work_and_the_page_is_one_file(folder: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (folder / "runs").iterdir()}
+    assert study.run(folder, scale=SMALL, only=ASKED)["computed"] == 0
+    assert {path: path.stat().st_mtime_ns for path in (folder / "runs").iterdir()} == before
+    html = write(folder).read_text()
     assert "<script" not in html
     assert not re.search(r'(src|href)="http', html)
-    assert html.count("<img") >= 8
-    text = markdown(json.loads((quick / "findings.json").read_text()))
-    assert text.count("\n## ") == len(study.KEYS)
-    widths = {
-        line.count("|") for line in text.split("\n| problem, solver | atol/rtol")[1].split("\n\n")[0].split("\n")[1:]
-    }
-    assert len(widths) == 1
+    assert html.count("<img") == len(ASKED)
+    findings = json.loads((folder / "findings.json").read_text())
+    write_markdown(findings, tmp_path / "findings.md")
+    text = (tmp_path / "findings.md").read_text()
+    assert text == markdown(findings)
+    figures = re.findall(r"\]\((findings/\w+\.svg)\)", text)
+    assert len(figures) == len(ASKED)
+    assert all((tmp_path / figure).exists() for figure in figures)
+    assert text.count("<details") == text.count("</details>") == sum(len(findings[key]["tables"]) for key in ASKED)
+    assert max(map(len, (line for line in text.splitlines() if line.startswith("- ")))) < 500
+
+
+def test_other_code_makes_all_runs_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Store(folder / "runs")
+    cell = Cell(NETWORKS["iris"].name, Method("vode"), 0, 1.5 * SMALL.patience, Target(gradient_norm=1e-6), _lab.PATH)
+    assert kept.read({"kind": "cell", **cell.content}) is not None
+    monkeypatch.setattr(cells, "code", lambda: "other code")
+    assert kept.read({"kind": "cell", **cell.content}) is None
 
 
 def test_bad_input_is_one_line_and_code_2(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["study", "--only", "nonsense", "--out", str(tmp_path)])
-    assert result.exit_code == 2
-    assert "nonsense" in result.output
+    for arguments in (["--only", "nonsense"], ["--scale", "huge"]):
+        result = CliRunner().invoke(app, ["study", *arguments, "--out", str(tmp_path)])
+        assert result.exit_code == 2
+        assert arguments[1] in result.output
     blocked = tmp_path / "file"
     blocked.write_text("")
     result = CliRunner().invoke(app, ["study", "--quick", "--out", str(blocked / "x")])
@@ -86,115 +90,129 @@ def test_bad_input_is_one_line_and_code_2(tmp_path: Path) -> None:
         write(tmp_path)
 
 
-def test_a_damaged_result_is_made_again(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    content = {"kind": "costs", "problem": "iris"}
-    assert store.get(content, lambda: {"a": np.float64(1.5), "b": np.inf}) == {"a": 1.5, "b": None}
-    assert store.get(content, lambda: {"a": 2.0}) == {"a": 1.5, "b": None}
-    store.path(content).write_text("{")
-    assert store.get(content, lambda: {"a": 2.0}) == {"a": 2.0}
-    assert store.computed == 2
-
-
-def test_a_failed_run_is_a_result() -> None:
-    result = _runs.execute(Spec("iris", "vode", (("max_order", 99),), 0, 1.0))
-    assert result["outcome"] == "FAILED"
-    assert "max_order" in result["message"]
-    run = Run(Spec("iris", "vode", (), 0, 1.0), result)
-    assert run.cost("loss", 0.0, "wall_seconds") == np.inf
+def test_the_networks_are_what_they_say() -> None:
+    for made in (*NETWORKS.values(), *EXACT.values()):
+        objective = made.objective(0)
+        assert weights(made) == objective.size
+    assert len(EXACT) >= 12
+    for name in ("xor", "encoder", "iris", "breast-cancer"):
+        made = EXACT[name]
+        apply, params = made.network(0)
+        train = made.data.train
+        z = np.array([np.asarray(apply(params, x)) for x in train.X])
+        rms = np.sqrt(np.mean((z - train.y.reshape(z.shape)) ** 2)) / (train.y.max() - train.y.min())
+        objective = made.objective(0)
+        assert loss_at(made, rms) == pytest.approx(float(objective.value(objective.w0)), rel=1e-12)
 
 
 # ---- answers follow the data, whatever they say
 
 
-def test_the_verdict_on_the_original_finding_follows_the_numbers() -> None:
-    assert original.sentence({"a": 10.0, "b": 5.0}, {"a": 3.0, "b": 2.0}, {"a": 4.0, "b": 3.0}).startswith("Reproduced")
-    assert original.sentence({"a": 0.5}, {"a": 0.5}, {"a": 3.0}).startswith("Not reproduced")
-    partly = original.sentence({"a": 10.0, "b": 10.0}, {"a": 3.0, "b": 3.0}, {"a": 4.0, "b": 0.5})
-    assert partly.startswith("Partly reproduced")
-    assert "faster as well on b" in partly
+class Made(Lab):
+    """A laboratory whose results are made up: seconds and iterations to 99%, None for a miss."""
+
+    def __init__(self, tmp_path: Path, scale: Scale = SMALL) -> None:
+        super().__init__(Store(tmp_path), scale, lambda words: None)
+
+    def add(self, method: Method, seconds: float | None, steps: float | None = None, network: str = "iris") -> None:
+        cell = Cell(
+            NETWORKS[network].name, method, 0, 10.0, "deep", watched={level(s): Target(loss=0.0) for s in SHARES}
+        )
+        data = failed_cell(cell, "made up", 10.0)
+        for share in SHARES:
+            data["targets"][level(share)] |= {
+                "wall_seconds": seconds, "steps": steps, "rhs_evaluations": steps, "presentations": steps,
+            }  # fmt: skip
+        data["statistics"] |= {"steps": 500, "rhs_evaluations": 500, "presentations": 500}
+        self._results[cell.problem, method, 0] = Result(data)
 
 
-def test_the_verdict_on_stiffness_follows_the_numbers() -> None:
-    numbers = {"a": {"stiff_at": 0.5}, "b": {"stiff_at": np.nan}}
-    text = stiff.sentence({"a": {"dopri5": 5.0}, "b": {"dopri5": 0.5}}, numbers)
-    assert "more than twice vode's time to 99% of the removable loss on a" in text
-    assert "the suspicion is right and the flow hardly stiff where it matters, on b" in text
-    assert "never does on b" in text
+@pytest.mark.parametrize(
+    ("zvode", "sgd", "verdict"),
+    [
+        ((5.0, 10.0), (1.0, 100.0), "reproduced"),
+        ((5.0, 10.0), (1.0, 8.0), "not reproduced"),
+        ((0.5, 10.0), (1.0, 100.0), "not reproduced"),
+        ((None, None), (1.0, 100.0), "not reproduced"),
+    ],
+)
+def test_the_verdict_on_the_original_finding(tmp_path: Path, zvode: Any, sgd: Any, verdict: str) -> None:
+    lab = Made(tmp_path)
+    lab.add(ORIGINAL, *zvode)
+    lab.add(Method("sgd"), *sgd)
+    found = original.answer(lab)
+    assert found.verdict == verdict
+    if zvode[0] is None:  # a missed run is a bound in every sentence
+        assert "≥ 10 times the seconds" in found.sentences[1]
+        assert "≤ 0.2 times zvode's iterations" in found.sentences[0]
 
 
-def test_bands_of_accuracy_share_out_the_whole_run() -> None:
-    result = {
-        "outcome": "TARGET",
-        "w": [0.0],
-        "loss": 0.0,
-        "gradient_norm": 0.0,
-        "wall_seconds": 4.0,
-        "statistics": {},
-        "probes": [],
-        "verdict": None,
-        "trace": {name: [0.0, 1.0, 2.0, 3.0, 4.0] for name in ("steps", "wall_seconds", "rhs_evaluations")}
-        | {
-            name: [None] * 5
-            for name in (
-                "jacobian_evaluations",
-                "error_test_failures",
-                "newton_failures",
-                "newton_iterations",
-                "factorizations",
-                "order",
-                "step_size",
+@pytest.mark.parametrize(("seconds", "verdict"), [(3.0, "right"), (1.0, "wrong"), (None, "right")])
+def test_the_verdict_on_jacobians(tmp_path: Path, seconds: float | None, verdict: str) -> None:
+    lab = Made(tmp_path)
+    for kind, method in jacobians.METHODS.items():
+        lab.add(method, seconds if kind == "finite-difference" else 1.0, 10.0)
+    found = jacobians.answer(lab)
+    assert found.verdict == verdict
+    assert ("≥" in found.sentences[0]) == (seconds is None)
+
+
+def test_the_verdict_on_tolerances(tmp_path: Path) -> None:
+    lab = Made(tmp_path)
+    for name in tolerance.TOLERANCES:
+        for order in tolerance.ORDERS:
+            lab.add(
+                tolerance.method("vode", name, order), 4.0 if name == "1e-8/1e-6" else 1.0, 30.0 if order == 5 else 20.0
             )
-        },
-        "points": {"steps": [0.0, 1.0, 2.0, 3.0, 4.0], "score": [0.1, 0.5, 0.85, 0.7, 1.0]},
-    }
-    spent = bands.spent_in_bands(Run(Spec("iris", "vode", (), 0, 1.0), result))
-    assert [None if s is None else s[0] for s in spent] == [1.0, 2.0, None, None, 1.0]
-    shares = bands.shares(
-        np.array([10.0, 2.0, 0.0, 0.0, 0.0, 4.0, 30.0, 10.0]),
-        {"weights": 5.0, "gradient": 0.1, "hessian": 2.0, "lu": 0.5, "complex_lu": 1.0},
-        differences=True,
-    )
-    # 2 Jacobians of 5 gradients, 4 complex factorizations, 20 other right sides: 1, 4 and 2 of 10 seconds.
-    assert shares == pytest.approx([0.1, 0.4, 0.2, 0.3])
+    for solver in ("zvode", "lsoda", "cvode"):
+        for name in ("1e-8/1e-6", "1e-4"):
+            lab.add(tolerance.method(solver, name, 5), 4.0 if name == "1e-8/1e-6" else 1.0, 30.0)
+    found = tolerance.answer(lab)
+    assert found.verdict == "right"
+    assert "Strict tolerances take 4 times the seconds of 1e-4" in found.sentences[0]
+    assert "1.5 times the work of order 2 at 1e-4" in found.sentences[1]
 
 
-def test_rms_error_and_loss_agree() -> None:
-    # One output with a range of 1: E = rms^2 / 2; eight outputs: eight times that.
-    assert owens_filkin.loss_at("xor-exact", 0.1) == pytest.approx(0.005)
-    assert owens_filkin.loss_at("encoder-exact", 0.1) == pytest.approx(0.04)
-    for problem in ("xor-exact", "encoder-exact"):
-        objective = SETTINGS[problem].problem.objective(0)
-        outputs, y = SETTINGS[problem].problem, SETTINGS[problem].problem.data.train
-        apply, params = outputs.network(0)
-        z = np.array([np.asarray(apply(params, x)) for x in y.X])
-        rms = np.sqrt(np.mean((z - y.y.reshape(z.shape)) ** 2))
-        assert owens_filkin.loss_at(problem, rms) == pytest.approx(float(objective.value(objective.w0)), rel=1e-12)
+def test_fates_count_each_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Made(tmp_path)
+    for name in ("vode", "lsoda", "lbfgs", "auto"):
+        lab.add(Method(name), 1.0, 10.0)
+    lab.add(minima.FLOW, 1.0, 10.0)
+    resting = {"vode", "lbfgs", "auto"}
+    monkeypatch.setattr(minima, "rested", lambda lab, problem, result: result.data["solver"] in resting)
+    monkeypatch.setattr(lab, "same", lambda problem, a, b: {"same": b.data["solver"] != "lbfgs"})
+    counts = minima.fates(lab)
+    assert counts["vode"] == counts["auto"] == {"the flow's minimum": 1}
+    assert counts["lbfgs"] == {"another minimum": 1}
+    assert counts["lsoda"] == {"not at rest": 1}
 
 
-def test_settings_count_their_weights() -> None:
-    for setting in SETTINGS.values():
-        assert setting.weights == setting.problem.objective(0).size
+def test_bands_of_accuracy_share_out_counts_and_clocks() -> None:
+    rows = {name: [0.0, 1.0, 2.0, 3.0, 4.0] for name in ("steps", "wall_seconds", "jacobian_evaluations")}
+    rows |= {"rhs_evaluations": [0.0, 10.0, 20.0, 30.0, 40.0], "rhs_seconds": [0.0, 2.0, 4.0, 6.0, 8.0]}
+    rows |= {name: [0.0, 1.0, 2.0, 3.0, 4.0] for name in ("library_seconds", "recording_seconds")}
+    rows |= {"jacobian_seconds": [0.0] * 5}
+    scores = [{"steps": float(k), "train": score} for k, score in enumerate((0.1, 0.5, 0.85, 0.7, 1.0))]
+    base = {"outcome": "TARGET", "seed": 0, "loss": 0.0, "gradient_norm": 0.0, "statistics": {}}
+    result = Result({**base, "trace": rows, "scores": scores})
+    spent = bands.in_bands(result, differences=5)
+    assert [None if s is None else s["steps"] for s in spent] == [1.0, 2.0, None, None, 1.0]
+    # One Jacobian of five right sides in each ten: half of the seconds in right sides.
+    assert spent[1] is not None
+    assert (spent[1]["jacobian_seconds"], spent[1]["rhs_seconds"]) == (2.0, 2.0)
+    assert bands._shares(spent[1]) == [0.25, 0.25, 0.25, 0.25]
 
 
-def test_a_long_trace_keeps_its_course() -> None:
-    count = 20_000
-    loss = 1.0 + np.exp(-np.arange(count) / 500.0)
-    trace = {"loss": loss, "gradient_norm": np.exp(-np.arange(count) / 500.0)}
-    rows = _runs.kept_rows(trace)
-    assert rows[0] == 0
-    assert rows[-1] == count - 1
-    assert len(rows) < 5 * _runs.KEPT_ROWS
-    for share in (0.8, 0.9, 0.99, 0.999):
-        level = loss[0] - share * (loss[0] - loss[-1])
-        exact = np.argmax(loss <= level)
-        kept = rows[np.argmax(loss[rows] <= level)]
-        assert exact <= kept <= 1.05 * exact
+def test_the_constructed_saddle_is_one() -> None:
+    objective, w, eigenvalues = saddle.construct()
+    assert np.linalg.norm(np.asarray(objective.gradient(w))) < 1e-11
+    assert eigenvalues[0] < -1e-3
+    assert eigenvalues[-1] > 0.1
+    hidden = objective.unflatten(w)[0]
+    np.testing.assert_array_equal(hidden["weight"][0], hidden["weight"][-1])
 
 
-def test_medians_and_words() -> None:
-    assert _finding.middle([1.0, np.inf, 3.0]) == 3.0
-    assert _finding.middle([1.0, np.inf]) == np.inf
-    assert _finding.typical([1.0, 100.0, np.inf]) == pytest.approx(10.0)
-    assert _finding.within(["a", "b", "c"]) == "a, b and c"
-    assert _finding.show(np.inf) == "missed"
+def test_rank_correlations() -> None:
+    assert owens_filkin._rank_correlation([(1.0, 10.0), (2.0, 100.0), (3.0, 5000.0)]) == pytest.approx(1.0)
+    assert owens_filkin._rank_correlation([(1.0, 3.0), (2.0, 2.0), (9.0, 1.0)]) == pytest.approx(-1.0)
+    assert math.isnan(owens_filkin._rank_correlation([(1.0, 3.0), (2.0, math.nan)]))

@@ -17,22 +17,27 @@ def register(app: typer.Typer) -> None:
 
 def study(
     out: Annotated[Path, typer.Option(help="Folder of the results and of the page.")] = Path("study"),
-    quick: Annotated[bool, typer.Option("--quick", help="One problem, one start: to see that it works.")] = False,
-    markdown: Annotated[Path | None, typer.Option(help="Write the answers as Markdown to this file too.")] = None,
+    scale: Annotated[
+        str, typer.Option(help="full (hours), short (a quarter of an hour) or quick (a minute).")
+    ] = "full",
+    quick: Annotated[bool, typer.Option("--quick", help="The same as --scale quick: to see that it works.")] = False,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the answers as Markdown too; figures go beside it.")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Answer this question alone; any number of times.")] = None,
 ) -> None:
     """Answer by experiment why a stiff solver was slower. Resumes; writes study.html and findings.json."""
     with one_line_errors():
-        from stiffgrad.laboratory.study import KEYS, run
+        from stiffgrad.laboratory.study import KEYS, TITLES, run
         from stiffgrad.report import study as pages
-        from stiffgrad.report.comparison import save
 
-        findings = run(out, quick=quick, only=tuple(only or ()), say=lambda words: typer.echo(words, err=True))
+        chosen = "quick" if quick else scale
+        findings = run(out, scale=chosen, only=tuple(only or ()), say=lambda words: typer.echo(words, err=True))
         page = pages.write(out)
         if markdown is not None:
-            save(pages.markdown(findings), markdown)
+            pages.write_markdown(findings, markdown)
     for key in KEYS:
         if key in findings:
-            typer.echo(f"{key}: {findings[key]['answer']}\n")
+            typer.echo(f"{TITLES[key]}: {findings[key]['verdict']}. {' '.join(findings[key]['sentences'])}\n")
     typer.echo(f"{findings['computed']} results were computed, the others were there")
     typer.echo(page)

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stiffgrad.laboratory.cells import finite, write_json
 from stiffgrad.laboratory.compare import compare
 from stiffgrad.laboratory.environment import environment
 from stiffgrad.laboratory.performance import Summary, summarise
 from stiffgrad.laboratory.problems import names
-from stiffgrad.laboratory.show import COLUMNS, factor, seconds, shown
+from stiffgrad.laboratory.show import COLUMNS, shown
+from stiffgrad.laboratory.store import finite, write_json
 from stiffgrad.solvers import names as solver_names
 
 OWN = ("auto", "rosenbrock", "exponential", "chebyshev")  # never with an option: one default for every problem
@@ -162,9 +162,9 @@ def speedup_rows(summary: Summary) -> list[tuple[str, ...]]:
     """The speed-ups as text: problem, our solver, its seconds, the fastest peer, its seconds, the ratio."""
     rows: list[tuple[str, ...]] = []
     for entry in summary.speedups:
-        ours, peer = seconds(entry.own_seconds), seconds(entry.peer_seconds)
-        rows.append((entry.problem, entry.own, ours, entry.peer or "none", peer, entry.text))
-    rows += [("geometric mean", own, "", "", "", factor(mean)) for own, mean in summary.means.items()]
+        ours, peer = str(entry.own_seconds), str(entry.peer_seconds)
+        rows.append((entry.problem, entry.own, ours, entry.peer or "none", peer, str(entry.ratio)))
+    rows += [("geometric mean", own, "", "", "", str(mean)) for own, mean in summary.means.items()]
     return rows
 
 
@@ -172,7 +172,7 @@ def against_table(summary: Summary, own: str) -> tuple[list[str], list[tuple[str
     """Columns and rows of the ratios of every peer's seconds to those of one of our solvers."""
     entries = [entry for entry in summary.against if entry.own == own and entry.peer]
     peers = list(dict.fromkeys(str(entry.peer) for entry in entries))
-    texts = {(entry.problem, entry.peer): entry.text for entry in entries}
+    texts = {(entry.problem, entry.peer): str(entry.ratio) for entry in entries}
     lines = dict.fromkeys(entry.problem for entry in entries)
     rows = [(problem, *(texts.get((problem, peer), "-") for peer in peers)) for problem in lines]
     return [f"seconds / {own}'s", *peers], rows
@@ -192,12 +192,13 @@ def _write(folder: Path, name: str, suite: Suite, summary: Summary) -> None:
         writer = csv.writer(file)
         fields = [field.name for field in dataclasses.fields(summary.rows[0])]
         writer.writerow(fields)
-        writer.writerows([*dataclasses.astuple(row)[:-1], json.dumps(row.outcomes)] for row in summary.rows)
+        for row in summary.rows:
+            writer.writerow([*(getattr(row, name) for name in fields[:-1]), json.dumps(row.outcomes)])
     made = environment()
     parts = [
         f"# {name}: {suite.summary}",
         f"{made['cpu']}, {made['cores']} cores, Python {made['python']}, revision {made['revision']}, {made['date']}.",
-        f"Medians over starts; a missed target counts as the whole budget. Target: {suite.target}. Times in seconds.",
+        f"Medians over starts; ≥ where a target was missed. Target: {suite.target}. Times in seconds.",
         markdown(SPEEDUP_COLUMNS, speedup_rows(summary)),
         *(markdown(columns, rows) for columns, rows in (against_table(summary, own) for own in suite.own) if rows),
         markdown(COLUMNS, [shown(row) for row in summary.rows]),

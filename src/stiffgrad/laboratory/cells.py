@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import math
-import os
+import functools
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stiffgrad._types import Outcome
 from stiffgrad.laboratory import problems
-from stiffgrad.laboratory.environment import environment
+from stiffgrad.laboratory.environment import code, environment
+from stiffgrad.laboratory.problems import Target
 from stiffgrad.laboratory.snapshots import Snapshots
-from stiffgrad.run.driver import solve
-from stiffgrad.run.trace import COLUMNS, COUNTS, Solution, Trace
-from stiffgrad.solvers import create
+from stiffgrad.laboratory.statistics import thinned
+from stiffgrad.laboratory.store import content_key, finite
+from stiffgrad.objective import Objective
+from stiffgrad.run.driver import Run, Until
+from stiffgrad.run.trace import COLUMNS, COUNTS, Solution, Trace, TraceBuilder
+from stiffgrad.solvers import Solver, create
+from stiffgrad.solvers._ode import ToleranceSchedule
 
-PROTOCOL = 1  # raise it when results of old files no longer compare with new ones
-MAX_ROWS = 400
+PROTOCOL = 2  # raise it when results of old files no longer compare with new ones
+ROWS = 2**20  # of a trace in memory: targets are looked for in all of them, before it is thinned for the file
+COSTS = ("wall_seconds", "presentations", "steps", "rhs_evaluations", "jacobian_evaluations")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +59,31 @@ class Method:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What makes one result: equal cells have equal keys, in every process and at every time."""
+    """What makes one result: equal cells have equal keys, in every process and at every time.
+
+    Attributes
+    ----------
+    problem : str
+    method : Method
+    seed : int
+        Of the start.
+    seconds : float
+        Budget of solving time.
+    target : str or Target
+        Where the run stops: one of the problem's own, by its level, or another.
+    path : int
+        Points of the path of which the result keeps the weights.
+    watched : mapping of str to Target
+        Targets beside the problem's own whose costs are recorded. They change no run, so they are no part of the key.
+    """
 
     problem: str
     method: Method
     seed: int
     seconds: float
-    target: str = "deep"
+    target: str | Target = "deep"
+    path: int = 0
+    watched: Mapping[str, Target] = dataclasses.field(default_factory=dict, compare=False, hash=False)
 
     @property
     def key(self) -> str:
@@ -79,43 +99,35 @@ class Cell:
             "options": dict(self.method.options),
             "seed": self.seed,
             "seconds": self.seconds,
-            "target": self.target,
+            "target": self.target if isinstance(self.target, str) else str(self.target),
+            **({"path": self.path} if self.path else {}),
             "protocol": PROTOCOL,
+            "code": code(),
         }
+
+    @property
+    def stop(self) -> Target:
+        """Where the run stops."""
+        return problems.get(self.problem).targets[self.target] if isinstance(self.target, str) else self.target
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        """All targets whose costs are recorded; "stop" is that of the run where it is none of the problem's."""
+        own = {} if isinstance(self.target, str) else {"stop": self.target}
+        return {**problems.get(self.problem).targets, **own, **self.watched}
 
     def __str__(self) -> str:
         return f"{self.problem}, {self.method.label}, seed {self.seed}"
 
 
-def content_key(content: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that depend on the content alone.
-
-    Examples
-    --------
-    >>> content_key({"a": 1, "b": 2}) == content_key({"b": 2, "a": 1})
-    True
-    """
-    text = json.dumps(content, sort_keys=True, default=repr)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write all of it or nothing: into a temporary file beside it, which then takes its place."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The result in a file; None where there is no file, or a damaged one."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return data if isinstance(data, dict) else None
+@functools.lru_cache(maxsize=64)
+def objective_of(problem: str, seed: int) -> Objective:
+    """The objective of a problem; all starts share its data, and so the compiled code."""
+    made = problems.get(problem).objective(seed)
+    if seed == 0:
+        return made
+    first = objective_of(problem, 0)
+    return first.with_start(first.unflatten(made.w0))
 
 
 _ran: set[tuple[Any, ...]] = set()  # what this process has compiled already
@@ -137,20 +149,32 @@ def run_cell(cell: Cell, learning_rate: float | None = None, tuning_seconds: flo
     extra = {"first_in_process": first, "learning_rate": learning_rate, "tuning_seconds": tuning_seconds}
     try:
         problem = problems.get(cell.problem)
-        objective = problem.objective(cell.seed)
-        solver = create(cell.method.solver, **{**dict(cell.method.options), **tuned})
+        objective = objective_of(cell.problem, cell.seed)
+        solver = create(cell.method.solver, **{**_values(cell.method.options), **tuned})
         snapshots = Snapshots()
         begin = time.perf_counter()
-        until = problem.targets[cell.target].until(cell.seconds)
-        solution = solve(objective, solver, until=until, callback=snapshots, throw=False)
+        solution = solve(objective, solver, cell.stop.until(cell.seconds), snapshots)
         total_seconds = time.perf_counter() - begin
         if solution.outcome is Outcome.INTERRUPTED:
             raise KeyboardInterrupt
         result = _result(cell, solution, total_seconds)
-        return {**result, **extra, "scores": finite(snapshots.scores(problem, objective))}
+        kept = {"path": snapshots.path(cell.path), "w": np.asarray(solution.w)} if cell.path else {}
+        return {**result, **extra, **finite(kept), "scores": finite(snapshots.scores(problem, objective))}
     except Exception as error:  # a cell that fails is a result
         reason = f"{type(error).__name__}: {error}"
         return {**failed_cell(cell, reason, time.perf_counter() - begin), **extra}
+
+
+def _values(options: Any) -> dict[str, Any]:
+    """Options as the solver takes them: a pair stands for a `ToleranceSchedule`, so that a key can be made of it."""
+    return {name: ToleranceSchedule(*value) if isinstance(value, tuple) else value for name, value in options}
+
+
+def solve(objective: Objective, solver: Solver, until: Until, callback: Any = None) -> Solution:
+    """As `stiffgrad.solve` without raising, with a trace that is not thinned."""
+    run = Run(objective, solver, until, callback=callback)
+    run.trace = TraceBuilder(ROWS)
+    return run.solve()
 
 
 def failed_cell(cell: Cell, reason: str, seconds: float) -> dict[str, Any]:
@@ -173,6 +197,10 @@ def failed_cell(cell: Cell, reason: str, seconds: float) -> dict[str, Any]:
     )
 
 
+def _level(cell: Cell) -> str:
+    return cell.target if isinstance(cell.target, str) else "stop"
+
+
 def _common(cell: Cell) -> dict[str, Any]:
     score_name = problems.get(cell.problem).score_name
     return {"key": cell.key, **cell.content, "score_name": score_name, "environment": environment()}
@@ -184,7 +212,7 @@ def _result(cell: Cell, solution: Solution, total_seconds: float) -> dict[str, A
         {
             **_common(cell),
             "outcome": solution.outcome.name,
-            "success": traced["targets"][cell.target]["wall_seconds"] is not None,
+            "success": traced["targets"][_level(cell)]["wall_seconds"] is not None,
             "message": solution.message,
             "ran": solution.solver,
             "loss": solution.loss,
@@ -201,41 +229,13 @@ def _result(cell: Cell, solution: Solution, total_seconds: float) -> dict[str, A
 def _traced(cell: Cell, trace: Trace) -> dict[str, Any]:
     """The trace, thinned, and where it first meets each target within the budget."""
     targets, hits = {}, []
-    for level, target in problems.get(cell.problem).targets.items():
+    for level, target in cell.targets.items():
         met = (trace[target.quantity] <= target.value) & (trace["wall_seconds"] <= cell.seconds)
         index = int(np.argmax(met)) if met.any() else None
-        costs = {
-            name: None if index is None else trace[name][index] for name in ("wall_seconds", "presentations", "steps")
+        targets[level] = {
+            target.quantity: target.value,
+            **{name: None if index is None else trace[name][index] for name in COSTS},
         }
-        targets[level] = {target.quantity: target.value, **costs}
         hits += [] if index is None else [index]
     rows = thinned(trace["loss"], hits)
     return {"trace": {name: trace[name][rows].tolist() for name in trace}, "targets": targets}
-
-
-def thinned(loss: Any, keep: list[int], most: int = MAX_ROWS) -> Any:
-    """Indices of at most `most` rows: first, last, best, those of `keep`, the others even and geometric by halves.
-
-    Examples
-    --------
-    >>> thinned(np.array([3.0, 1.0, 2.0]), [])
-    array([0, 1, 2])
-    """
-    count = len(loss)
-    if count <= most:
-        return np.arange(count)
-    best = 0 if np.all(np.isnan(loss)) else int(np.nanargmin(loss))
-    half = (most - 3 - len(keep)) // 2
-    spread = [np.linspace(0, count - 1, half), np.geomspace(1, count, half) - 1]
-    return np.unique(np.concatenate([*spread, [0, count - 1, best, *keep]]).round().astype(int))
-
-
-def finite(data: Any) -> Any:
-    """The same for JSON, which has no NaN and no infinity: None stands for both; NumPy numbers become plain ones."""
-    if isinstance(data, Mapping):
-        return {name: finite(value) for name, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [finite(value) for value in data]
-    if isinstance(data, float | np.number):
-        return data if isinstance(data, int) else float(data) if math.isfinite(data) else None
-    return data

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from stiffgrad.laboratory import problems as registry
-from stiffgrad.laboratory.cells import Cell, Method, failed_cell, read_json, run_cell
+from stiffgrad.laboratory.cells import Cell, Method, failed_cell, run_cell
 from stiffgrad.laboratory.schedule import Task, run_all
+from stiffgrad.laboratory.store import Store, read_json
 from stiffgrad.laboratory.tuning import Tuning, tunable, tune
 
 TUNING = "tuning"  # the subfolder of the tuning results
@@ -57,14 +57,15 @@ def compare(
 
     Raises
     ------
-    ValueError, TypeError, OSError
+    ValueError, TypeError
         For bad arguments or an unwritable folder, before any work.
     KeyboardInterrupt
         On Ctrl-C, after the processes were ended; everything finished is saved, and the same call continues.
     """
     cells = plan(problems, solvers, seeds, seconds, target)
     _check_jobs(jobs, isolated)
-    folder = _folder(out)
+    folder = Store(out).folder
+    Store(folder / TUNING)
     missing = [cell for cell in cells if not is_done(folder, cell)]
     tunings = dict.fromkeys(tuning_of(cell) for cell in missing if tunable(cell.method))
     first = [_tuning_task(folder, tuning) for tuning in tunings if read_json(tuning_path(folder, tuning)) is None]
@@ -119,17 +120,6 @@ def _check_jobs(jobs: int, isolated: bool) -> None:
         raise ValueError(f"jobs={jobs!r} must be a whole number, at least 1")
     if jobs > 1 and not isolated:
         raise ValueError(f"jobs={jobs} needs isolated=True: cells at a time are processes")
-
-
-def _folder(out: str | Path) -> Path:
-    folder = Path(out)
-    try:
-        (folder / TUNING).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"out={str(out)!r} cannot be made: {error.strerror}; name a folder that can be written") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"out={str(out)!r} cannot be written; name another folder")
-    return folder
 
 
 def cell_path(folder: Path, cell: Cell) -> Path:

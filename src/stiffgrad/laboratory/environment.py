@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import hashlib
 import importlib.metadata
 import os
 import pathlib
@@ -38,7 +39,31 @@ def _fixed() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "revision": _revision(),
+        "code": code(),
     }
+
+
+RUNS = ("objective", "curvature", "solvers", "run", "flow.py", "laboratory/cells.py", "laboratory/problems")
+
+
+@functools.cache
+def code() -> str:
+    """12 hexadecimal digits of the sources that a run depends on: other code makes other results.
+
+    Reports, estimators and the command line are not among them, so a result outlives a change of those.
+
+    Examples
+    --------
+    >>> code() == code(), len(code())
+    (True, 12)
+    """
+    package = pathlib.Path(__file__).resolve().parent.parent
+    found = hashlib.sha256()
+    for name in RUNS:
+        place = package / name
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            found.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def _cpu() -> str:

@@ -9,31 +9,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stiffgrad.laboratory.tables import Row, label, seconds_to, table
+from stiffgrad.laboratory.statistics import Amount, geometric_mean
+from stiffgrad.laboratory.tables import Row, costs_to, label, table
 
 FACTORS = tuple(float(f"{factor:.4g}") for factor in np.geomspace(1.0, 1000.0, 31))
 
 
 @dataclasses.dataclass(frozen=True)
 class Speedup:
-    """A peer's median seconds over ours, on one problem.
+    """A peer's median seconds over ours, on one problem; a bound where one of the two missed the target.
 
-    Where the peer, or ours, does not reach the target from any start, its seconds are infinite, and `ratio` is that
-    of the budget: a bound from below (`bound` is ">=") or from above ("<="). None where neither reaches it.
+    `peer` is None where no peer has reached it.
     """
 
     problem: str
     own: str
-    own_seconds: float
+    own_seconds: Amount
     peer: str | None
-    peer_seconds: float
-    ratio: float | None
-    bound: str = "="
-
-    @property
-    def text(self) -> str:
-        """The ratio with its bound."""
-        return "-" if self.ratio is None else f"{'' if self.bound == '=' else self.bound + ' '}{self.ratio:.2f}"
+    peer_seconds: Amount
+    ratio: Amount
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +43,7 @@ class Summary:
     against : list of Speedup
         The same over every peer.
     means : dict
-        Their geometric mean for each of our solvers, a missed target counting as the whole budget.
+        Their geometric mean for each of our solvers, bounds among them.
     factors : tuple of float
         Abscissae of the profile.
     profile : dict
@@ -59,20 +53,21 @@ class Summary:
     rows: list[Row]
     speedups: list[Speedup]
     against: list[Speedup]
-    means: dict[str, float | None]
+    means: dict[str, Amount]
     factors: tuple[float, ...]
     profile: dict[str, list[float]]
 
 
 def summarise(results: Sequence[Mapping[str, Any]], own: Sequence[str]) -> Summary:
-    """Everything from the results of `compare`; `own` names our solvers."""
+    """Everything from the results of `compare`; `own` names our solvers. Raises ValueError as `table` does."""
+    rows = table(results)
     against = [pair for problem in dict.fromkeys(r["problem"] for r in results) for pair in _on(problem, results, own)]
     groups: dict[tuple[str, str], list[Speedup]] = {}
     for pair in against:
         groups.setdefault((pair.problem, pair.own), []).append(pair)
     speedups = [_over_fastest(pairs) for pairs in groups.values()]
-    means = {name: _geometric_mean([s.ratio for s in speedups if s.own == name]) for name in own}
-    return Summary(table(results), speedups, against, means, FACTORS, profile(results))
+    means = {name: geometric_mean(s.ratio for s in speedups if s.own == name) for name in own}
+    return Summary(rows, speedups, against, means, FACTORS, profile(results))
 
 
 def _on(problem: str, results: Sequence[Mapping[str, Any]], own: Sequence[str]) -> list[Speedup]:
@@ -81,36 +76,20 @@ def _on(problem: str, results: Sequence[Mapping[str, Any]], own: Sequence[str]) 
     for result in results:
         if result["problem"] == problem:
             groups.setdefault(label(result), []).append(result)
-    medians = {name: seconds_to(group) for name, group in groups.items()}
-    budget = max(cell["seconds"] for group in groups.values() for cell in group)
-    peers: list[str | None] = [name for name in medians if name not in own]
+    medians = {name: costs_to(group) for name, group in groups.items()}
     return [
-        _speedup(problem, name, medians[name], peer, np.inf if peer is None else medians[peer], budget)
+        Speedup(problem, name, medians[name], peer, medians[peer], medians[peer] / medians[name])
         for name in own
         if name in medians
-        for peer in peers or [None]
+        for peer in medians
+        if peer not in own
     ]
 
 
 def _over_fastest(pairs: Sequence[Speedup]) -> Speedup:
     """The pair with the fastest peer; without its name where no peer reached the target."""
-    fastest = min(pairs, key=lambda pair: pair.peer_seconds)
-    return fastest if np.isfinite(fastest.peer_seconds) else dataclasses.replace(fastest, peer=None)
-
-
-def _speedup(problem: str, own: str, ours: float, peer: str | None, theirs: float, budget: float) -> Speedup:
-    if peer is None or (np.isinf(ours) and np.isinf(theirs)):
-        return Speedup(problem, own, ours, peer, theirs, None)
-    if np.isinf(theirs):
-        return Speedup(problem, own, ours, peer, theirs, budget / ours, ">=")
-    if np.isinf(ours):
-        return Speedup(problem, own, ours, peer, theirs, theirs / budget, "<=")
-    return Speedup(problem, own, ours, peer, theirs, theirs / ours)
-
-
-def _geometric_mean(ratios: Sequence[float | None]) -> float | None:
-    known = [ratio for ratio in ratios if ratio is not None]
-    return float(np.exp(np.mean(np.log(known)))) if known else None
+    fastest = min(pairs, key=lambda pair: (not pair.peer_seconds.known, pair.peer_seconds.value))
+    return fastest if fastest.peer_seconds.known else dataclasses.replace(fastest, peer=None)
 
 
 def profile(results: Sequence[Mapping[str, Any]], factors: Sequence[float] = FACTORS) -> dict[str, list[float]]:

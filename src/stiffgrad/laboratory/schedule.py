@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from stiffgrad.laboratory.cells import write_json
+from stiffgrad.laboratory.store import write_json
 from stiffgrad.laboratory.workers import Crashed, Worker
 
 GRACE_SECONDS = 600.0  # beyond its budget, for compiling and for one long step; then the process is ended

@@ -43,13 +43,18 @@ class Snapshots:
 
     def scores(self, problem: Problem, objective: Objective) -> list[dict[str, float | None]]:
         """Scores on both parts, of at most 80 snapshots evenly spread over those kept; the last one is among them."""
+        return [self._score(problem, objective, *kept) for kept in self._chosen(MAX_SCORED)]
+
+    def path(self, count: int) -> list[dict[str, Any]]:
+        """At most `count` rows of the trace with their weights "w", as evenly spread."""
+        return [{**row, "w": np.asarray(w)} for row, w in self._chosen(count)]
+
+    def _chosen(self, count: int) -> list[tuple[dict[str, float], Any]]:
         kept = list(self._kept)
         if self._last is not None and kept[-1] is not self._last:
             kept.append(self._last)
-        if not kept:
-            return []
-        chosen = np.linspace(0, len(kept) - 1, min(len(kept), MAX_SCORED)).round().astype(int)
-        return [self._score(problem, objective, *kept[index]) for index in np.unique(chosen)]
+        chosen = np.linspace(0, len(kept) - 1, min(len(kept), count)).round().astype(int)
+        return [kept[index] for index in np.unique(chosen)]
 
     @staticmethod
     def _score(problem: Problem, objective: Objective, row: dict[str, float], w: Any) -> dict[str, float | None]:

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from stiffgrad._types import Outcome
-from stiffgrad.laboratory.cells import Method, read_json
+from stiffgrad.laboratory.cells import Method
+from stiffgrad.laboratory.statistics import UNKNOWN, Amount, check_one_run, cost, median
+from stiffgrad.laboratory.store import read_json
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One method on one problem, over all starts. Medians count a missed target as the whole budget.
+    """One method on one problem, over all starts. A missed target cost more than the run spent: medians may be bounds.
 
     Attributes
     ----------
@@ -25,13 +25,12 @@ class Row:
         The solver with the options that were set.
     solved, total : int
         Starts from which the target was reached, and all starts.
-    easy_seconds, medium_seconds, deep_seconds : float
-        Median solving time to each target, in seconds; infinite where no start reached it.
-    ratio : float or None
-        Seconds to the last target over those of the fastest method on the problem; None where no method has any
-        success, infinite where this one has none.
-    presentations : float or None
-        Median up to the last target (of the whole run where it was missed); None where the solver cannot tell.
+    easy_seconds, medium_seconds, deep_seconds : Amount
+        Median solving time to each target, in seconds.
+    ratio : Amount
+        Seconds to the last target over those of the fastest method on the problem.
+    presentations : Amount
+        Median up to the last target; unknown where the solver cannot tell.
     compile_seconds, total_seconds : float or None
         Median of compiling, over the runs that were the first of their kind in a process; median of the whole call.
     tuning_seconds : float or None
@@ -46,11 +45,11 @@ class Row:
     solver: str
     solved: int
     total: int
-    easy_seconds: float
-    medium_seconds: float
-    deep_seconds: float
-    ratio: float | None
-    presentations: float | None
+    easy_seconds: Amount
+    medium_seconds: Amount
+    deep_seconds: Amount
+    ratio: Amount
+    presentations: Amount
     compile_seconds: float | None
     total_seconds: float | None
     tuning_seconds: float | None
@@ -67,19 +66,23 @@ def read(out: str | Path) -> list[dict[str, Any]]:
 
 
 def table(results: str | Path | Iterable[Mapping[str, Any]]) -> list[Row]:
-    """One row a method and problem, fastest first within a problem; from a folder or from results."""
+    """One row a method and problem, fastest first within a problem; from a folder or from results.
+
+    Raises ValueError for results of different code or machines: see `statistics.check_one_run`.
+    """
     cells = read(results) if isinstance(results, str | Path) else list(results)
+    check_one_run(cells)
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for cell in cells:
         groups.setdefault((cell["problem"], label(cell)), []).append(cell)
-    medians = {key: seconds_to(group) for key, group in groups.items() if solved(group)}
+    medians = {key: costs_to(group) for key, group in groups.items()}
     rows = []
     for (problem, solver), group in groups.items():
-        fastest = min((value for key, value in medians.items() if key[0] == problem), default=None)
-        ratio = None if fastest is None else medians.get((problem, solver), np.inf) / fastest
-        rows.append(_row(problem, solver, group, ratio))
+        known = [value for key, value in medians.items() if key[0] == problem and value.known]
+        fastest = min(known, key=lambda value: value.value, default=UNKNOWN)
+        rows.append(_row(problem, solver, group, medians[problem, solver] / fastest))
     order = {name: index for index, name in enumerate(dict.fromkeys(cell["problem"] for cell in cells))}
-    return sorted(rows, key=lambda row: (order[row.problem], np.inf if row.ratio is None else row.ratio, -row.solved))
+    return sorted(rows, key=lambda row: (order[row.problem], not row.ratio.known, row.ratio.value, -row.solved))
 
 
 def failures(results: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -102,37 +105,47 @@ def solved(group: Sequence[Mapping[str, Any]]) -> int:
     return sum(bool(cell["success"]) for cell in group)
 
 
-def seconds_to(group: Sequence[Mapping[str, Any]], level: str | None = None) -> float:
-    """Median seconds to a target (by default the one that each ran for); a miss counts as the whole budget."""
-    times = [(cell["targets"][level or cell["target"]]["wall_seconds"], cell["seconds"]) for cell in group]
-    if all(reached is None for reached, _ in times):
-        return np.inf
-    return statistics.median(budget if reached is None else reached for reached, budget in times)
+def costs_to(group: Sequence[Mapping[str, Any]], level: str | None = None, name: str = "wall_seconds") -> Amount:
+    """Median cost of a target (by default the one that each ran for); a missed one cost more than was spent."""
+    return median(costs_of(group, level, name))
 
 
-def _row(problem: str, solver: str, group: Sequence[Mapping[str, Any]], ratio: float | None) -> Row:
+def costs_of(group: Sequence[Mapping[str, Any]], level: str | None = None, name: str = "wall_seconds") -> list[Amount]:
+    """The cost of a target to each run, named as in the trace."""
+    found = []
+    for cell in group:
+        spent = (
+            max(cell["seconds"], cell["wall_seconds"] or 0.0)
+            if name == "wall_seconds"
+            else cell["statistics"].get(name)
+        )
+        # A run that stalls or fails before its budget ends would not have got there with all of it.
+        found.append(cost(cell["targets"][level or _level(cell)][name], spent))
+    return found
+
+
+def _level(cell: Mapping[str, Any]) -> str:
+    return cell["target"] if cell["target"] in cell["targets"] else "stop"
+
+
+def _row(problem: str, solver: str, group: Sequence[Mapping[str, Any]], ratio: Amount) -> Row:
     fresh = [cell for cell in group if cell.get("first_in_process")]
     return Row(
         problem,
         solver,
         solved(group),
         len(group),
-        seconds_to(group, "easy"),
-        seconds_to(group, "medium"),
-        seconds_to(group, "deep"),
+        costs_to(group, "easy"),
+        costs_to(group, "medium"),
+        costs_to(group, "deep"),
         ratio,
-        _median(_presentations(cell) for cell in group),
+        costs_to(group, name="presentations"),
         _median(cell["compile_seconds"] for cell in fresh or group),
         _median(cell["total_seconds"] for cell in fresh or group),
         _median(cell["tuning_seconds"] for cell in group),
         _median(cell["learning_rate"] for cell in group),
         dict(Counter(cell["outcome"] for cell in group)),
     )
-
-
-def _presentations(cell: Mapping[str, Any]) -> float | None:
-    reached = cell["targets"][cell["target"]]["presentations"]
-    return cell["statistics"].get("presentations") if reached is None else reached
 
 
 def _median(numbers: Iterable[float | None]) -> float | None:

@@ -14,8 +14,10 @@ import numpy as np
 
 from stiffgrad._types import Outcome
 from stiffgrad.laboratory import problems
-from stiffgrad.laboratory.cells import PROTOCOL, Method, content_key, finite
-from stiffgrad.laboratory.environment import environment
+from stiffgrad.laboratory.cells import PROTOCOL, Method
+from stiffgrad.laboratory.environment import code, environment
+from stiffgrad.laboratory.problems import Target
+from stiffgrad.laboratory.store import content_key, finite
 from stiffgrad.run.driver import solve
 from stiffgrad.solvers import create, solver_class
 
@@ -32,7 +34,7 @@ class Tuning:
     problem: str
     method: Method
     seconds: float
-    target: str = "deep"
+    target: str | Target = "deep"
 
     @property
     def content(self) -> dict[str, Any]:
@@ -42,10 +44,11 @@ class Tuning:
             "solver": self.method.solver,
             "options": dict(self.method.options),
             "seconds": self.seconds,
-            "target": self.target,
+            "target": self.target if isinstance(self.target, str) else str(self.target),
             "rates": list(RATES),
             "seeds": list(SEEDS),
             "protocol": PROTOCOL,
+            "code": code(),
         }
 
     @property
@@ -107,8 +110,8 @@ def _run(tuning: Tuning, rate: float, seed: int, seconds: float) -> dict[str, An
     run = {"learning_rate": rate, "seed": seed, "seconds": seconds}
     try:
         solver = create(tuning.method.solver, **dict(tuning.method.options), learning_rate=rate)
-        until = problem.targets[tuning.target].until(seconds)
-        solution = solve(problem.objective(seed), solver, until=until, throw=False)
+        stop = problem.targets[tuning.target] if isinstance(tuning.target, str) else tuning.target
+        solution = solve(problem.objective(seed), solver, until=stop.until(seconds), throw=False)
     except Exception as error:  # a rate that fails is a result: the worst one
         return {**run, "reached": False, "loss": np.inf, "wall_seconds": np.inf, "message": f"{error}"}
     if solution.outcome is Outcome.INTERRUPTED:

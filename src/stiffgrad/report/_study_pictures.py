@@ -17,16 +17,19 @@ ROW = 0.24  # height of one row of a panel, in inches
 
 
 def draw(chart: Mapping[str, Any]) -> Figure:
-    """The figure of a chart of `experiments.study`: of kind "lines", "dots" or "stacked"."""
+    """The figure of a chart of `laboratory.study`: of kind "lines", "panels", "dots" or "bars"."""
     with style():
-        return {"lines": _lines, "dots": _dots, "stacked": _stacked}[chart["kind"]](chart)
+        return {"lines": _lines, "panels": _panels, "dots": _dots, "bars": _bars}[chart["kind"]](chart)
 
 
 def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
     return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
-def _curves(chart: Mapping[str, Any]) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+Curves = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+
+def _curves(chart: Mapping[str, Any]) -> Curves:
     """The points of each curve that its axes can show."""
     found = {}
     for name, curve in chart["curves"].items():
@@ -44,20 +47,55 @@ def _lines(chart: Mapping[str, Any]) -> Figure:
     styles = looks(list(chart["curves"]))
     picture = figure(WIDTH, 3.6)
     axes = place(picture, 0.75, 0.55, WIDTH - text_inches(curves) - 0.5, 3.45)
-    mark = [] if chart["mark"] is None else [chart["mark"]]
+    _fill(axes, chart, curves, styles)
+    label_ends(axes, [(name, float(x[-1]), float(y[-1]), styles[name]) for name, (x, y) in curves.items()])
+    return picture
+
+
+def _fill(axes: Axes, chart: Mapping[str, Any], curves: Curves, styles: Mapping[str, Look]) -> None:
+    marks = chart["marks"]
     for axis, which in enumerate("xy"):
-        values = np.concatenate([curve[axis] for curve in curves.values()] + [np.array(mark if axis else [])])
-        _limits(axes, which, values, which in chart["logs"])
+        values = [curve[axis] for curve in curves.values()]
+        _limits(
+            axes,
+            which,
+            np.concatenate([*values, np.array(list(marks.values()) if axis else [])]),
+            which in chart["logs"],
+        )
     for name, (x, y) in curves.items():
-        axes.plot(x, y, color=styles[name].colour, linestyle=styles[name].dash)
-        axes.plot(x[-1:], y[-1:], color=styles[name].colour, marker=styles[name].marker)
-    for level in mark:
-        axes.axhline(level, color=GREY, linewidth=0.8, linestyle=(0, (2, 2)))
+        dash = "none" if chart["points"] else styles[name].dash
+        axes.plot(x, y, color=styles[name].colour, linestyle=dash)
+        ends = slice(None) if chart["points"] or len(x) < 12 else slice(-1, None)
+        axes.plot(x[ends], y[ends], linestyle="none", color=styles[name].colour, marker=styles[name].marker)
+    for words, height in marks.items():
+        axes.axhline(height, color=GREY, linewidth=0.8, linestyle=(0, (2, 2)))
+        axes.annotate(words, (0.01, height), xycoords=("axes fraction", "data"), fontsize=8, color=GREY, va="bottom")
     if chart["falls"]:
         axes.invert_xaxis()  # training goes from left to right
     axes.set_xlabel(chart["x"])
     axes.set_ylabel(chart["y"])
-    label_ends(axes, [(name, float(x[-1]), float(y[-1]), styles[name]) for name, (x, y) in curves.items()])
+
+
+def _panels(chart: Mapping[str, Any]) -> Figure:
+    """Charts two in a row, under one legend."""
+    charts = chart["charts"]
+    names = list(dict.fromkeys(name for part in charts for name in part["curves"]))
+    styles = looks(names)
+    rows = -(-len(charts) // 2)
+    legend = 0.22 * (1 + len(names) // 5) + 0.1 if len(names) > 1 else 0.1
+    height, each = 3.0, WIDTH / 2
+    picture = figure(WIDTH, rows * height + legend)
+    for index, part in enumerate(charts):
+        left, top = (index % 2) * each, rows * height - (index // 2) * height
+        axes = place(picture, left + 0.72, top - height + 0.55, left + each - 0.1, top - 0.28)
+        _fill(axes, part, _curves(part), styles)
+        axes.set_title(part["caption"], fontsize=9)
+    if len(names) > 1:
+        handles = [
+            axes.plot([], [], color=styles[n].colour, linestyle=styles[n].dash, marker=styles[n].marker, label=n)[0]
+            for n in names
+        ]
+        picture.legend(handles=handles, loc="upper center", ncols=5, fontsize=8, frameon=False)
     return picture
 
 
@@ -88,27 +126,25 @@ def _dots(chart: Mapping[str, Any]) -> Figure:
 
 
 def _dot_panel(axes: Axes, group: str, rows: Mapping[str, Sequence[Any]], styles: Mapping[str, Look]) -> None:
-    known = np.concatenate([_numbers(values) for values in rows.values()])
-    known = known[np.isfinite(known) & (known > 0)]
+    values = _numbers([value for row in rows.values() for value, _ in row])
+    known = values[np.isfinite(values) & (values > 0)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.1, 1.0)
-    edge = high * 2
-    axes.set_xlim(low / 1.5, edge * 1.3)
+    axes.set_xlim(low / 1.5, high * 1.8)
     log_axis(axes, "x")
-    for row, (name, values) in enumerate(rows.items()):
-        numbers, look = _numbers(values), styles[name]
-        found = numbers[np.isfinite(numbers)]
-        missed = len(numbers) - len(found)
-        axes.plot(found, np.full(len(found), row), look.marker, color=look.colour, alpha=0.6)
-        axes.plot(np.full(missed, edge), np.full(missed, row), "x", color=GREY)
-    axes.axvline(edge, color=GREY, linewidth=0.5, linestyle=(0, (2, 2)), zorder=0)
+    for index, (name, row) in enumerate(rows.items()):
+        look = styles[name]
+        found = _numbers([value for value, bound in row if not bound])
+        missed = _numbers([value for value, bound in row if bound])
+        axes.plot(found, np.full(len(found), index), look.marker, color=look.colour, alpha=0.6)
+        axes.plot(missed, np.full(len(missed), index), marker="$→$", linestyle="none", color=GREY, markersize=9)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_title(f"{group} (x at the right edge: missed)")
+    axes.set_title(f"{group} (an arrow: not reached by then)")
 
 
-def _stacked(chart: Mapping[str, Any]) -> Figure:
+def _bars(chart: Mapping[str, Any]) -> Figure:
     styles = looks(chart["parts"])
-    height = 0.34 * max(1, len(chart["bars"])) + 1.0
+    height = 0.3 * max(1, len(chart["bars"])) + 1.0
     picture = figure(WIDTH, height)
     axes = place(picture, text_inches(chart["bars"], 9.5) + 0.3, 0.55, WIDTH - 0.3, height - 0.42)
     for row, shares in enumerate(chart["bars"].values()):
@@ -123,6 +159,6 @@ def _stacked(chart: Mapping[str, Any]) -> Figure:
     axes.set_yticks(range(len(chart["bars"])), list(chart["bars"]))
     axes.set_ylim(len(chart["bars"]) - 0.5, -0.5)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("share of the wall time, %")
+    axes.set_xlabel(chart["x"])
     axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=len(chart["parts"]), fontsize=8.5)
     return picture

@@ -1,4 +1,4 @@
-"""The page of the study: every question with its answer, picture, table, and the command that redoes it."""
+"""The study's page and its chapter of the documentation: for every question a verdict, a figure and three sentences."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stiffgrad.laboratory.study import KEYS
+from stiffgrad.laboratory.study import KEYS, TITLES
 from stiffgrad.report._page import Block, Code, Listing, Picture, Row, Section, Table, Text, Value, render
 from stiffgrad.report._study_pictures import draw
+from stiffgrad.report._style import image
 from stiffgrad.report.comparison import save
 
-TITLES = {
-    "original": "The original finding",
-    "same_minimum": "1. The same minimum?",
-    "solver_and_tolerance": "2. Solver and tolerance",
-    "stiffness": "3. Is it stiff?",
-    "above_80_percent": "4. Above 80% accuracy",
-    "jacobian": "5. Which Jacobian?",
-    "owens_filkin": "Owens and Filkin's table",
-    "integrators": "Integrators made for gradient flows",
+LEAD = (
+    "Training moves the weights along the gradient flow dw/dt = -grad E(w). An experiment solved it with a stiff ODE "
+    "solver. It needed far fewer iterations than gradient descent, and yet more time. A reply named five "
+    "suspects. Each "
+    "is put to the test here."
+)
+PRELIMINARY = {
+    "quick": "A quick run, to see that everything works: its answers mean nothing. ",
+    "short": "A short run: few starts, and budgets that end some runs early. ",
 }
 
 
@@ -53,36 +54,58 @@ def write(folder: str | Path) -> Path:
 def page(findings: Mapping[str, Any]) -> str:
     """The page as HTML text."""
     known = [key for key in KEYS if key in findings]
+    starts = f"{findings['seeds']} start{'' if findings['seeds'] == 1 else 's'} of each network"
     return render(
         title="Why was the stiff solver slower?",
-        subtitle=f"Five suspects, five measured answers; {findings['seeds']} "
-        f"start{'' if findings['seeds'] == 1 else 's'} of each network",
+        subtitle=f"Five suspects, five measured answers; {starts}",
         lead=_lead(findings),
         sections=[
             _summary(findings, known),
             *(_section(TITLES[key], findings[key]) for key in known),
+            Section("All numbers", [block for key in known for block in _tables(TITLES[key], findings[key])]),
             _setting(findings),
         ],
         footer="Made by stiffgrad from saved results. The page needs no network and no second file.",
     )
 
 
-def markdown(findings: Mapping[str, Any]) -> str:
-    """The answers and their tables as Markdown, for the documentation; the pictures are on the page."""
+def write_markdown(findings: Mapping[str, Any], path: Path) -> None:
+    """Write the chapter to `path`, and its figures as SVG into a folder of that name beside it."""
+    folder = path.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    for key in KEYS:
+        if key in findings:
+            (folder / f"{key}.svg").write_bytes(image(draw(findings[key]["figure"]), "svg"))
+    save(markdown(findings, folder.name), path)
+
+
+def markdown(findings: Mapping[str, Any], figures: str = "findings") -> str:
+    """The chapter as Markdown: figures from a folder beside it, tables folded away."""
     known = [key for key in KEYS if key in findings]
     parts = ["# Why was the stiff solver slower?", _lead(findings)]
-    parts.append("\n".join(f"- {name}: {words}" for name, words in findings["settings"].items()))
+    verdicts = [[TITLES[key], findings[key]["verdict"]] for key in known]
+    parts.append(_markdown_table({"head": "question", "columns": ["verdict"], "rows": verdicts}))
     for key in known:
         entry = findings[key]
-        parts += [f"## {TITLES[key]}", entry["question"], f"**{entry['answer']}**"]
-        for table in entry["evidence"]["tables"]:
-            parts += [f"{table['caption']}:", _markdown_table(table), table["note"]]
-        parts += [*entry["evidence"]["remarks"], f"```sh\n{entry['command']}\n```"]
+        parts += [f"## {TITLES[key]}", entry["question"], f"**Verdict: {entry['verdict']}.**"]
+        parts.append("\n".join(f"- {sentence}" for sentence in entry["sentences"]))
+        parts.append(f"![{entry['figure']['caption']}]({figures}/{key}.svg)")
+        parts.append(f"*{entry['figure']['caption']}.*")
+        for table in entry["tables"]:
+            parts += [
+                f'<details markdown="1"><summary>{table["caption"]}</summary>',
+                _markdown_table(table),
+                "</details>",
+            ]
+        parts += entry["remarks"]
+    networks = "\n".join(f"- {name}: {words}" for name, words in findings["networks"].items())
     machine = findings["environment"]
-    parts.append(
+    made = (
         f"Made on {machine.get('cpu')}, {machine.get('cores')} cores, Python {machine.get('python')}, "
-        f"{machine.get('date')}; {findings['seeds']} starts of each network."
+        f"{machine.get('date')}, code {machine.get('code')}; {findings['seeds']} starts of each network."
     )
+    command = f"```sh\nstiffgrad study --scale {findings['scale']} --markdown docs/findings.md\n```"
+    parts += ["## Networks and machine", networks, made, "This makes all of it anew, and resumes:", command]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -92,53 +115,55 @@ def _markdown_table(table: Mapping[str, Any]) -> str:
 
 
 def _lead(findings: Mapping[str, Any]) -> str:
-    words = (
-        "Training moves the weights along the gradient flow dw/dt = -grad E(w). An experiment solved it with a "
-        "stiff ODE "
-        "solver, which needed far fewer iterations than gradient descent, and yet more time. A reply named five "
-        "suspects. Each is put to the test here; every answer is a sentence that the code makes from the measurements."
-    )
-    return (
-        "A quick run, to see that everything works: its answers mean little. " + words
-        if findings.get("quick")
-        else words
-    )
+    return PRELIMINARY.get(findings["scale"], "") + LEAD
 
 
 def _summary(findings: Mapping[str, Any], known: Sequence[str]) -> Section:
-    rows = [Row(TITLES[key], [Value(findings[key]["answer"], wide=True)]) for key in known]
-    return Section("Answers", [Table("Every question and its answer", "question", ["answer"], rows)])
+    rows = [Row(TITLES[key], [Value(findings[key]["verdict"], wide=True)]) for key in known]
+    return Section("Verdicts", [Table("Every question and its verdict", "question", ["verdict"], rows)])
 
 
 def _section(title: str, finding: Mapping[str, Any]) -> Section:
-    evidence = finding["evidence"]
-    blocks: list[Block] = [Text(finding["question"]), Text(finding["answer"])]
-    blocks += [_picture(chart) for chart in evidence["charts"]]
-    blocks += [_table(table) for table in evidence["tables"]]
-    if evidence["remarks"]:
-        blocks.append(Listing(evidence["remarks"]))
-    return Section(title, [*blocks, Text("This redoes it:", small=True), Code(finding["command"])])
+    blocks: list[Block] = [
+        Text(finding["question"]),
+        Text(f"Verdict: {finding['verdict']}."),
+        Listing(finding["sentences"]),
+        _picture(finding["figure"]),
+    ]
+    if finding["remarks"]:
+        blocks += [Text(remark, small=True) for remark in finding["remarks"]]
+    return Section(title, blocks)
+
+
+def _tables(title: str, finding: Mapping[str, Any]) -> list[Block]:
+    return [_table(title, table) for table in finding["tables"]]
 
 
 def _setting(findings: Mapping[str, Any]) -> Section:
-    flat = {name: value for name, value in findings.get("environment", {}).items() if not isinstance(value, dict)}
-    flat |= findings.get("environment", {}).get("packages", {})
+    flat = {name: value for name, value in findings["environment"].items() if not isinstance(value, dict)}
+    flat |= findings["environment"].get("packages", {})
     rows = [Row(name, [Value(str(value), wide=True)]) for name, value in flat.items()]
-    networks = [f"{name}: {words}" for name, words in findings.get("settings", {}).items()]
+    networks = [f"{name}: {words}" for name, words in findings["networks"].items()]
+    command = f"stiffgrad study --scale {findings['scale']}"
     return Section(
         "Networks, data and machine",
-        [Listing(networks), Table("Where the results were made", "", ["value"], rows)],
+        [
+            Listing(networks),
+            Table("Where the results were made", "", ["value"], rows),
+            Text("This makes all of it anew, and resumes:", small=True),
+            Code(command),
+        ],
     )
 
 
-def _table(table: Mapping[str, Any]) -> Table:
+def _table(title: str, table: Mapping[str, Any]) -> Table:
     rows, group = [], ""
     for head, *values in table["rows"]:
         start = str(head).split(",")[0]
         rows.append(Row(str(head), [Value(str(value)) for value in values], first=bool(group) and start != group))
         group = start
-    return Table(table["caption"], table["head"], table["columns"], rows, note=table["note"])
+    return Table(f"{title}: {table['caption']}", table["head"], table["columns"], rows)
 
 
 def _picture(chart: Mapping[str, Any]) -> Picture:
-    return Picture(draw(chart), alt=chart["caption"] + ". The table below holds the numbers.", caption=chart["caption"])
+    return Picture(draw(chart), alt=chart["caption"] + ". The tables below hold the numbers.", caption=chart["caption"])

@@ -91,6 +91,15 @@ def names() -> list[str]:
     return list(_REGISTRY)
 
 
+_ADDED: dict[str, Problem] = {}
+
+
+def add(problem: Problem) -> Problem:
+    """Let `get` know a problem that `names` does not list: a network made for one study."""
+    _ADDED[problem.name] = problem
+    return problem
+
+
 def get(name: str) -> Problem:
     """The problem of a name; its data is loaded when first used. Raises ValueError with the known names.
 
@@ -100,9 +109,23 @@ def get(name: str) -> Problem:
     >>> problem.objective(seed=0).size, str(problem.targets["deep"])
     (13, 'loss 1e-05')
     """
+    if name in _ADDED:
+        return _ADDED[name]
     if name not in _REGISTRY:
         raise ValueError(f"problem={name!r} is unknown; use one of {', '.join(_REGISTRY)}")
     return _REGISTRY[name]
 
 
-__all__ = ["LEVELS", "PARTS", "Data", "NetworkProblem", "Part", "Problem", "Target", "get", "names"]
+__all__ = [
+    "LEVELS",
+    "PARTS",
+    "Data",
+    "NetworkProblem",
+    "Part",
+    "Problem",
+    "Target",
+    "add",
+    "get",
+    "gradient_norms",
+    "names",
+]

@@ -1,7 +1,7 @@
 """The study of why a stiff solver needed fewer iterations, yet more time, than gradient descent.
 
-Each question has a module with its runs and its answer. Questions share runs; each run is one file, so an interrupted
-study continues, and a second one does no work.
+Each question has a module: what it wants run, and what it makes of the results. All runs are planned together and made
+in turns, each into a file of its own, so that an interrupted study continues, and a second one does no work.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from stiffgrad.laboratory.cells import read_json, write_json
-from stiffgrad.laboratory.environment import environment
+from stiffgrad.laboratory.environment import code, environment
+from stiffgrad.laboratory.store import Store, finite, read_json, write_json
 from stiffgrad.laboratory.study import (
     bands,
     integrators,
@@ -19,76 +19,84 @@ from stiffgrad.laboratory.study import (
     minima,
     original,
     owens_filkin,
+    paths,
+    saddle,
     stiff,
     tolerance,
 )
-from stiffgrad.laboratory.study._lab import FULL, QUICK, Lab, Scale
-from stiffgrad.laboratory.study._problems import SETTINGS
-from stiffgrad.laboratory.study._store import Store, plain
+from stiffgrad.laboratory.study._lab import SCALES, Lab, Scale
+from stiffgrad.laboratory.study._networks import EXACT, NETWORKS, weights
 
-QUESTIONS = (original, minima, tolerance, stiff, bands, jacobians, owens_filkin, integrators)
+QUESTIONS = (original, minima, saddle, tolerance, stiff, bands, jacobians, owens_filkin, paths, integrators)
 KEYS: tuple[str, ...] = tuple(question.KEY for question in QUESTIONS)
+TITLES: dict[str, str] = {question.KEY: question.TITLE for question in QUESTIONS}
 
 
 def run(
     out: str | Path,
     *,
-    quick: bool = False,
+    scale: str | Scale = "full",
     only: Sequence[str] = (),
-    scale: Scale | None = None,
     say: Callable[[str], None] = lambda words: None,
 ) -> dict[str, Any]:
-    """Run what is missing, answer every question, and write `findings.json`.
+    """Run what is missing, answer the questions, and write `findings.json`.
 
     Parameters
     ----------
     out : str or Path
         Folder; its subfolder `runs` keeps one file a run.
-    quick : bool
-        One problem, one start, short budgets: to see that everything works. Its answers mean little.
+    scale : str or Scale
+        "full" (hours), "short" (about a quarter of an hour) or "quick" (a minute, to see that everything works: its
+        answers mean nothing); or how much to run in detail.
     only : sequence of str
-        Keys of the questions to answer; all without it. Answers given before are kept.
-    scale : Scale, optional
-        How much to run, instead of the two usual scales.
+        Keys of the questions to answer; all without it.
     say : callable
         Told one line for each run that was made.
 
     Returns
     -------
     dict
-        What `findings.json` holds: for each key "question", "answer", "evidence" and "command"; and "environment",
-        "settings", "seeds", "computed" (the runs that this call made).
+        What `findings.json` holds: for each key "question", "verdict", "sentences", "figure", "tables", "numbers" and
+        "remarks"; "networks", "environment", "scale", "seeds"; and "computed" (the runs that this call made).
 
     Raises
     ------
     ValueError
-        An unknown key, or a folder that cannot be made.
+        An unknown key or scale, a folder that cannot be made, or results of other code or another machine among these.
     """
     unknown = sorted(set(only) - set(KEYS))
     if unknown:
         raise ValueError(f"only={', '.join(unknown)} is unknown; use some of {', '.join(KEYS)}")
+    if isinstance(scale, str) and scale not in SCALES:
+        raise ValueError(f"scale={scale!r} is unknown; use one of {', '.join(SCALES)}")
+    chosen = SCALES[scale] if isinstance(scale, str) else scale
     folder = Path(out)
-    store = Store(folder / "runs")
-    lab = Lab(store, scale or (QUICK if quick else FULL), say)
-    findings = _before(folder)
-    flag = " --quick" if quick else ""
-    for question in QUESTIONS:
-        if not only or question.KEY in only:
-            say(f"== {question.KEY}")
-            command = f"stiffgrad study{flag} --only {question.KEY} --out {out}"
-            findings[question.KEY] = question.answer(lab).as_json(command)
-    used = dict.fromkeys((*lab.scale.problems, *lab.scale.exact_problems))
-    findings["settings"] = {name: SETTINGS[name].words for name in used}
-    findings["seeds"] = lab.scale.seeds
-    findings["quick"] = quick
-    findings["environment"] = store.get({"kind": "environment"}, environment)
-    write_json(folder / "findings.json", plain(findings))
-    return {**findings, "computed": store.computed}
+    lab = Lab(Store(folder / "runs"), chosen, say)
+    asked = [question for question in QUESTIONS if not only or question.KEY in only]
+    for question in asked:
+        question.plan(lab)
+    lab.make()
+    findings = _before(folder, scale) if only else {}
+    for question in asked:
+        say(f"== {question.TITLE}")
+        findings[question.KEY] = question.answer(lab).as_json(question.QUESTION)
+    findings["networks"] = {
+        **{name: f"{NETWORKS[name].summary}, {weights(NETWORKS[name])} weights" for name in chosen.problems},
+        **{f"{name} (squares)": f"{EXACT[name].summary}, {weights(EXACT[name])} weights" for name in chosen.exact},
+    }
+    findings["seeds"] = chosen.seeds
+    findings["scale"] = scale if isinstance(scale, str) else "own"
+    findings["environment"] = environment()
+    findings = finite(findings)
+    write_json(folder / "findings.json", findings)
+    return {**findings, "computed": lab.store.computed}
 
 
-def _before(folder: Path) -> dict[str, Any]:
-    """Answers of an earlier call; an unreadable file counts as none."""
-    return read_json(folder / "findings.json") or {}
+def _before(folder: Path, scale: str | Scale) -> dict[str, Any]:
+    """Answers of an earlier call by the same code and to the same extent."""
+    found = read_json(folder / "findings.json") or {}
+    same = (found.get("environment") or {}).get("code") == code() and found.get("scale") == scale
+    return {key: found[key] for key in KEYS if key in found} if same else {}
 
 
-__all__ = ["FULL", "KEYS", "QUICK", "Scale", "run"]
+__all__ = ["KEYS", "SCALES", "TITLES", "Scale", "run"]

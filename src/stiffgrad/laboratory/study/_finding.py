@@ -1,4 +1,4 @@
-"""What a question comes to: one sentence, the evidence as tables and charts, and the command that redoes it."""
+"""What a question comes to: a verdict, three sentences with their numbers, one figure, and tables to look things up."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from stiffgrad.laboratory.study._store import plain
+from stiffgrad.laboratory.statistics import Amount
+from stiffgrad.laboratory.store import finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,136 +16,86 @@ class Finding:
 
     Attributes
     ----------
-    key, question : str
-        Its name in `findings.json`, and what was asked.
-    answer : str
-        In words, with the numbers; chosen by thresholds from the data.
+    verdict : str
+        In a few words; chosen by thresholds from the data.
+    sentences : sequence of str
+        Three, each with its numbers and their spread.
+    figure : mapping
+        One chart; see `lines`, `dots`, `bars` and `panels`.
     numbers : mapping
-        The numbers of the answer, for machines.
-    tables, charts : sequence of mapping
-        What the page shows; see `table`, `lines` and `dots`.
+        The numbers behind, for machines.
+    tables : sequence of mapping
+        See `table`.
     remarks : sequence of str
         What to know when reading it.
     """
 
-    key: str
-    question: str
-    answer: str
+    verdict: str
+    sentences: Sequence[str]
+    figure: Mapping[str, Any]
     numbers: Mapping[str, Any]
     tables: Sequence[Mapping[str, Any]] = ()
-    charts: Sequence[Mapping[str, Any]] = ()
     remarks: Sequence[str] = ()
 
-    def as_json(self, command: str) -> dict[str, Any]:
+    def as_json(self, question: str) -> dict[str, Any]:
         """The entry of `findings.json`."""
-        evidence = {"numbers": self.numbers, "tables": self.tables, "charts": self.charts, "remarks": self.remarks}
-        return plain({"question": self.question, "answer": self.answer, "evidence": evidence, "command": command})
+        return finite({"question": question, **dataclasses.asdict(self)})
 
 
-def table(
-    caption: str, head: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str = ""
-) -> dict[str, Any]:
+def table(caption: str, head: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
     """A table; the first entry of each row is its head."""
-    return {
-        "caption": caption,
-        "head": head,
-        "columns": list(columns),
-        "rows": [list(row) for row in rows],
-        "note": note,
-    }
+    return {"caption": caption, "head": head, "columns": list(columns), "rows": [[str(v) for v in row] for row in rows]}
 
 
-def lines(
-    caption: str,
-    x: str,
-    y: str,
-    curves: Mapping[str, tuple[Any, Any]],
-    *,
-    logs: str = "xy",
-    mark: float | None = None,
-    falls: bool = False,
-) -> dict[str, Any]:
-    """Curves y(x) by name; `logs` names the logarithmic axes, `mark` is a level to draw across.
+def lines(caption: str, x: str, y: str, curves: Mapping[str, tuple[Any, Any]], **look: Any) -> dict[str, Any]:
+    """Curves y(x) by name.
 
-    With `falls` x falls during training, so the axis runs from large to small.
+    `logs` names the logarithmic axes; `marks` are levels to draw across, by name; `falls`: x falls during training, so
+    the axis runs from large to small; `points`: no lines between.
     """
     drawn = {name: {"x": list(map(float, a)), "y": list(map(float, b))} for name, (a, b) in curves.items()}
-    return {
-        "kind": "lines",
-        "caption": caption,
-        "x": x,
-        "y": y,
-        "logs": logs,
-        "mark": mark,
-        "falls": falls,
-        "curves": drawn,
+    usual = {"logs": "xy", "marks": {}, "falls": False, "points": False}
+    return {"kind": "lines", "caption": caption, "x": x, "y": y, "curves": drawn, **usual, **look}
+
+
+def dots(caption: str, x: str, values: Mapping[str, Mapping[str, Sequence[Amount]]]) -> dict[str, Any]:
+    """One panel for each group, one row for each name, a dot for each run; an arrow where a cost is a bound."""
+    shown = {
+        group: {name: [[amount.value, amount.bound] for amount in amounts] for name, amounts in rows.items()}
+        for group, rows in values.items()
     }
+    return {"kind": "dots", "caption": caption, "x": x, "values": shown}
 
 
-def dots(caption: str, x: str, values: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, Any]:
-    """One panel for each group, one row for each name, a dot for each run, on a logarithmic axis; null is a miss."""
-    return {
-        "kind": "dots",
-        "caption": caption,
-        "x": x,
-        "values": {g: {n: list(map(float, v)) for n, v in rows.items()} for g, rows in values.items()},
-    }
+def bars(caption: str, x: str, parts: Sequence[str], shares: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """One bar for each name, cut into parts that add up to 100%."""
+    rows = {name: list(map(float, row)) for name, row in shares.items()}
+    return {"kind": "bars", "caption": caption, "x": x, "parts": list(parts), "bars": rows}
 
 
-def stacked(caption: str, parts: Sequence[str], bars: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """One bar of shares for each name."""
-    return {
-        "kind": "stacked",
-        "caption": caption,
-        "parts": list(parts),
-        "bars": {name: list(map(float, shares)) for name, shares in bars.items()},
-    }
+def panels(caption: str, charts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Charts of kind "lines" side by side, with one look for each name."""
+    return {"kind": "panels", "caption": caption, "charts": list(charts)}
 
 
-def middle(values: Sequence[float]) -> float:
-    """Median in which a miss is infinite; NaN for none."""
-    known = [np.inf if np.isnan(value) else value for value in values]
-    if not known:
-        return np.nan
-    ordered = sorted(known)
-    half = len(ordered) // 2
-    if len(ordered) % 2 or not np.isfinite(ordered[half]):
-        return float(ordered[half])
-    return 0.5 * float(ordered[half - 1] + ordered[half])
+def listed(words: Sequence[str]) -> str:
+    """A list in words: "a, b and c".
 
-
-def typical(values: Sequence[float]) -> float:
-    """Geometric mean of the finite positive values; NaN for none."""
-    known = [value for value in values if np.isfinite(value) and value > 0]
-    return float(np.exp(np.mean(np.log(known)))) if known else np.nan
-
-
-def over(a: float, b: float) -> float:
-    """A / b, with inf where only a missed, 0 where only b did, NaN where both did."""
-    if np.isinf(a) and np.isinf(b):
-        return np.nan
-    return 0.0 if np.isinf(b) else a / b
-
-
-def show(value: float, digits: int = 3) -> str:
-    """A number as text, "missed" where infinite, a dash where unknown."""
-    if value is None or np.isnan(value):
-        return "–"
-    if np.isinf(value):
-        return "missed"
-    if value == 0:
-        return "0"
-    if abs(value) >= 1000 and abs(value) < 1e7:
-        return f"{value:,.0f}"
-    return f"{value:.{digits}g}"
-
-
-def times(value: float) -> str:
-    """A ratio as text."""
-    return "an unknown number of times" if np.isnan(value) else f"{value:.2g} times"
-
-
-def within(words: Sequence[str]) -> str:
-    """A list in words: "a, b and c"."""
+    Examples
+    --------
+    >>> listed(["a", "b", "c"]), listed([])
+    ('a, b and c', 'none')
+    """
     words = list(words)
     return "none" if not words else words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def verdict(right: int, total: int) -> str:
+    """Whether a suspicion is "right" (all cases say so), "wrong" (none does), or "partly" right.
+
+    Examples
+    --------
+    >>> verdict(5, 5), verdict(2, 5), verdict(0, 5)
+    ('right', 'partly', 'wrong')
+    """
+    return "cannot be told" if not total else "right" if right == total else "wrong" if not right else "partly"

@@ -1,26 +1,34 @@
-"""Where the runs of all questions come from, so that questions share them."""
+"""The runs of the study: planned by all questions together, made in turns, each once, and read by each question."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from stiffgrad.laboratory.study._problems import SETTINGS
-from stiffgrad.laboratory.study._runs import Run, Spec, execute
-from stiffgrad.laboratory.study._store import Store
+from stiffgrad.analysis import minimum, same_minimum, stiffness
+from stiffgrad.laboratory.cells import Cell, Method, objective_of, run_cell
+from stiffgrad.laboratory.environment import code
+from stiffgrad.laboratory.problems import Target
+from stiffgrad.laboratory.statistics import Amount, check_one_run
+from stiffgrad.laboratory.store import Store
+from stiffgrad.laboratory.study._networks import EXACT, NETWORKS, REST, SECONDS, loss_at
+from stiffgrad.laboratory.tables import costs_of
+from stiffgrad.laboratory.tuning import Tuning, tunable, tune
+from stiffgrad.run.driver import Until, solve
 from stiffgrad.solvers import names, solver_class
 
-REST = 1e-6  # gradient norm at which a run of the study ends
-STRICT = (("atol", 1e-8), ("rtol", 1e-6))
-ORIGINAL = (*STRICT, ("jacobian", "finite-difference"))
+STRICT = {"atol": 1e-8, "rtol": 1e-6}
+ORIGINAL = Method.of(("zvode", {**STRICT, "jacobian": "finite-difference"}))
 DESCENT = ("sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam")
-TUNING_SEED = 1000  # of the starts on which learning rates are chosen: no run of the study uses them
 SHARES = (0.8, 0.9, 0.99, 0.999)  # of the loss that training can remove
-
-Options = Iterable[tuple[str, Any]]
+ERRORS = (0.10, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # RMS, as shares of the targets' range
+PATH = 12  # points at which the stiffness along a run is measured
+REFERENCES = ("lbfgs", "rosenbrock", "vode")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,125 +37,230 @@ class Scale:
 
     Attributes
     ----------
-    problems : tuple of str
-        Settings for questions 0 to 5.
-    grid_problems : tuple of str
-        Settings for the grid of solvers and tolerances, with all seeds.
-    grid_solvers : tuple of str
-        Solvers of that grid.
-    exact_problems : tuple of str
-        Settings for Owens and Filkin's table.
-    seeds : int
-        Starts of each problem.
-    patience : float
-        Factor on all budgets of time.
-    rates : tuple of float
-        Learning rates tried.
+    problems, exact, paths : tuple of str
+        Networks of the five suspects; of Owens and Filkin's claim; of the work-precision diagrams.
+    grid : tuple of str
+        Networks on which tolerances and orders are varied.
+    seeds, exact_seeds : int
+        Starts of each network.
+    patience, waiting : float
+        Factors on the budgets of time; of `waiting` for the original zvode.
+    descent : tuple of str
+        Methods of gradient descent.
     """
 
-    problems: tuple[str, ...] = ("iris", "diabetes", "encoder", "sine", "digits")
-    grid_problems: tuple[str, ...] = ("iris", "diabetes")
-    grid_solvers: tuple[str, ...] = ("zvode", "vode", "lsoda", "cvode")
-    exact_problems: tuple[str, ...] = ("encoder-exact", "xor-exact", "sine-exact")
+    problems: tuple[str, ...] = tuple(NETWORKS)
+    exact: tuple[str, ...] = tuple(EXACT)
+    paths: tuple[str, ...] = ("iris", "encoder", "sine")
+    grid: tuple[str, ...] = ("iris", "diabetes", "encoder")
     seeds: int = 5
-    patience: float = 1.0
-    rates: tuple[float, ...] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-    tuning: float = 0.15  # budget of one learning rate, as a share of a run's
+    exact_seeds: int = 5
+    patience: float = 4.0
+    waiting: float = 20.0
+    descent: tuple[str, ...] = DESCENT
 
 
-FULL = Scale()
-QUICK = Scale(
-    ("iris",), ("iris",), ("zvode", "vode"), ("xor-exact",), seeds=1, patience=0.15, rates=(0.1, 0.01), tuning=0.2
-)
+SCALES = {
+    "full": Scale(),
+    "short": Scale(
+        paths=("iris", "encoder"), grid=("iris", "encoder"), seeds=3, exact_seeds=2, patience=0.5, waiting=0.3
+    ),
+    "quick": Scale(("iris",), ("xor",), ("iris",), ("iris",), 1, 1, patience=0.1, waiting=0.1, descent=("sgd", "adam")),
+}
+
+
+class Result:
+    """A finished cell."""
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self.data = data
+        self.outcome: str = data["outcome"]
+        self.seed: int = data["seed"]
+        self.loss = _number(data["loss"])
+        self.gradient_norm = _number(data["gradient_norm"])
+        self.statistics: Mapping[str, Any] = data["statistics"]
+        self.path: list[Mapping[str, Any]] = data.get("path") or []
+
+    @functools.cached_property
+    def trace(self) -> dict[str, NDArray[np.float64]]:
+        """Columns of the trace, NaN where unknown."""
+        return {name: np.array([_number(v) for v in column]) for name, column in self.data["trace"].items()}
+
+    @property
+    def w(self) -> NDArray[np.float64] | None:
+        """The weights where it ended; None where the run failed."""
+        return np.array(self.data["w"], float) if self.data.get("w") and None not in self.data["w"] else None
+
+    def cost(self, level: str, name: str = "wall_seconds") -> Amount:
+        """What it paid to reach a level: a share such as "99%", or a target of the problem."""
+        return costs_of([self.data], level, name)[0]
+
+
+def _number(value: Any) -> float:
+    return np.nan if value is None else float(value)
+
+
+def level(share: float) -> str:
+    """The name of a share in the results.
+
+    Examples
+    --------
+    >>> level(0.999), level(0.02)
+    ('99.9%', '2%')
+    """
+    return f"{100 * share:g}%"
+
+
+Methods = Mapping[str, Method]
 
 
 class Lab:
-    """Runs, by what they depend on; each is made once."""
+    """Runs by network, name and start. Questions first `want` them, then `make` runs all in turns, then they read."""
 
     def __init__(self, store: Store, scale: Scale, say: Callable[[str], None]) -> None:
         self.store = store
         self.scale = scale
         self.say = say
-        self.seeds = range(scale.seeds)
-        self._known: dict[Spec, Run] = {}
+        self._cells: dict[tuple[str, Method, int], Cell] = {}
+        self._results: dict[tuple[str, Method, int], Result] = {}
 
-    def has(self, solver: str) -> bool:
-        """Whether the installation has the solver."""
-        if solver not in names():
-            return False
-        try:
-            solver_class(solver)
-        except ImportError:  # a package that it needs is not there
-            return False
-        return True
+    # ---- planning
 
-    def available(self, solvers: Iterable[str]) -> list[str]:
-        """Those that the installation has."""
-        return [solver for solver in solvers if self.has(solver)]
+    def want(self, network: str, methods: Iterable[Method], path: bool = False) -> None:
+        """Plan a method on a network of `NETWORKS`, from all starts, until it rests."""
+        for method in methods:
+            if not has(method.solver):
+                continue
+            usual, waiting = SECONDS[network]
+            patient = method == ORIGINAL
+            seconds = waiting * self.scale.waiting if patient else usual * self.scale.patience
+            for seed in range(self.scale.seeds):
+                self._plan(Cell(NETWORKS[network].name, method, seed, seconds, Target(gradient_norm=REST), PATH))
 
-    def run(self, spec: Spec) -> Run:
-        """The run of a spec."""
-        if spec not in self._known:
+    def want_exact(self, network: str, methods: Iterable[Method]) -> None:
+        """Plan a method on a network of `EXACT`, until an RMS error of the last of `ERRORS`."""
+        problem = EXACT[network]
+        levels = {level(error): Target(loss=loss_at(problem, error)) for error in ERRORS}
+        for method in methods:
+            for seed in range(self.scale.exact_seeds):
+                stop = levels[level(ERRORS[-1])]
+                self._plan(Cell(problem.name, method, seed, 3.0 * self.scale.patience, stop, PATH, levels))
+
+    def _plan(self, cell: Cell) -> None:
+        self._cells.setdefault((cell.problem, cell.method, cell.seed), cell)
+
+    # ---- making
+
+    def make(self) -> None:
+        """Run what is missing: learning rates and reference losses first, then all cells, methods in turns."""
+        tunings = dict.fromkeys(_tuning_of(cell) for cell in self._cells.values() if tunable(cell.method))
+        rates = {tuning: self._tuned(tuning) for tuning in tunings}
+        ordered = sorted(self._cells.items(), key=lambda item: item[1].seed)
+        for index, (key, cell) in enumerate(ordered):
+            tuned = rates.get(_tuning_of(cell), {})
+            watched = cell.watched or self._levels(cell.problem, cell.seed)
             before = self.store.computed
-            result = self.store.get(spec.content, lambda: execute(spec))
+            whole = dataclasses.replace(cell, watched=watched)
+            extra = (tuned.get("learning_rate"), tuned.get("tuning_seconds")) if tuned else ()
+            data = self.store.get({"kind": "cell", **cell.content}, functools.partial(run_cell, whole, *extra))
             if self.store.computed > before:
-                options = ", ".join(f"{k}={v}" for k, v in spec.options)
-                self.say(f"{spec.problem} {spec.solver} {options} seed {spec.seed}: {result['message']}")
-            self._known[spec] = Run(spec, result)
-        return self._known[spec]
+                self.say(f"{index + 1}/{len(ordered)} {cell}: {data['message']}")
+            self._results[key] = Result(data)
+        check_one_run([result.data for result in self._results.values()])
 
-    def main(
-        self, problem: str, solver: str, seed: int, options: Options = (), probe: bool = False, judge: bool = True
-    ) -> Run:
-        """A run until the gradient norm is REST, within the problem's budget."""
-        seconds = SETTINGS[problem].seconds * self.scale.patience
-        chosen = tuple(sorted(options))
-        return self.run(Spec(problem, solver, chosen, seed, seconds, None, REST, probe, judge))
+    def _tuned(self, tuning: Tuning) -> Mapping[str, Any]:
+        before = self.store.computed
+        found = self.store.get({"kind": "tuning", **tuning.content}, lambda: tune(tuning))
+        if self.store.computed > before:
+            self.say(f"{tuning}: {found['learning_rate']}")
+        return found
 
-    def mains(self, problem: str, solver: str, options: Options = (), probe: bool = False) -> list[Run]:
-        """The same for every seed. Descent gets its tuned learning rate."""
-        chosen = tuple(options)
-        if solver in DESCENT:
-            chosen = (*chosen, ("learning_rate", self.learning_rate(problem, solver)["learning_rate"]))
-        return [self.main(problem, solver, seed, chosen, probe) for seed in self.seeds]
-
-    def learning_rate(self, problem: str, solver: str) -> Mapping[str, Any]:
-        """The learning rate whose run on another start ends lowest, and what finding it cost."""
-        setting = SETTINGS[problem]
-        seconds = setting.seconds * self.scale.patience * self.scale.tuning
-        content = {
-            "kind": "rate",
-            "problem": problem,
-            "solver": solver,
-            "rates": self.scale.rates,
-            "seconds": seconds,
-            "setting": dataclasses.asdict(setting),
-        }
+    def _levels(self, problem: str, seed: int) -> dict[str, Target]:
+        """Losses at each share of what training can remove: down to the lowest that three methods reach."""
+        network = next(name for name, made in NETWORKS.items() if made.name == problem)
+        seconds = SECONDS[network][0] * self.scale.patience
 
         def make() -> dict[str, Any]:
-            ends, spent = [], 0.0
-            for rate in self.scale.rates:
-                result = execute(Spec(problem, solver, (("learning_rate", rate),), TUNING_SEED, seconds))
-                ends.append(result["loss"] if np.isfinite(result["loss"]) else np.inf)
-                spent += result["wall_seconds"]
-            best = int(np.argmin(ends))
-            self.say(f"{problem} {solver}: learning rate {self.scale.rates[best]:g}")
-            return {"learning_rate": self.scale.rates[best], "losses": ends, "tuning_seconds": spent}
+            objective = objective_of(problem, seed)
+            until = Until(gradient_norm=REST, wall_seconds=seconds)
+            ends = {name: solve(objective, name, until=until, throw=False).loss for name in REFERENCES if has(name)}
+            return {"start": float(objective.value(objective.w0)), "ends": ends}
 
-        return self.store.get(content, make)
+        content = {"kind": "reference", "problem": problem, "seed": seed, "seconds": seconds, "code": code()}
+        known = self.store.get(content, make)
+        start, end = known["start"], min(end for end in known["ends"].values() if end is not None)
+        return {level(share): Target(loss=start - share * (start - end)) for share in SHARES}
 
-    def levels(self, problem: str, seed: int) -> tuple[float, dict[float, float]]:
-        """The lowest loss that three methods reached from a start, and the loss at each share of what they removed."""
-        runs = [self.main(problem, solver, seed) for solver in self.available(("lbfgs", "rosenbrock"))]
-        runs.append(self.main(problem, "vode", seed, probe=True))
-        start = runs[0].trace["loss"][0]
-        end = min(np.nanmin(run.trace["loss"]) for run in runs)
-        return float(end), {share: float(start - share * (start - end)) for share in SHARES}
+    # ---- reading
 
-    def costs(self, runs: Iterable[Run], share: float, name: str) -> list[float]:
-        """What it cost each run to remove that share of the removable loss; inf where it did not within its budget."""
-        found = []
-        for run in runs:
-            _, levels = self.levels(run.spec.problem, run.spec.seed)
-            found.append(run.cost("loss", levels[share], name))
-        return found
+    def results(self, problem: str, method: Method) -> list[Result]:
+        """The results of a method from all starts; none where the installation lacks its solver."""
+        return [result for (p, m, _), result in self._results.items() if (p, m) == (problem, method)]
+
+    def costs(self, problem: str, method: Method, at: str, name: str = "wall_seconds") -> list[Amount]:
+        """What reaching a level cost from each start."""
+        return [result.cost(at, name) for result in self.results(problem, method)]
+
+    def analysed(self, kind: str, about: Mapping[str, Any], make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """Something computed from results, kept like them."""
+        return self.store.get({"kind": kind, **about, "code": code()}, make)
+
+    def verdict(self, problem: str, result: Result) -> dict[str, Any] | None:
+        """What kind of point a run ended in; None where it failed."""
+        w = result.w
+        if w is None:
+            return None
+
+        def make() -> dict[str, Any]:
+            # Far from rest the verdict is known: Lanczos is enough for the ends of the spectrum.
+            dense = 1500 if result.gradient_norm <= 2 * REST else 0
+            found = minimum(
+                objective_of(problem, result.seed), w, gradient_tolerance=2 * REST, dense=dense, products=40
+            )
+            return dataclasses.asdict(found)
+
+        return self.analysed("verdict", {"cell": result.data["key"]}, make)
+
+    def same(self, problem: str, a: Result, b: Result) -> dict[str, Any]:
+        """Whether two end points of one start lie in the same valley."""
+
+        def make() -> dict[str, Any]:
+            found = dataclasses.asdict(same_minimum(objective_of(problem, a.seed), a.w, b.w, points=21))
+            return {name: value for name, value in found.items() if name != "path"}
+
+        return self.analysed("pair", {"cells": sorted([a.data["key"], b.data["key"]])}, make)
+
+    def probes(self, problem: str, result: Result) -> list[dict[str, Any]]:
+        """Stiffness along a run, with the row of the trace at each point."""
+
+        def make() -> dict[str, Any]:
+            found = []
+            for point in result.path:
+                here = stiffness(objective_of(problem, result.seed), np.array(point["w"], float), products=30)
+                seen = ("eigenvalue_max", "eigenvalue_min", "ratio", "negative", "excess")
+                row = {name: value for name, value in point.items() if name != "w"}
+                found.append({**row, **{name: float(getattr(here, name)) for name in seen}})
+            return {"probes": found}
+
+        return self.analysed("probes", {"cell": result.data["key"]}, make)["probes"]
+
+
+def _tuning_of(cell: Cell) -> Tuning:
+    return Tuning(cell.problem, cell.method, cell.seconds, cell.target)
+
+
+@functools.cache
+def has(solver: str) -> bool:
+    """Whether the installation has a solver."""
+    if solver not in names():
+        return False
+    try:
+        solver_class(solver)
+    except ImportError:  # a package that it needs is not there
+        return False
+    return True
+
+
+def methods(*given: str) -> Methods:
+    """Solvers with their defaults, by name; those that the installation lacks are left out."""
+    return {name: Method(name) for name in given if has(name)}

@@ -1,191 +1,150 @@
-"""Question 1: whether all methods end in the same minimum from one start."""
+"""Suspect 1: whether all methods end in the same minimum from one start, and which of them follow the flow."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
-from stiffgrad.analysis import same_minimum, spectrum
-from stiffgrad.laboratory.study._finding import Finding, lines, show, table
-from stiffgrad.laboratory.study._lab import ORIGINAL, STRICT, Lab
-from stiffgrad.laboratory.study._runs import Run, objective_of
+from stiffgrad.laboratory.cells import Method
+from stiffgrad.laboratory.statistics import median, number
+from stiffgrad.laboratory.study._finding import Finding, bars, listed, table
+from stiffgrad.laboratory.study._lab import ORIGINAL, STRICT, Lab, Methods, Result, methods
+from stiffgrad.laboratory.study._networks import NETWORKS
 
 KEY = "same_minimum"
+TITLE = "1. Another minimum?"
 QUESTION = "From one start, does each method end in the same minimum? (Nobody had checked the Hessian.)"
-FOLLOWERS = ("zvode (original)", "vode (strict)", "vode", "lsoda", "cvode", "dopri5", "chebyshev")
+FLOW = Method.of(("vode", STRICT))  # stands for the flow itself
+FOLLOWERS = ("vode", "lsoda", "cvode", "radau", "kvaerno5", "dopri5", "chebyshev", "ros2")
+OTHERS = ("nesterov", "adam", "lbfgs", "rosenbrock", "exponential", "quasi-newton", "auto")
+PARTS = ("the flow's minimum", "another minimum", "not at rest")
 
 
-def runs(lab: Lab, problem: str) -> dict[str, list[Run]]:
+def contestants() -> Methods:
     """ODE solvers, gradient descent and minimisers, all from the same starts."""
-    found = {
-        "zvode (original)": lab.mains(problem, "zvode", ORIGINAL),
-        "vode (strict)": lab.mains(problem, "vode", STRICT),
-        "vode": lab.mains(problem, "vode", probe=True),
-    }
-    others = ("lsoda", "cvode", "dopri5", "chebyshev", "nesterov", "adam", "lbfgs", "rosenbrock", "auto")
-    return found | {name: lab.mains(problem, name) for name in lab.available(others)}
+    return {"zvode (original)": ORIGINAL, "vode (strict)": FLOW, **methods(*FOLLOWERS, *OTHERS)}
+
+
+def plan(lab: Lab) -> None:
+    """Everything, on every network."""
+    for network in lab.scale.problems:
+        lab.want(network, contestants().values())
+
+
+def rested(lab: Lab, problem: str, result: Result) -> bool:
+    """Whether a run ended in a stationary point."""
+    found = lab.verdict(problem, result)
+    return found is not None and found["kind"] != "not stationary"
+
+
+def flow_end(lab: Lab, problem: str, seed: int) -> Result | None:
+    """Where the flow itself ends: strict vode, or another follower where its budget ended first."""
+    for method in (FLOW, *methods("vode", "lsoda", "cvode", "chebyshev").values(), ORIGINAL):
+        for result in lab.results(problem, method):
+            if result.seed == seed and rested(lab, problem, result):
+                return result
+    return None
+
+
+def fates(lab: Lab) -> dict[str, Counter[str]]:
+    """How often each method ended in the flow's minimum, in another, or nowhere, over networks and starts."""
+    found: dict[str, Counter[str]] = {name: Counter() for name in contestants()}
+    for network in lab.scale.problems:
+        problem = NETWORKS[network].name
+        ends = {seed: flow_end(lab, problem, seed) for seed in range(lab.scale.seeds)}
+        for name, method in contestants().items():
+            for result in lab.results(problem, method):
+                end = ends[result.seed]
+                if end is None or not rested(lab, problem, result):
+                    found[name][PARTS[2]] += 1
+                else:
+                    found[name][PARTS[0] if lab.same(problem, end, result)["same"] else PARTS[1]] += 1
+    return {name: counts for name, counts in found.items() if counts}
 
 
 def answer(lab: Lab) -> Finding:
-    """Judge every end point, and compare those of one start in pairs."""
-    rows: list[list[str]] = []
-    pair_rows: list[list[str]] = []
-    pairs: list[dict[str, Any]] = []
-    kinds: dict[str, int] = {}
-    for problem in lab.scale.problems:
-        found = runs(lab, problem)
-        for name, group in found.items():
-            rows.append(_verdict_row(problem, name, group))
-            for run in group:
-                kind = "failed" if run.verdict is None else str(run.verdict["kind"])
-                kinds[kind] = kinds.get(kind, 0) + 1
-        compared = [pair for seed in lab.seeds for pair in _pairs(lab, problem, seed, found)]
-        pairs += compared
-        pair_rows.append(_pair_row(problem, compared))
+    """Judge every end point, and compare it with that of the flow."""
+    rows, kinds, pairs = [], Counter[str](), []
+    for network in lab.scale.problems:
+        problem = NETWORKS[network].name
+        for name, method in contestants().items():
+            verdicts = [v for r in lab.results(problem, method) if (v := lab.verdict(problem, r)) is not None]
+            kinds.update(str(v["kind"]) for v in verdicts)
+            rows.append([f"{network}, {name}", *_row(verdicts)])
+        pairs += _pairs(lab, problem)
+    fate = fates(lab)
+    follow = [name for name, c in fate.items() if c[PARTS[0]] and not c[PARTS[1]]]
+    stray = [name for name, c in fate.items() if c[PARTS[1]]]
+    same = sum(pair["same"] for pair in pairs)
+    inside = [p for p in pairs if p["followers"]]
+    across = [p for p in pairs if not p["followers"]]
+    total = sum(kinds.values())
+    told = ", ".join(
+        f"{name} {c[PARTS[0]]} of {c[PARTS[0]] + c[PARTS[1]]}" for name, c in fate.items() if name in stray
+    )
     return Finding(
-        KEY,
-        QUESTION,
-        _sentence(kinds, pairs),
-        {"end_points": kinds, "pairs": len(pairs), "same": sum(p["same"] for p in pairs)},
+        "cannot be told"
+        if not pairs
+        else "right"
+        if same < 0.7 * len(pairs)
+        else "partly"
+        if same < len(pairs)
+        else "wrong",
+        [
+            f"{total - kinds['not stationary']} of {total} runs came to rest: {kinds['minimum']} in minima, "
+            f"{kinds['flat']} in flat regions and {kinds['saddle']} in saddles.",
+            f"Of the pairs from one start {same} of {len(pairs)} lay in the same valley: "
+            f"{sum(p['same'] for p in inside)} of {len(inside)} pairs of ODE solvers, "
+            f"{sum(p['same'] for p in across)} of {len(across)} of the others.",
+            f"Always where the flow ends: {listed(follow)}; sometimes elsewhere: {told or 'none'}.",
+        ],
+        bars(
+            "Where each method ended, over all networks and starts",
+            "share of the runs, %",
+            PARTS,
+            {name: [c[part] / c.total() for part in PARTS] for name, c in fate.items()},
+        ),
+        {"kinds": kinds, "same": same, "pairs": len(pairs), "fates": fate},
         [
             table(
-                "What each method ended in, over the starts",
-                "problem, method",
-                [
-                    "minimum",
-                    "flat",
-                    "saddle",
-                    "not stationary",
-                    "loss (median)",
-                    "gradient norm (median)",
-                    "smallest eigenvalue",
-                    "largest eigenvalue",
-                    "zero eigenvalues",
-                ],
+                "End points, medians over the starts",
+                "network, method",
+                ["minimum", "flat", "saddle", "not at rest", "loss", "gradient norm", "smallest eigenvalue", "largest"],
                 rows,
-                "Medians over the starts. Not stationary: a gradient norm above 2e-6 when the run ended.",
-            ),
-            table(
-                "Stationary end points of one start, in pairs, after matching hidden units",
-                "problem",
-                [
-                    "pairs",
-                    "same valley",
-                    "same: ODE solver with ODE solver",
-                    "same: ODE solver with another method",
-                    "median distance, % of the weights",
-                    "median barrier where different, % of the removed loss",
-                ],
-                pair_rows,
-            ),
+            )
         ],
-        [_spectra(lab)],
         [
             "Two end points are the same if no barrier above 0.1% of the loss removed lies between them, after their "
-            "hidden units are matched by order and sign; see stiffgrad.same_minimum."
+            "hidden units are matched by order and sign; see stiffgrad.same_minimum. Strict vode stands for the flow.",
         ],
     )
 
 
-def _verdict_row(problem: str, name: str, group: list[Run]) -> list[str]:
-    verdicts = [run.verdict for run in group if run.verdict is not None]
+def _row(verdicts: list[dict[str, Any]]) -> list[str]:
     counts = [str(sum(v["kind"] == kind for v in verdicts)) for kind in ("minimum", "flat", "saddle", "not stationary")]
-    names = ("loss", "gradient_norm", "eigenvalue_min", "eigenvalue_max", "zero")
-    medians = [show(float(np.median([np.nan if v[n] is None else v[n] for v in verdicts] or [np.nan]))) for n in names]
-    return [f"{problem}, {name}", *counts, *medians]
+    names = ("loss", "gradient_norm", "eigenvalue_min", "eigenvalue_max")
+    values = [[np.nan if v[name] is None else v[name] for v in verdicts] or [np.nan] for name in names]
+    return [*counts, *(number(float(np.median(column)), 3) for column in values)]
 
 
-def _pairs(lab: Lab, problem: str, seed: int, found: dict[str, list[Run]]) -> list[dict[str, Any]]:
-    """Every pair of stationary end points of one start."""
-    ends = {name: group[seed] for name, group in found.items() if _stationary(group[seed])}
-    content = {
-        "kind": "pairs",
-        "problem": problem,
-        "seed": seed,
-        "runs": {name: lab.store.path(run.spec.content).name for name, run in ends.items()},
-        "ends": {name: [run.loss, run.gradient_norm] for name, run in ends.items()},
-    }
-
-    def make() -> dict[str, Any]:
-        objective = objective_of(problem, seed)
-        made = []
+def _pairs(lab: Lab, problem: str) -> list[dict[str, Any]]:
+    """Every pair of end points at rest of one start, and whether both belong to ODE solvers."""
+    found = []
+    every = contestants()
+    for seed in range(lab.scale.seeds):
+        ends = {
+            name: result
+            for name, method in every.items()
+            for result in lab.results(problem, method)
+            if result.seed == seed and rested(lab, problem, result)
+        }
         for a, b in itertools.combinations(ends, 2):
-            result = dataclasses.asdict(same_minimum(objective, ends[a].w, ends[b].w, points=21))
-            made.append({"a": a, "b": b, **{k: v for k, v in result.items() if k != "path"}})
-        return {"pairs": made}
-
-    return lab.store.get(content, make)["pairs"]
+            ode = [name not in OTHERS for name in (a, b)]
+            found.append({"same": lab.same(problem, ends[a], ends[b])["same"], "followers": all(ode)})
+    return found
 
 
-def _stationary(run: Run) -> bool:
-    return run.verdict is not None and run.verdict["kind"] != "not stationary"
-
-
-def _pair_row(problem: str, pairs: list[dict[str, Any]]) -> list[str]:
-    followers = [p for p in pairs if p["a"] in FOLLOWERS and p["b"] in FOLLOWERS]
-    others = [p for p in pairs if (p["a"] in FOLLOWERS) != (p["b"] in FOLLOWERS)]
-    barriers = [100 * p["relative_barrier"] for p in pairs if not p["same"] and p["relative_barrier"] is not None]
-    return [
-        problem,
-        str(len(pairs)),
-        *(_same(group) for group in (pairs, followers, others)),
-        show(100 * float(np.median([p["relative_distance"] for p in pairs] or [np.nan]))),
-        show(float(np.median(barriers or [np.nan]))),
-    ]
-
-
-def _same(pairs: list[dict[str, Any]]) -> str:
-    return f"{sum(p['same'] for p in pairs)} of {len(pairs)}"
-
-
-def _spectra(lab: Lab) -> dict[str, Any]:
-    """The density of the Hessian's eigenvalues where the fastest method ended, first start of each problem."""
-    curves = {}
-    for problem in lab.scale.problems:
-        run = lab.main(problem, "rosenbrock" if lab.has("rosenbrock") else "vode", 0)
-        content = {"kind": "spectrum", "problem": problem, "run": lab.store.path(run.spec.content).name}
-
-        def make(problem: str = problem, run: Run = run) -> dict[str, Any]:
-            found = spectrum(objective_of(problem, 0), run.w, products=40, probes=4, points=2)
-            return {"nodes": found.nodes, "weights": found.weights}
-
-        kept = lab.store.get(content, make)
-        nodes, weights = np.array(kept["nodes"]), np.array(kept["weights"])
-        above = np.array([weights[nodes >= level].sum() for level in np.logspace(-8, 3, 60)])
-        curves[problem] = (np.logspace(-8, 3, 60), np.maximum(above, 1e-4))
-    return lines(
-        "Share of the Hessian's eigenvalues above a value, at an end point (stochastic Lanczos quadrature)",
-        "eigenvalue",
-        "share above",
-        curves,
-        logs="x",
-    )
-
-
-def _sentence(kinds: dict[str, int], pairs: list[dict[str, Any]]) -> str:
-    total = sum(kinds.values())
-    stationary = total - kinds.get("not stationary", 0) - kinds.get("failed", 0)
-    text = (
-        f"Of {total} end points {stationary} were stationary within the budget: {kinds.get('minimum', 0)} minima, "
-        f"{kinds.get('flat', 0)} in flat regions, {kinds.get('saddle', 0)} saddles. "
-    )
-    if not pairs:
-        return text + "No start had two stationary end points to compare."
-    followers = [p for p in pairs if p["a"] in FOLLOWERS and p["b"] in FOLLOWERS]
-    others = [p for p in pairs if (p["a"] in FOLLOWERS) != (p["b"] in FOLLOWERS)]
-    share = sum(p["same"] for p in pairs) / len(pairs)
-    verdict = (
-        "the suspicion is right: methods often end in different minima"
-        if share < 0.7
-        else "mostly the same minimum, but not always"
-        if share < 0.97
-        else "the suspicion does not hold here: methods end in the same minimum"
-    )
-    return (
-        text + f"Of {len(pairs)} pairs from one start {100 * share:.0f}% lay in the same valley "
-        f"({_same(followers)} for ODE solvers with each other, {_same(others)} for an ODE solver and another method): "
-        f"{verdict}."
-    )
+__all__ = ["KEY", "QUESTION", "TITLE", "answer", "fates", "median", "plan"]

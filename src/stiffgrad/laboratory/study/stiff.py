@@ -1,4 +1,4 @@
-"""Question 3: whether the flow is stiff, and when it becomes so."""
+"""Suspect 3: whether the flow is stiff, and when it becomes so."""
 
 from __future__ import annotations
 
@@ -6,150 +6,142 @@ from typing import Any
 
 import numpy as np
 
-from stiffgrad.analysis.stiffness import MILD, STIFF
-from stiffgrad.laboratory.study._finding import Finding, dots, lines, middle, over, show, table, times, within
-from stiffgrad.laboratory.study._lab import SHARES, Lab
-from stiffgrad.laboratory.study._runs import Run
+from stiffgrad.analysis.stiffness import STIFF
+from stiffgrad.laboratory.cells import Method
+from stiffgrad.laboratory.statistics import Amount, median, number, span
+from stiffgrad.laboratory.study._finding import Finding, lines, listed, table, verdict
+from stiffgrad.laboratory.study._lab import SHARES, Lab, level, methods
+from stiffgrad.laboratory.study._networks import NETWORKS
 
 KEY = "stiffness"
+TITLE = "3. Hardly stiff?"
 QUESTION = (
-    "Was the problem stiff at all? Stiff against non-stiff solvers at equal tolerance, and when it becomes stiff."
+    "Was the problem stiff at all? Stiff against explicit solvers at equal tolerance, and when the flow turns stiff."
 )
-RIVALS = ("dopri5", "chebyshev")
+AT = "99%"
+NAMES = ("vode", "dopri5", "tsit5", "chebyshev")
 
 
-def runs(lab: Lab, problem: str) -> dict[str, list[Run]]:
-    """Vode against explicit methods, all at the default tolerance of 1e-4."""
-    found = {"vode": lab.mains(problem, "vode", probe=True)}
-    return found | {name: lab.mains(problem, name) for name in lab.available(RIVALS)}
+def plan(lab: Lab) -> None:
+    """All at the default tolerance of 1e-4."""
+    for network in lab.scale.problems:
+        lab.want(network, methods(*NAMES).values())
 
 
 def answer(lab: Lab) -> Finding:
-    """Ratios explicit : stiff at each share of the removable loss, and stiffness along the path."""
-    rows, rows_path, curves, panels, wins, numbers = [], [], {}, {}, {}, {}
-    for problem in lab.scale.problems:
-        found = runs(lab, problem)
-        seconds = {n: {s: middle(lab.costs(g, s, "wall_seconds")) for s in SHARES} for n, g in found.items()}
-        work = {n: {s: middle(lab.costs(g, s, "presentations")) for s in SHARES} for n, g in found.items()}
-        rows += [
-            [f"{problem}, {n}", *(show(seconds[n][s]) for s in SHARES), *(show(work[n][s]) for s in SHARES)]
-            for n in found
-        ]
-        panels[problem] = {n: lab.costs(g, 0.99, "wall_seconds") for n, g in found.items()}
-        wins[problem] = {n: over(seconds[n][0.99], seconds["vode"][0.99]) for n in found if n != "vode"}
-        path = _path(lab, problem, found["vode"])
-        rows_path.append([problem, *path["row"]])
-        curves[problem] = (path["removed"], path["excess"])
-        numbers[problem] = {
-            "seconds": seconds,
-            "presentations": work,
-            "over_vode_at_99": wins[problem],
-            **{k: path[k] for k in ("stiff_at", "excess_start", "excess_end", "ratio_end")},
+    """Ratios explicit : stiff at each share of the removable loss, and stiffness along the path of vode."""
+    rows, paths, curves, numbers = [], [], {}, {}
+    seconds: dict[str, Amount] = {}
+    evaluations: dict[str, Amount] = {}
+    for network in lab.scale.problems:
+        problem = NETWORKS[network].name
+        medians = {
+            name: {
+                (s, c): median(lab.costs(problem, method, level(s), c))
+                for s in SHARES
+                for c in ("wall_seconds", "presentations")
+            }
+            for name, method in methods(*NAMES).items()
         }
-    heads = [f"{100 * s:g}%" for s in SHARES]
+        rows += [
+            [f"{network}, {name}", *(found[s, c] for c in ("wall_seconds", "presentations") for s in SHARES)]
+            for name, found in medians.items()
+        ]
+        seconds[network] = medians["dopri5"][0.99, "wall_seconds"] / medians["vode"][0.99, "wall_seconds"]
+        evaluations[network] = medians["dopri5"][0.99, "presentations"] / medians["vode"][0.99, "presentations"]
+        path = along(lab, problem)
+        curves[network] = (path["left"], path["excess"])
+        numbers[network] = path
+        ends = [number(path[name]) for name in ("ratio_start", "ratio_end", "excess_start", "excess_end")]
+        paths.append([network, *ends, "never" if np.isnan(path["stiff_at"]) else f"{100 * path['stiff_at']:.3g}%"])
+    explicit = [p for p, ratio in seconds.items() if ratio.value <= 1 and ratio.bound != "≥"]
+    turns = {p: n["stiff_at"] for p, n in numbers.items() if np.isfinite(n["stiff_at"])}
+    ratios = [n["ratio_end"] for n in numbers.values()]
     return Finding(
-        KEY,
-        QUESTION,
-        sentence(wins, numbers),
-        numbers,
+        verdict(len(explicit), len(seconds)),
+        [
+            f"At equal tolerance (1e-4) the explicit dopri5 takes {span(seconds.values())} times the seconds of "
+            "vode to "
+            f"{AT} of the removable loss; it is as fast on {len(explicit)} of {len(seconds)} networks "
+            f"({listed(explicit)}).",
+            "In presentations, where a dense Hessian of n weights counts 2n, dopri5 takes "
+            f"{span(evaluations.values())} "
+            "times those of vode.",
+            f"By the spectrum the flow turns stiff on {len(turns)} of {len(numbers)} networks"
+            + (f", once {_span(turns)} of the loss is removed" if turns else "")
+            + f"; the stiffness ratio ends at {number(min(ratios))} to {number(max(ratios))} or more.",
+        ],
+        lines(
+            "Explicit steps that stability costs for each one that accuracy needs, along the path of vode (medians)",
+            "part of the removable loss still there",
+            "steps for stability / steps for accuracy",
+            curves,
+            marks={"stiff": STIFF},
+            falls=True,
+        ),
+        {"dopri5_over_vode_seconds": seconds, "dopri5_over_vode_presentations": evaluations, "paths": numbers},
         [
             table(
-                "Median over the starts, to shares of the removable loss, tolerance 1e-4",
-                "problem, solver",
-                [*(f"seconds to {h}" for h in heads), *(f"presentations to {h}" for h in heads)],
+                "Medians over the starts, to shares of the removable loss",
+                "network, solver",
+                [f"{what} to {level(s)}" for what in ("seconds", "presentations") for s in SHARES],
                 rows,
             ),
             table(
                 "Stiffness along the path of vode",
-                "problem",
+                "network",
                 [
                     "stiffness ratio, start",
                     "end (at least)",
-                    "steps for stability per step for accuracy, start",
+                    "steps for stability, start",
                     "end",
-                    f"above {STIFF:g} from (share of the loss removed)",
+                    f"above {STIFF:g} from",
                 ],
-                rows_path,
+                paths,
             ),
         ],
-        [
-            lines(
-                "How many explicit steps stability costs for each that accuracy needs, along the path of vode (median)",
-                "part of the removable loss still there",
-                "excess",
-                curves,
-                mark=STIFF,
-                falls=True,
-            ),
-            dots(
-                "Wall time to 99% of the removable loss at tolerance 1e-4, one mark a start",
-                "seconds of solving",
-                panels,
-            ),
-        ],
-        [
-            f"A flow is called stiff where stability asks for more than {STIFF:g} times the steps of accuracy "
-            f"(relative error "
-            f"1e-2), mildly stiff above {MILD:g}; see stiffgrad.stiffness."
-        ],
+        [f"Stiff: stability asks for more than {STIFF:g} times the steps of accuracy (relative error 1e-2 a step)."],
     )
 
 
-def _path(lab: Lab, problem: str, group: list[Run]) -> dict[str, Any]:
+def _span(turns: dict[str, float]) -> str:
+    ends = sorted({f"{100 * value:.3g}%" for value in (min(turns.values()), max(turns.values()))})
+    return " to ".join(ends)
+
+
+def along(lab: Lab, problem: str) -> dict[str, Any]:
     """Excess against the part of the removable loss that is left: medians over the starts at common points."""
     grid = np.logspace(0, -6, 25)
     tracks, ratios = [], []
-    for run in group:
-        end, _ = lab.levels(problem, run.spec.seed)
-        start = run.trace["loss"][0]
-        left = np.array([(probe["loss"] - end) / (start - end) for probe in run.probes])
-        excess = np.array([np.nan if probe["excess"] is None else probe["excess"] for probe in run.probes])
-        order = np.argsort(left)
-        known = (left[order] > 0) & (excess[order] > 0)
-        x, y = np.log(left[order][known]), np.log(excess[order][known])
+    for result in lab.results(problem, Method("vode")):
+        probes = lab.probes(problem, result)
+        if len(probes) < 2:
+            continue
+        start, near = result.trace["loss"][0], result.data["targets"][level(SHARES[-1])]["loss"]
+        end = start - (start - near) / SHARES[-1]
+        left = np.array([(probe["loss"] - end) / (start - end) for probe in probes])
+        excess = np.array([np.nan if probe["excess"] is None else probe["excess"] for probe in probes])
+        known = (left > 0) & (excess > 0)
+        order = np.argsort(left[known])
+        x, y = np.log(left[known][order]), np.log(excess[known][order])
         tracks.append(np.exp(np.interp(np.log(grid), x, y, left=np.nan)) if x.size else np.full(grid.shape, np.nan))
-        ratios.append([run.probes[0]["ratio"], run.probes[-1]["ratio"]])
+        ratios.append([probes[0]["ratio"], probes[-1]["ratio"]])
+    if not tracks:
+        return {"left": [], "excess": [], "stiff_at": np.nan, **dict.fromkeys(("ratio_start", "ratio_end"), np.nan)} | {
+            "excess_start": np.nan,
+            "excess_end": np.nan,
+        }
     stack = np.array(tracks)
     seen = ~np.all(np.isnan(stack), axis=0)
     excess = np.nanmedian(stack[:, seen], axis=0)
     above = np.flatnonzero(excess > STIFF)
-    stiff_at = float(1 - grid[seen][above[0]]) if above.size else np.nan
-    ratio = np.nanmedian(np.array(ratios, dtype=float), axis=0)
-    words = "never" if np.isnan(stiff_at) else f"{100 * stiff_at:.4g}%"
+    first, last = np.nanmedian(np.array(ratios, dtype=float), axis=0)
     return {
-        "removed": grid[seen],
-        "excess": excess,
-        "stiff_at": stiff_at,
-        "ratio_end": float(ratio[1]),
+        "left": grid[seen].tolist(),
+        "excess": excess.tolist(),
+        "stiff_at": float(1 - grid[seen][above[0]]) if above.size else np.nan,
+        "ratio_start": float(first),
+        "ratio_end": float(last),
         "excess_start": float(excess[0]),
         "excess_end": float(excess[-1]),
-        "row": [show(ratio[0]), show(ratio[1]), show(excess[0]), show(excess[-1]), words],
     }
-
-
-def sentence(wins: dict[str, dict[str, float]], numbers: dict[str, Any]) -> str:
-    """The answer from the time of each rival over vode's, and from where the spectrum says stiff."""
-    ratios = {p: found.get("dopri5", np.nan) for p, found in wins.items()}
-    told = ", ".join(f"{p} {times(r)}" for p, r in ratios.items() if np.isfinite(r) and r > 0)
-    groups = (
-        ("takes more than twice vode's time to 99% of the removable loss on", [p for p, r in ratios.items() if r > 2]),
-        ("takes up to twice vode's time on", [p for p, r in ratios.items() if 1 < r <= 2]),
-        (
-            "is at least as fast, so that the suspicion is right and the flow hardly stiff where it matters, on",
-            [p for p, r in ratios.items() if r <= 1],
-        ),
-        ("and vode both miss it on", [p for p, r in ratios.items() if np.isnan(r)]),
-    )
-    text = "At equal tolerance dopri5 " + "; ".join(f"{words} {within(ps)}" for words, ps in groups if ps)
-    text += f" (its time over vode's: {told})." if told else "."
-    becomes = [
-        f"{p} when {100 * n['stiff_at']:.3g}% of the loss is removed"
-        for p, n in numbers.items()
-        if np.isfinite(n["stiff_at"])
-    ]
-    never = [p for p, n in numbers.items() if np.isnan(n["stiff_at"])]
-    by_spectrum = [f"becomes stiff on {within(becomes)}"] if becomes else []
-    by_spectrum += [f"never does on {within(never)}"] if never else []
-    text += f" By the spectrum, the flow {', and '.join(by_spectrum)}."
-    better = [p for p, ratio in wins.items() if ratio.get("chebyshev", np.inf) < min(1.0, ratio.get("dopri5", np.inf))]
-    return text + (f" chebyshev beats both vode and dopri5 on {within(better)}." if better else "")

@@ -1,193 +1,140 @@
-"""Question 2: solver, tolerance and maximum order, and whether BDF above order 2 hurts."""
+"""Suspect 2: solver, tolerance and maximum order, and whether BDF above order 2 hurts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from typing import Any
 
 import numpy as np
 
-from stiffgrad.laboratory.study._finding import Finding, dots, middle, show, table, times, typical
-from stiffgrad.laboratory.study._lab import Lab
-from stiffgrad.laboratory.study._runs import Run
+from stiffgrad.laboratory.cells import Method
+from stiffgrad.laboratory.statistics import Amount, geometric_mean, median, number, span
+from stiffgrad.laboratory.study._finding import Finding, lines, table
+from stiffgrad.laboratory.study._lab import STRICT, Lab, has
+from stiffgrad.laboratory.study._networks import NETWORKS
 
 KEY = "solver_and_tolerance"
-QUESTION = (
-    "Do vode, lsoda or cvode, loose tolerances and low orders make the stiff solver fast? Does BDF above order 2 hurt?"
-)
-TOLERANCES: dict[str, tuple[tuple[str, Any], ...]] = {
-    "1e-8/1e-6": (("atol", 1e-8), ("rtol", 1e-6)),
-    "1e-4/1e-4": (("atol", 1e-4), ("rtol", 1e-4)),
-    "1e-2/1e-2": (("atol", 1e-2), ("rtol", 1e-2)),
-    "schedule 1e-2 to 1e-6": (("atol", (1e-2, 1e-6)), ("rtol", (1e-2, 1e-6))),
+TITLE = "2. Solver and tolerance"
+QUESTION = "Do vode or lsoda, loose tolerances and low orders make the stiff solver fast? Does BDF above order 2 hurt?"
+AT = "99%"
+TOLERANCES: dict[str, dict[str, Any]] = {
+    "1e-8/1e-6": STRICT,
+    "1e-4": {"atol": 1e-4, "rtol": 1e-4},
+    "1e-2": {"atol": 1e-2, "rtol": 1e-2},
+    "1e-2 to 1e-6": {"atol": (1e-2, 1e-6), "rtol": (1e-2, 1e-6)},
 }
 ORDERS = (1, 2, 5)
-DEEP = 0.99
-
-Group = tuple[str, str, str, int]  # problem, solver, tolerance, order
+SOLVERS = ("vode", "zvode", "lsoda", "cvode")
 
 
-def runs(lab: Lab) -> dict[Group, list[Run]]:
-    """The whole grid on small problems; on digits vode alone, from one start, because a run takes seconds."""
-    found: dict[Group, list[Run]] = {}
-    for problem in lab.scale.problems:
-        whole = problem in lab.scale.grid_problems
-        if not whole and problem != "digits":
-            continue
-        for solver in lab.available(lab.scale.grid_solvers if whole else ("vode",)):
-            for tolerance, options in TOLERANCES.items():
-                for order in ORDERS:
-                    chosen = (*options, ("max_order", order))
-                    seeds = lab.seeds if whole else range(1)
-                    group = [lab.main(problem, solver, seed, chosen, judge=False) for seed in seeds]
-                    found[problem, solver, tolerance, order] = group
-    return found
+def method(solver: str, tolerance: str, order: int) -> Method:
+    """A solver at a tolerance; the highest order is its default."""
+    options = {**TOLERANCES[tolerance], **({"max_order": order} if order < 5 else {})}
+    return Method(solver, tuple(sorted(options.items())))
+
+
+def plan(lab: Lab) -> None:
+    """Vode with every tolerance and order; the others with their full order."""
+    for network in lab.scale.grid:
+        lab.want(network, [method("vode", tolerance, order) for tolerance in TOLERANCES for order in ORDERS])
+        lab.want(network, [method(s, t, 5) for s in SOLVERS if has(s) for t in ("1e-8/1e-6", "1e-4")])
 
 
 def answer(lab: Lab) -> Finding:
-    """Ratios of time between orders, tolerances and solvers, all else equal."""
-    found = runs(lab)
-    walls = {group: middle(lab.costs(members, DEEP, "wall_seconds")) for group, members in found.items()}
-    work = {group: middle(lab.costs(members, DEEP, "presentations")) for group, members in found.items()}
-    orders = {group: [_mean_order(run) for run in members] for group, members in found.items()}
-    high = _ratio(work, lambda g: (*g[:3], 2) if g[3] == 5 else None)
-    first = _ratio(work, lambda g: (*g[:3], 2) if g[3] == 1 else None)
-    loose = _ratio(walls, lambda g: (*g[:2], "1e-4/1e-4", g[3]) if g[2] == "1e-8/1e-6" else None)
-    looser = _ratio(walls, lambda g: (*g[:2], "1e-4/1e-4", g[3]) if g[2] == "1e-2/1e-2" else None)
-    plan = _ratio(walls, lambda g: (*g[:2], "1e-4/1e-4", g[3]) if g[2].startswith("schedule") else None)
-    complex_ = _ratio(walls, lambda g: (g[0], "vode", *g[2:]) if g[1] == "zvode" else None)
-    damping = _damping(lab)
-    strict = typical([o for g, v in orders.items() if g[2] == "1e-8/1e-6" and g[3] == 5 for o in v])
-    relaxed = typical([o for g, v in orders.items() if g[2] == "1e-2/1e-2" and g[3] == 5 for o in v])
-    numbers = {
-        "order5_over_order2_presentations": high,
-        "order1_over_order2_presentations": first,
-        "strict_over_1e-4_seconds": loose,
-        "1e-2_over_1e-4_seconds": looser,
-        "schedule_over_1e-4_seconds": plan,
-        "zvode_over_vode_seconds": complex_,
-        "mean_order_strict": strict,
-        "mean_order_1e-2": relaxed,
-        **damping,
-    }
-    rows = [
-        [
-            f"{p}, {s}",
-            t,
-            str(o),
-            show(walls[p, s, t, o]),
-            show(work[p, s, t, o]),
-            show(middle([_steps(run) for run in found[p, s, t, o]])),
-            show(typical(orders[p, s, t, o]), 2),
-            f"{sum(np.isfinite(c) for c in lab.costs(found[p, s, t, o], DEEP, 'steps'))} of {len(found[p, s, t, o])}",
+    """Ratios of work and time, all else equal, at each tolerance."""
+    seconds: dict[tuple[str, str, str, int], Amount] = {}
+    gradients: dict[tuple[str, str, str, int], Amount] = {}
+    rows, orders = [], {}
+    for network in lab.scale.grid:
+        problem = NETWORKS[network].name
+        for solver in SOLVERS:
+            for tolerance in TOLERANCES:
+                for order in ORDERS:
+                    chosen = method(solver, tolerance, order)
+                    found = lab.results(problem, chosen)
+                    if not found:
+                        continue
+                    key = network, solver, tolerance, order
+                    seconds[key] = median(lab.costs(problem, chosen, AT))
+                    gradients[key] = median(lab.costs(problem, chosen, AT, "presentations"))
+                    steps = median(lab.costs(problem, chosen, AT, "steps"))
+                    orders[key] = float(np.mean([mean_order(result.trace["order"]) for result in found]))
+                    row = [f"{network}, {solver}", tolerance, order, seconds[key], gradients[key], steps]
+                    rows.append([*row, number(orders[key])])
+    high = {
+        t: [
+            gradients[n, "vode", t, 5] / gradients[n, "vode", t, 2]
+            for n in lab.scale.grid
+            if (n, "vode", t, 2) in gradients
         ]
-        for p, s, t, o in found
-    ]
-    panels = {
-        p: {
-            f"{s}, {t}": lab.costs(found[p, s, t, 5], DEEP, "wall_seconds") for q, s, t, o in found if q == p and o == 5
-        }
-        for p in dict.fromkeys(g[0] for g in found)
+        for t in TOLERANCES
     }
+    loose = [
+        seconds[n, s, "1e-8/1e-6", 5] / seconds[n, s, "1e-4", 5] for n, s, t, o in seconds if (t, o) == ("1e-4", 5)
+    ]
+    looser = [seconds[n, "vode", "1e-2", 5] / seconds[n, "vode", "1e-4", 5] for n in lab.scale.grid]
+    plan_ = [seconds[n, "vode", "1e-2 to 1e-6", 5] / seconds[n, "vode", "1e-4", 5] for n in lab.scale.grid]
+    complex_ = [
+        seconds[n, "zvode", t, 5] / seconds[n, "vode", t, 5]
+        for n in lab.scale.grid
+        for t in ("1e-8/1e-6", "1e-4")
+        if (n, "zvode", t, 5) in seconds
+    ]
+    lsoda = [seconds[n, "lsoda", "1e-4", 5] / seconds[n, "vode", "1e-4", 5] for n in lab.scale.grid]
+    hurts = any(geometric_mean(ratios).value > 1.1 for ratios in high.values())
+    pays = geometric_mean(loose).value > 1.1
+    mean = {t: np.mean([v for (_, s, u, o), v in orders.items() if (s, u, o) == ("vode", t, 5)]) for t in TOLERANCES}
     return Finding(
-        KEY,
-        QUESTION,
-        _sentence(numbers),
-        numbers,
+        {(True, True): "right", (True, False): "partly", (False, True): "partly", (False, False): "wrong"}[pays, hurts],
+        [
+            f"Strict tolerances take {geometric_mean(loose)} times the seconds of 1e-4 ({span(loose)}); 1e-2 takes "
+            f"{geometric_mean(looser)} times ({span(looser)}), the schedule {geometric_mean(plan_)} times "
+            f"({span(plan_)}).",
+            ("Orders above 2 hurt at some tolerances" if hurts else "Orders above 2 do not hurt")
+            + ": allowing order 5 takes "
+            + ", ".join(f"{geometric_mean(ratios)} times the work of order 2 at {t}" for t, ratios in high.items())
+            + f" (mean orders {', '.join(f'{order:.1f}' for order in mean.values())}).",
+            f"Zvode takes {geometric_mean(complex_)} times the seconds of vode ({span(complex_)}), and lsoda "
+            f"{geometric_mean(lsoda)} times ({span(lsoda)}).",
+        ],
+        lines(
+            "Work of vode when order 5 is allowed, over that of order 2",
+            "relative tolerance (the schedule is drawn at 1e-5)",
+            "presentations, order 5 over order 2",
+            {
+                network: (
+                    [1e-6, 1e-5, 1e-4, 1e-2],
+                    [
+                        _value(high[t], lab.scale.grid.index(network))
+                        for t in ("1e-8/1e-6", "1e-2 to 1e-6", "1e-4", "1e-2")
+                    ],
+                )
+                for network in lab.scale.grid
+            },
+            marks={"equal": 1.0},
+        ),
+        {"order5_over_order2": high, "strict_over_1e-4": loose, "1e-2_over_1e-4": looser, "zvode_over_vode": complex_},
         [
             table(
-                "Median over the starts, to 99% of the removable loss",
-                "problem, solver",
-                ["atol/rtol", "maximum order", "seconds", "presentations", "steps in all", "mean order", "reached"],
+                f"Medians over the starts, to {AT} of the removable loss",
+                "network, solver",
+                ["atol/rtol", "highest order", "seconds", "presentations", "steps", "mean order"],
                 rows,
             )
         ],
         [
-            dots(
-                "Wall time to 99% of the removable loss, maximum order 5, one mark a start",
-                "seconds of solving",
-                panels,
-            )
-        ],
-        [
-            "Only BDF 1 and 2 are A-stable; but the Jacobian of a gradient flow is minus a Hessian, thus symmetric, so "
-            "its eigenvalues are real, and the negative real axis lies inside the stability regions of BDF 1 to 6. The "
-            "worry about high orders is about eigenvalues near the imaginary axis, which a gradient flow cannot have.",
-            "Where the loss is not convex a mode grows as exp(h|lambda|). Implicit Euler gives 1/(1 - h|lambda|): "
-            "the wrong "
-            "sign beyond h|lambda| = 1, and decay instead of growth beyond 2. The numbers above say how often vode's "
-            "steps were that long.",
+            "Only BDF 1 and 2 are A-stable, but the Jacobian of a gradient flow is minus a Hessian: symmetric, "
+            "with real "
+            "eigenvalues, and the negative real axis lies inside the stability regions of BDF 1 to 6.",
         ],
     )
 
 
-def _steps(run: Run) -> float:
-    value = run.statistics["steps"]
-    return np.nan if value is None else float(value)
+def _value(ratios: list[Amount], index: int) -> float:
+    return ratios[index].value if index < len(ratios) else math.nan
 
 
-def _mean_order(run: Run) -> float:
-    order = run.trace["order"]
-    known = np.isfinite(order) & (order > 0)
-    return float(np.mean(order[known])) if known.any() else np.nan
-
-
-def _ratio(costs: dict[Group, float], partner: Any) -> float:
-    """Geometric mean of cost over the partner's cost, over the pairs in which both got there."""
-    ratios = []
-    for group, cost in costs.items():
-        other = partner(group)
-        if other in costs and np.isfinite(cost) and np.isfinite(costs[other]):
-            ratios.append(cost / costs[other])
-    return typical(ratios)
-
-
-def _damping(lab: Lab) -> dict[str, float]:
-    """How often the probed steps of vode met negative curvature, and were too long to follow the growth there."""
-    products: list[float] = []
-    probes = [
-        probe
-        for problem in lab.scale.problems
-        for run in lab.mains(problem, "vode", probe=True)
-        for probe in run.probes[1:]
-    ]
-    for probe in probes:
-        least, most = float(probe["eigenvalue_min"]), float(probe["eigenvalue_max"])
-        if least < -1e-8 * most:
-            products.append(-least * float(probe["step_size"] or 0.0))
-    return {
-        "probed_points": len(probes),
-        "share_with_negative_curvature": len(products) / max(1, len(probes)),
-        "share_with_wrong_sign": sum(p > 1 for p in products) / max(1, len(probes)),
-        "share_with_damped_growth": sum(p > 2 for p in products) / max(1, len(probes)),
-        "largest_step_times_curvature": max(products, default=0.0),
-    }
-
-
-def _word(ratio: float, worse: str, better: str, equal: str) -> str:
-    return "cannot be told" if np.isnan(ratio) else worse if ratio > 1.1 else better if ratio < 0.9 else equal
-
-
-def _sentence(numbers: dict[str, float]) -> str:
-    high, loose, looser = (
-        numbers[k] for k in ("order5_over_order2_presentations", "strict_over_1e-4_seconds", "1e-2_over_1e-4_seconds")
-    )
-    parts: Sequence[str] = (
-        f"Loosening to 1e-4 {_word(loose, 'pays', 'costs', 'changes little')}: strict tolerances take "
-        f"{times(loose)} the "
-        f"time; loosening on to 1e-2 {_word(looser, 'costs', 'pays again', 'changes little')} ({times(looser)}), "
-        f"and the "
-        f"schedule takes {times(numbers['schedule_over_1e-4_seconds'])} the time of 1e-4.",
-        f"Strict tolerances do lead to higher orders (mean {show(numbers['mean_order_strict'], 2)} against "
-        f"{show(numbers['mean_order_1e-2'], 2)})"
-        if numbers["mean_order_strict"] > numbers["mean_order_1e-2"]
-        else "Strict tolerances do not lead to higher orders here",
-        f"but BDF above 2 {_word(high, 'does hurt', 'helps', 'does not hurt')}: allowing order 5 costs "
-        f"{times(high)} the "
-        f"presentations of order 2, and order 1 alone {times(numbers['order1_over_order2_presentations'])}.",
-        f"zvode takes {times(numbers['zvode_over_vode_seconds'])} the time of vode.",
-        f"Curvature was negative at {100 * numbers['share_with_negative_curvature']:.0f}% of the probed points, and at "
-        f"{100 * numbers['share_with_damped_growth']:.0f}% vode's step was so long that implicit Euler would damp "
-        f"what grows.",
-    )
-    return f"{parts[0]} {parts[1]}, {parts[2]} {parts[3]} {parts[4]}"
+def mean_order(order: np.ndarray) -> float:
+    """Mean over the steps of a run; NaN where the solver does not tell."""
+    known = order[np.isfinite(order) & (order > 0)]
+    return float(known.mean()) if known.size else math.nan
