@@ -59,6 +59,7 @@ def target(path: str | os.PathLike[str], name: str) -> Path:
             raise ValueError(f"{shown} is a folder or a device: give the path of a file")
         if not real.parent.is_dir():
             raise ValueError(f"{shown}: its folder does not exist; create it first")
+        sweep(real)
         with _exclusive(_beside(real)):  # only a try tells: access rights, full and read-only disks, root
             pass
     except OSError as error:

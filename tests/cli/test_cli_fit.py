@@ -317,3 +317,31 @@ def test_an_encrypted_entry_is_refused(fitted, tmp_path):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"crafted.stiffgrad is damaged.*encrypted"):
         TableModel.load(path)
+
+
+def test_ctrl_c_in_the_last_part_of_a_fit_is_heard(tmp_path, monkeypatch):
+    from stiffgrad.solvers.quasi_newton import QuasiNewton
+
+    def interrupted(self, state, monitor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(QuasiNewton, "advance", interrupted)  # the descent to the minimum, which the report shows
+    rng = np.random.default_rng(0)
+    pd.DataFrame({"a": rng.normal(size=40), "y": rng.normal(size=40)}).to_csv(tmp_path / "data.csv", index=False)
+    result = run("fit", tmp_path / "data.csv", "--target", "y", "--out", tmp_path / "m")
+    assert result.exit_code == 130
+    assert f"stopped; {tmp_path / 'm'} is written, its minimum was not looked at" in result.output
+    assert TableModel.load(tmp_path / "m").target == "y"
+
+
+def test_ctrl_c_in_a_fit_by_another_solver_is_heard(monkeypatch):
+    from stiffgrad.estimators import FlowRegressor
+    from stiffgrad.solvers.rosenbrock import Rosenbrock
+
+    def interrupted(self, state, monitor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Rosenbrock, "advance", interrupted)
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    with pytest.raises(KeyboardInterrupt):
+        FlowRegressor(solver="rosenbrock", alpha=0.1).fit(X, X[:, 0])

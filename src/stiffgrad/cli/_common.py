@@ -14,15 +14,18 @@ INTERRUPTED = 130  # as a shell reports Ctrl-C
 
 
 @contextlib.contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turn errors of arguments into one line on stderr and exit code 2, and Ctrl-C into a line and code 130."""
+def one_line_errors(stopped: str = "what is finished is saved, and the same command continues") -> Iterator[None]:
+    """Turn errors of arguments into one line on stderr and exit code 2, and Ctrl-C into a line and code 130.
+
+    `stopped` says what that leaves. A lack of memory is an error of arguments too.
+    """
     try:
         yield
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         typer.echo(f"stiffgrad: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(BAD_INPUT) from None
     except KeyboardInterrupt:
-        typer.echo("stiffgrad: stopped; what is finished is saved, and the same command continues", err=True)
+        typer.echo(f"stiffgrad: stopped; {stopped}", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -30,7 +30,7 @@ def fit(
     decimal: Annotated[str | None, typer.Option(help="Decimal sign . or , of numbers; by default recognised.")] = None,
 ) -> None:
     """Fit a network to a table; text columns become one-hot, missing values are filled."""
-    with one_line_errors():
+    with one_line_errors("nothing was written"):
         place = _place(out, data)
         from stiffgrad.estimators import TableModel, _csv
 
@@ -39,7 +39,9 @@ def fit(
         model.save(place)
         for note in [*notes, *model.notes]:
             typer.echo(note)
-        _report(model, len(frame), out)
+    with one_line_errors(f"{out} is written, its minimum was not looked at"):
+        _report(model, len(frame))
+        typer.echo(f"written: {out}")
 
 
 def _place(out: Path, *inputs: Path) -> Path:
@@ -50,7 +52,7 @@ def _place(out: Path, *inputs: Path) -> Path:
     return _archive.target(out, "out")
 
 
-def _report(model: TableModel, rows: int, out: Path) -> None:
+def _report(model: TableModel, rows: int) -> None:
     estimator, columns = model.estimator, model.columns
     text = f"{len(columns.medians)} numeric and {len(columns.categories)} text columns"
     typer.echo(f"{model.task} of {model.target!r}: {rows} rows, {text}, {estimator.n_features_in_} inputs")
@@ -62,7 +64,6 @@ def _report(model: TableModel, rows: int, out: Path) -> None:
         typer.echo(f"log evidence: {estimator.log_evidence_:.2f} nats")
     typer.echo("where the weights come to rest with these decays:")
     typer.echo(f"{estimator.minimum_}")
-    typer.echo(f"written: {out}")
 
 
 def predict(
@@ -72,7 +73,7 @@ def predict(
     delimiter: Annotated[str | None, typer.Option(help="Between columns; by default recognised.")] = None,
 ) -> None:
     """Predict every row of a table, with standard deviations or probabilities."""
-    with one_line_errors():
+    with one_line_errors("nothing was written"):
         place = _place(out, model, data)
         from stiffgrad.estimators import TableModel, _csv
 

@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from stiffgrad._types import Params, SolveError
+from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.analysis import minimum
 from stiffgrad.estimators import _training
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix, Network
@@ -239,7 +239,10 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         """
         objective = self._objective
         if self._covariance is not None:
-            objective = objective.with_start(solve(objective, "quasi-newton", until=REST, throw=False).params)
+            resting = solve(objective, "quasi-newton", until=REST, throw=False)
+            if resting.outcome is Outcome.INTERRUPTED:
+                raise KeyboardInterrupt
+            objective = objective.with_start(resting.params)
         return minimum(objective, objective.unflatten(objective.w0))
 
     @property

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from stiffgrad._types import Params
+from stiffgrad._types import Outcome, Params
 from stiffgrad.estimators import _evidence, _leave_one_out
 from stiffgrad.estimators._curvature import inverse
 from stiffgrad.estimators._network import Matrix, Network
@@ -129,15 +129,18 @@ def train(
 
 
 def _solve(objective: Objective, settings: Settings, validation: Any) -> Solution:
+    patience = None if validation is None else _Patience(settings.patience)
     solution = solve(
         objective,
         settings.solver,
         until=settings.until,
         validation=validation,
-        callback=None if validation is None else _Patience(settings.patience),
+        callback=patience,
         progress=settings.progress,
         throw=False,
     )
+    if solution.outcome is Outcome.INTERRUPTED and not (patience and patience.ended):
+        raise KeyboardInterrupt  # `solve` returns what there is: half a fit is none
     params = solution.best_params
     if params is None:
         return dataclasses.replace(solution, params=_numpy(solution.params), state=None)
@@ -160,12 +163,14 @@ class _Patience:
         self._patience = patience
         self._best = np.inf
         self._idle = 0
+        self.ended = False
 
     def __call__(self, step: Step) -> bool:
         score = step.row["validation"]
         self._idle = 0 if score < self._best else self._idle + 1
         self._best = min(self._best, score)
-        return self._idle > self._patience
+        self.ended = self._idle > self._patience
+        return self.ended
 
 
 # ---- decays from the data

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from stiffgrad import _archive
 from stiffgrad.laboratory.problems import LEVELS
 from stiffgrad.report import _measures as measures
 from stiffgrad.report import pictures
@@ -50,10 +49,9 @@ def write(folder: str | Path) -> Path:
 def save(html: str, path: Path) -> Path:
     """Write a page in one go: a reader sees the old one or the new one, never half of it."""
     try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as part:
-            part.write(html)
-        os.chmod(part.name, 0o644)
-        os.replace(part.name, path)
+        _archive.sweep(path)
+        with _archive.replacing(path) as file:
+            file.write(html.encode("utf-8"))
     except OSError as error:
         raise ValueError(f"folder={str(path.parent)!r} cannot be written to: {error.strerror}") from error
     return path

@@ -121,7 +121,6 @@ class Keeper:
         self._wanted = wanted if isinstance(wanted, Checkpoint) else Checkpoint(wanted)
         self._path = _archive.target(self._wanted.path, "checkpoint")
         self._previous = self._path.with_name(f"{self._path.name}.previous")
-        _archive.sweep(self._path)
         self._next = time.perf_counter() + self._wanted.every_seconds
         self._best: tuple[float, NDArray[Any]] | None = None
         self._first: float | None = None  # the loss at the start of it all
