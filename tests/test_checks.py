@@ -99,3 +99,46 @@ def test_memory_of_the_path_is_that_of_the_hessian(monkeypatch):
         with pytest.raises(MemoryError, match="rosenbrock"):
             sg.solve(objective, Rosenbrock(**options))
     assert sg.solve(objective, Rosenbrock(), until=sg.Until(steps=1)).statistics.steps == 1
+
+
+# ---- beyond the solvers' options
+
+
+def bowl():
+    return sg.minimise(lambda w: (w**2).sum(), np.ones(2))
+
+
+def labelled(y, loss="cross_entropy"):
+    apply, params = sg.mlp([1, 2, 2])
+    return sg.supervised(apply, params, np.ones((2, 1)), y, loss)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: sg.multistart(bowl(), [np.ones(2)], 5), TypeError, "until must be stiffgrad.Until"),
+        (lambda: sg.Until(steps=2.5), ValueError, r"steps=2.5\) must be a whole number"),
+        (lambda: sg.solve(bowl(), throw="no"), TypeError, "throw='no' must be True or False"),
+        (lambda: sg.solve(bowl(), validation=lambda p: np.nan), ValueError, "validation is nan at the start"),
+        (lambda: sg.solve(bowl(), validation=lambda p: "good"), TypeError, "validation must return a number.*not str"),
+        (lambda: bowl().with_decay(np.array([-1.0, 0.0])), ValueError, "decay must be finite and not neg.*seen -1"),
+        (lambda: labelled(np.array([[0.5, 0.6], [1.0, 0.0]])), ValueError, "sums to 1.1: divide each row"),
+        (lambda: labelled(np.ones((2, 2)), lambda z, y: (z - y).sum() * 1j), ValueError, "one real number"),
+        (lambda: labelled(np.ones((2, 2)), lambda z, y: 1), ValueError, "one real number"),
+        (lambda: sg.minimise(lambda w: (w * 1j).sum(), np.ones(2)), TypeError, "real numbers"),
+        (lambda: sg.minimise(lambda w: 3, np.ones(2)), TypeError, "real numbers"),
+        (lambda: sg.supervised(*sg.mlp([1, 1]), None, np.ones(2)), ValueError, r"samples must be arrays .* not None"),
+        (lambda: sg.Objective(np.ones(1), sg.Term(abs, np.ones(3))), TypeError, r"not Term; one .* \[term\]$"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_named_with_its_remedy(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+@pytest.mark.parametrize("name", ["auto", "rosenbrock", "bdf", "adam"])
+def test_a_start_without_a_loss_is_told_as_such(name):
+    objective = sg.minimise(lambda w: (w * np.nan).sum(), np.ones(2))
+    with pytest.raises(sg.SolveError, match=r"the loss is nan at the start\). Start from other parameters") as caught:
+        sg.solve(objective, name)
+    assert "auto'" not in str(caught.value)

@@ -79,7 +79,8 @@ def test_equal_networks_are_equal_objects():
         ({"sizes": [3, 1], "activation": ["tanh"]}, ValueError, "activation"),
         ({"sizes": [3, 1], "initial": "zeros"}, ValueError, "initial='zeros'"),
         ({"sizes": [3, 1], "seed": -1}, ValueError, "seed=-1"),
-        ({"sizes": [3, 1], "seed": "a"}, ValueError, "seed='a'"),
+        ({"sizes": [3, 1], "seed": "a"}, TypeError, "seed='a'"),
+        ({"sizes": [True, True]}, TypeError, "sizes=.*whole numbers"),
     ],
 )
 def test_bad_input_names_the_argument(arguments, error, named):

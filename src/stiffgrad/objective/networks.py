@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stiffgrad import _checks
+
 ACTIVATIONS = {
     "tanh": jnp.tanh,
     "sigmoid": jax.nn.sigmoid,
@@ -93,7 +95,9 @@ def mlp(
     >>> apply(params, np.zeros(2)).shape
     (1,)
     """
-    if not isinstance(sizes, Sequence | np.ndarray) or not all(isinstance(n, int | np.integer) for n in sizes):
+    if not isinstance(sizes, Sequence | np.ndarray) or any(
+        isinstance(n, bool) or not isinstance(n, int | np.integer) for n in sizes
+    ):
         raise TypeError(f"sizes={sizes!r} must be a list of whole numbers, from inputs to outputs")
     if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"sizes={list(sizes)!r} must name at least inputs and outputs, each a positive whole number")
@@ -102,8 +106,7 @@ def mlp(
     initial = initial or ("siren" if activation == "sine" else "he" if activation in _HE else "glorot")
     if initial not in _LIMITS:
         raise ValueError(f"initial={initial!r} is unknown; use one of {', '.join(_LIMITS)}")
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed={seed!r} must be a whole number, not negative")
+    _checks.whole("seed", seed)
     generator = np.random.default_rng(seed)
     params: list[dict[str, np.ndarray]] = []
     for fan_in, fan_out in itertools.pairwise(sizes):

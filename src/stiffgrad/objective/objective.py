@@ -148,7 +148,8 @@ class Objective:
         if dtype not in ("float64", "float32"):
             raise ValueError(f"dtype={dtype!r} must be 'float64' or 'float32'")
         if not isinstance(terms, Sequence) or not all(isinstance(term, Term) for term in terms):
-            raise TypeError(f"terms must be a list of stiffgrad.Term, not {terms!r}")
+            kinds = type(terms).__name__ if not isinstance(terms, list | tuple) else "a list with other things in it"
+            raise TypeError(f"terms must be a list of stiffgrad.Term, not {kinds}; one term is given as [term]")
         if not terms:
             raise ValueError("terms is empty: give at least one Term")
         kind = jnp.dtype(dtype)
@@ -213,7 +214,10 @@ class Objective:
     @float64
     def with_decay(self, decay: Any) -> Objective:
         """The same objective with another decay for each parameter, of shape (n,); works inside compiled code."""
-        return self._replaced(jnp.asarray(decay, self._w0.dtype), self._w0)
+        new = jnp.asarray(decay, self._w0.dtype)
+        if not isinstance(new, jax.core.Tracer) and not np.all((np.asarray(new) >= 0) & np.isfinite(np.asarray(new))):
+            raise ValueError(f"decay must be finite and not negative, seen {float(np.min(np.asarray(new))):g}")
+        return self._replaced(new, self._w0)
 
     @float64
     def with_start(self, params: Params) -> Objective:

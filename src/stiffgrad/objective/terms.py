@@ -18,6 +18,8 @@ from stiffgrad.objective.losses import IDENTITY, LOSSES, Loss, resolve
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.objective.placement import Placement, without_types
 
+PROBABILITY = 1e-3  # by how much the probabilities of a sample may miss 1: rounding of half precision
+
 
 @dataclasses.dataclass(frozen=True)
 class Term:
@@ -131,8 +133,8 @@ def _check_scalar(loss: Loss, width: int, targets: Any, kind: Any, label: str) -
         shape = jax.eval_shape(loss.value, jnp.zeros(width, kind), first)
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise ValueError(f"{label}: loss fails on {width} outputs and one target: {error}") from error
-    if getattr(shape, "shape", None) != ():
-        raise ValueError(f"{label}: loss must return a scalar for one sample, not {shape}")
+    if getattr(shape, "shape", None) != () or not jnp.issubdtype(shape.dtype, jnp.floating):
+        raise ValueError(f"{label}: loss must return a scalar, one real number, for one sample, not {shape}")
 
 
 def _device(data: Any, kind: Any, name: str) -> Any:
@@ -158,6 +160,8 @@ def _device(data: Any, kind: Any, name: str) -> Any:
 
 
 def _count(samples: Any, name: str) -> int:
+    if not jax.tree.leaves(samples):
+        raise ValueError(f"{name} must be arrays with one entry for each sample, not {samples!r}")
     counts = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(samples)}
     if len(counts) != 1 or None in counts:
         seen = [tuple(leaf.shape) for leaf in jax.tree.leaves(samples)][:8]
@@ -191,6 +195,14 @@ def _targets(targets: Any, loss: Loss, count: int, width: int, kind: Any, label:
     low, high = (float(np.asarray(targets).min()), float(np.asarray(targets).max()))
     if loss.name != "squared" and (low < 0 or high > 1):
         raise ValueError(f"{label}: targets (y) for {loss.name} must lie in [0, 1], seen {low:g} to {high:g}")
+    if loss.name == "cross_entropy":
+        totals = np.asarray(targets, float).sum(1)
+        worst = float(totals[np.argmax(np.abs(totals - 1.0))])
+        if abs(worst - 1.0) > PROBABILITY:
+            raise ValueError(
+                f"{label}: rows of targets (y) for cross_entropy must be probabilities that sum to 1, seen a row that "
+                f"sums to {worst:g}: divide each row by its sum, and weigh samples with sample_weight"
+            )
     return targets
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -65,6 +66,8 @@ class Until:
                 continue
             if isinstance(number, bool) or not isinstance(number, int | float | np.number):
                 raise TypeError(f"Until({field.name}={number!r}) must be a number or None")
+            if field.name in ("steps", "presentations") and np.isfinite(number) and number != round(number):
+                raise ValueError(f"Until({field.name}={number!r}) must be a whole number, or None for no limit")
             if np.isnan(number) or (number < 0 and field.name != "loss"):
                 raise ValueError(f"Until({field.name}={number!r}) must not be negative or NaN; use None for no limit")
 
@@ -206,7 +209,7 @@ class Run:
         self._saved = self._keeper.saved
         self._compile_seconds = 0.0
         self._before: dict[str, float] = {}  # cumulative columns of a run that this one goes on from, afresh
-        self._words = ""
+        self._words = self._advice = ""
         self.w: Any = np.asarray(objective.w0) if self._saved is None else self._saved.w
         self.outcome: Outcome | None = None
         self.reason = ""
@@ -283,6 +286,8 @@ class Run:
         row = self.trace.last
         if self._validate is not None:
             row["validation"] = score = self._validate(self.objective.unflatten(self.w))
+            if math.isnan(score) and not row.get("steps"):
+                raise ValueError("validation is nan at the start: it must be a number, lower for better parameters")
             if np.isfinite(score) and (self._best is None or score < self._best[0]):
                 self._best = (score, self.w)
         self._progress.update(row)
@@ -310,7 +315,10 @@ class Run:
 
     def _judge(self, row: Mapping[str, float]) -> None:
         limits = self._whole
-        if not math.isfinite(row["loss"]):
+        if not math.isfinite(row["loss"]) and not row.get("steps"):
+            self.outcome, self.reason = Outcome.DIVERGED, f"the loss is {row['loss']} at the start"
+            self._advice = "Start from other parameters, or correct the function or the data: nothing was trained."
+        elif not math.isfinite(row["loss"]):
             self.outcome, self.reason = Outcome.DIVERGED, f"the loss is {row['loss']} after {row['steps']:.0f} steps"
         elif row["loss"] <= limits.loss:
             self.outcome, self.reason = Outcome.TARGET, f"loss {row['loss']:.3e} is at or below {limits.loss:g}"
@@ -415,7 +423,10 @@ class Run:
         # Exact at the returned point, and not charged to the solver.
         loss, norm = self.flow.prime(w)
         best = None if self._best is None else self.objective.unflatten(np.asarray(self._best[1]))
-        words = [f"{self.solver.name}: {self.outcome.value} ({self.reason}).", self.outcome.advice]
+        advice = self._advice or self.outcome.advice
+        if self.solver.name == "auto":  # no advice to use what was used
+            advice = re.sub(",? or use solver='auto'[^.]*", "", advice)
+        words = [f"{self.solver.name}: {self.outcome.value} ({self.reason}).", advice]
         return Solution(
             params=self.objective.unflatten(w),
             w=w,
@@ -434,13 +445,20 @@ class Run:
         )
 
 
+def _score(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"validation must return a number, lower is better, not {type(value).__name__}") from None
+
+
 def _validation(validation: Validation | None) -> Callable[[Params], float] | None:
     if validation is None:
         return None
     if isinstance(validation, Objective):
         return lambda params: float(validation.value(validation.flatten(params)))
     if callable(validation):
-        return lambda params: float(validation(params))
+        return lambda params: _score(validation(params))
     raise TypeError(f"validation must be an Objective or a function of params, not {type(validation).__name__}")
 
 

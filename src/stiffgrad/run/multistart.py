@@ -68,6 +68,8 @@ def multistart(
     if not isinstance(method, CompiledSolver):
         raise TypeError(f"solver={method.name!r} is not compiled: multistart takes 'rosenbrock' and its like")
     until = Until(loss=1e-8) if until is None else until
+    if not isinstance(until, Until):
+        raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
     w = _flat_starts(objective, starts)
     method.check(objective)
     batch = _Batch(objective, method, until, w)
