@@ -24,6 +24,32 @@ def configure() -> None:
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+_used = _forked = False
+
+
+def _note_fork() -> None:
+    global _forked
+    _forked = _used
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def in_use() -> None:
+    """Note that JAX runs in this process; raises RuntimeError in a fork of one where it ran.
+
+    A fork copies JAX's memory and none of its threads, so that the next computation would wait for them for ever.
+    """
+    global _used
+    if _forked:
+        raise RuntimeError(
+            "this process is a fork of one that has used JAX, where every computation would hang: start processes with "
+            "multiprocessing.get_context('spawn') or joblib, or fork before stiffgrad is used"
+        )
+    _used = True
+
+
 @functools.cache
 def _blas() -> threadpoolctl.ThreadpoolController:
     return threadpoolctl.ThreadpoolController()

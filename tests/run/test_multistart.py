@@ -70,6 +70,14 @@ def test_bad_starts(objective, starts, error, word):
         sg.multistart(objective, starts)
 
 
+@pytest.mark.parametrize("name", ["auto", "quasi-newton"])
+def test_auto_chooses_for_all_starts(objective, starts, name):
+    solutions = sg.multistart(objective, starts, sg.Until(steps=5), solver=name)
+    alone = sg.solve(objective.with_start(starts[0]), name, until=sg.Until(steps=5))
+    assert len(solutions) == len(starts)
+    assert min(abs(alone.loss - solution.loss) for solution in solutions) <= 1e-9 * alone.loss
+
+
 def test_solver_must_be_compiled(objective, starts):
     with pytest.raises(TypeError, match="vode"):
         sg.multistart(objective, starts, solver="vode")

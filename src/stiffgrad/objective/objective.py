@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stiffgrad import _display
+from stiffgrad._config import in_use
 from stiffgrad._float64 import float64, host
 from stiffgrad._types import Params
 from stiffgrad.interop import Carrier, carry, refuse
@@ -152,6 +153,7 @@ class Objective:
             raise TypeError(f"terms must be a list of stiffgrad.Term, not {kinds}; one term is given as [term]")
         if not terms:
             raise ValueError("terms is empty: give at least one Term")
+        in_use()
         kind = jnp.dtype(dtype)
         carrier = params if isinstance(params, Carrier | Perceptron) else carry(params)
         if carrier is not None and carrier is not params:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad import _checks
+from stiffgrad._config import in_use
 from stiffgrad._float64 import float64
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.flow import Flow, OutOfTime
@@ -66,7 +67,7 @@ class Until:
                 continue
             if isinstance(number, bool) or not isinstance(number, int | float | np.number):
                 raise TypeError(f"Until({field.name}={number!r}) must be a number or None")
-            if field.name in ("steps", "presentations") and np.isfinite(number) and number != round(number):
+            if field.name in ("steps", "presentations") and np.isfinite(number) and float(number) % 1:
                 raise ValueError(f"Until({field.name}={number!r}) must be a whole number, or None for no limit")
             if np.isnan(number) or (number < 0 and field.name != "loss"):
                 raise ValueError(f"Until({field.name}={number!r}) must not be negative or NaN; use None for no limit")
@@ -198,6 +199,7 @@ class Run:
         callback: Callback | None = None,
         checkpoint: Any = None,
     ) -> None:
+        in_use()
         self.objective = objective
         self.solver = solver
         self.until = until

@@ -22,6 +22,7 @@ from stiffgrad.run.trace import Solution
 from stiffgrad.solvers._base import Limits, Solver
 from stiffgrad.solvers._compiled import ENDED, CompiledSolver, initial_rows, run_rows
 from stiffgrad.solvers._registry import resolve
+from stiffgrad.solvers.auto import Auto, choose
 
 CHUNK_SECONDS = 0.2  # of a chunk of all starts of a thread
 MAX_ROWS = 64  # rows a chunk can hold, for each start
@@ -32,7 +33,7 @@ def multistart(
     objective: Objective,
     starts: Sequence[Params] | NDArray[np.float64],
     until: Until | None = None,
-    solver: str | Solver = "rosenbrock",
+    solver: str | Solver = "auto",
 ) -> list[Solution]:
     """Train from many starts at once, each with its own step control and stop.
 
@@ -44,7 +45,8 @@ def multistart(
     until : Until, optional
         For each start; the wall time is that of all together. By default a loss of 1e-8 or 60 seconds.
     solver : str or Solver
-        A solver whose loop is compiled: "rosenbrock", "exponential", "chebyshev" or a method of Optax.
+        A solver whose loop is compiled: "rosenbrock", "quasi-newton", "exponential", "chebyshev", a method of Optax,
+        Diffrax or Optimistix's "optimistix-bfgs"; "auto" chooses one of the first three for all starts.
 
     Returns
     -------
@@ -65,8 +67,9 @@ def multistart(
     True
     """
     method = resolve(solver)
+    method = choose(objective).solver if isinstance(method, Auto) else method
     if not isinstance(method, CompiledSolver):
-        raise TypeError(f"solver={method.name!r} is not compiled: multistart takes 'rosenbrock' and its like")
+        raise TypeError(f"solver={method.name!r} is not compiled: multistart takes 'auto', 'rosenbrock' and their like")
     until = Until(loss=1e-8) if until is None else until
     if not isinstance(until, Until):
         raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")

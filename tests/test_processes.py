@@ -1,0 +1,50 @@
+"""Processes: forks are refused instead of hanging, and the same seed gives the same numbers in each."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+FORK = """if True:
+    import os, warnings
+    warnings.simplefilter("ignore")  # JAX warns at the fork, and goes on
+    import numpy as np
+    import stiffgrad as sg
+    objective = sg.minimise(lambda w: (w**2).sum(), np.ones(2))
+    sg.solve(objective, "adam", until=sg.Until(steps=2))
+    child = os.fork()
+    if not child:
+        words = []
+        for call in (lambda: sg.solve(objective, "adam"), lambda: sg.minimise(lambda w: w.sum(), np.ones(1))):
+            try:
+                call()
+            except RuntimeError as error:
+                words.append("fork of one" in str(error) and "spawn" in str(error))
+        os._exit(0 if words == [True, True] else 1)
+    raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_after_a_solve_is_refused():
+    assert subprocess.run([sys.executable, "-c", FORK], timeout=120).returncode == 0
+
+
+SOLVE = """if True:
+    import numpy as np
+    import stiffgrad as sg
+    x = np.linspace(-1, 1, 30)[:, None]
+    apply, params = sg.mlp([1, 8, 1])
+    objective = sg.supervised(apply, params, x, np.sin(3 * x))
+    ends = [sg.solve(objective, name, until=sg.Until(steps=20)).w for name in ("rosenbrock", "adam", "lsoda")]
+    print("".join(w.tobytes().hex() for w in ends))
+"""
+
+
+def test_the_same_seed_gives_the_same_bits_in_another_process():
+    runs = [
+        subprocess.run([sys.executable, "-c", SOLVE], capture_output=True, text=True, timeout=170) for _ in range(2)
+    ]
+    assert len(runs[0].stdout) > 3 * 25 * 16, runs[0].stderr
+    assert runs[0].stdout == runs[1].stdout
