@@ -23,7 +23,7 @@ from stiffgrad.objective.placement import agreed
 from stiffgrad.run.checkpoint import Checkpoint, Keeper, Saved, beside
 from stiffgrad.run.progress import Progress
 from stiffgrad.run.promotion import joined, left, stalled
-from stiffgrad.run.trace import COLUMNS, COUNTS, Solution, Statistics, Trace, TraceBuilder
+from stiffgrad.run.trace import COLUMNS, COUNTS, FlowPath, Solution, Statistics, Trace, TraceBuilder
 from stiffgrad.solvers._base import Closing, Finished, Limits, Resumable, Solver
 from stiffgrad.solvers._registry import resolve
 
@@ -42,6 +42,9 @@ class Until:
         Budget of solving time in seconds; compilation comes before and is not counted. None: no limit.
     steps, presentations : int, optional
         Budgets of accepted steps, and of presentations of the training set (see `Statistics`).
+    flow_time : float, optional
+        Integrate exactly to this time of the flow, which has no unit, and stop. For solvers that follow the flow: those
+        of SciPy, SUNDIALS and Diffrax, "chebyshev", and `Rosenbrock(path=True)`.
 
     Raises
     ------
@@ -51,7 +54,7 @@ class Until:
     Examples
     --------
     >>> Until(loss=1e-6, steps=100)
-    Until(loss=1e-06, gradient_norm=None, wall_seconds=60.0, steps=100, presentations=None)
+    Until(loss=1e-06, gradient_norm=None, wall_seconds=60.0, steps=100, presentations=None, flow_time=None)
     """
 
     loss: float | None = None
@@ -59,6 +62,7 @@ class Until:
     wall_seconds: float | None = 60.0
     steps: int | None = None
     presentations: int | None = None
+    flow_time: float | None = None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -76,7 +80,8 @@ class Until:
         """The same targets, and what a run has left of the budgets."""
         spent, seconds = solution.statistics, left(self.wall_seconds, solution.wall_seconds)
         steps, presentations = left(self.steps, spent.steps), left(self.presentations, spent.presentations)
-        return dataclasses.replace(self, wall_seconds=seconds, steps=steps, presentations=presentations)
+        time = None if self.flow_time is None else left(self.flow_time, float(solution.trace["flow_time"][-1]))
+        return dataclasses.replace(self, wall_seconds=seconds, steps=steps, presentations=presentations, flow_time=time)
 
     def limits(self) -> Limits:
         """The same as plain numbers for a solver's loop."""
@@ -115,6 +120,7 @@ def solve(
     checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
     throw: bool = True,
     promote: bool = False,
+    save_at: Any = None,
 ) -> Solution:
     """Train by solving the gradient flow dw/dt = -grad E(w), or by a method of descent.
 
@@ -144,6 +150,10 @@ def solve(
     promote : bool
         Where a float32 objective stalls at rounding, continue in float64 from there, within the same budgets. The
         trace's column `float64` tells the two parts apart.
+    save_at : array of shape (k,), optional
+        Times of the flow, ascending, at which the weights are kept in `Solution.path`. Solvers interpolate with their
+        library's own formula, or step exactly there. The run ends at the last of them, if `until` has no `flow_time`.
+        For the same solvers as `Until(flow_time=...)`.
 
     Returns
     -------
@@ -168,15 +178,20 @@ def solve(
     if not isinstance(objective, Objective):
         raise TypeError(f"objective must be a stiffgrad.Objective, not {type(objective).__name__}; see supervised")
     method = resolve(solver)
-    until = Until(loss=1e-8) if until is None else until
+    times = _times(save_at)
+    if until is None:
+        until = Until(loss=1e-8) if times is None else Until()
     if not isinstance(until, Until):
         raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a function of a Step, not {type(callback).__name__}")
     for name, value in (("progress", progress), ("throw", throw), ("promote", promote)):
         _checks.flag(name, value)
+    until = _with_end(until, times, method)
+    if times is not None and (promote or checkpoint is not None):
+        raise ValueError("save_at goes neither with promote=True nor with a checkpoint: a path is of one run")
     options = (validation, progress, callback)
-    solution = Run(objective, method, until, *options, checkpoint).solve()
+    solution = Run(objective, method, until, *options, checkpoint, times).solve()
     if promote and stalled(solution, objective):
         wide = objective.in_float64().with_start(solution.params)
         second = Run(wide, method, until.after(solution), *options, beside(checkpoint, ".float64"))
@@ -184,6 +199,44 @@ def solve(
     if throw and solution.outcome.failure:
         raise SolveError(f"{solution.message}", solution.outcome, solution)
     return solution
+
+
+def _times(save_at: Any) -> NDArray[np.float64] | None:
+    if save_at is None:
+        return None
+    try:
+        times = np.atleast_1d(np.asarray(save_at, float))
+    except (TypeError, ValueError):
+        raise TypeError(f"save_at={save_at!r} must be an array of flow times") from None
+    if (
+        times.ndim != 1
+        or not times.size
+        or not np.all(np.isfinite(times))
+        or times[0] < 0
+        or np.any(np.diff(times) <= 0)
+    ):
+        raise ValueError(f"save_at={save_at!r} must be flow times from 0 on, finite and ascending")
+    return times
+
+
+def _with_end(until: Until, times: NDArray[np.float64] | None, method: Solver) -> Until:
+    """The same, with the flow time at which the run ends."""
+    if times is None and until.flow_time is None:
+        return until
+    if not method.follows_flow:
+        asked = "Until(flow_time=...)" if times is None else "save_at"
+        raise ValueError(
+            f"solver {method.name!r} does not follow the flow in time, so {asked} has no meaning: use 'chebyshev', "
+            "'vode', 'zvode', 'lsoda', 'dopri5', 'dop853', 'radau', 'bdf', 'cvode', 'cvode-adams', 'cvode-krylov', "
+            "'tsit5', 'kvaerno5', 'implicit-euler', or sg.solvers.Rosenbrock(path=True)"
+        )
+    if times is None:
+        return until
+    if until.flow_time is None:
+        return dataclasses.replace(until, flow_time=float(times[-1]))
+    if times[-1] > until.flow_time:
+        raise ValueError(f"save_at goes on to {times[-1]:g}, past Until(flow_time={until.flow_time:g})")
+    return until
 
 
 class Run:
@@ -198,6 +251,7 @@ class Run:
         progress: bool = False,
         callback: Callback | None = None,
         checkpoint: Any = None,
+        save_at: NDArray[np.float64] | None = None,
     ) -> None:
         in_use()
         self.objective = objective
@@ -219,10 +273,27 @@ class Run:
         self._validate = _validation(validation)
         self.steps_only = self._validate is not None
         self._best: tuple[float, Any] | None = None
+        self._save_at = save_at
+        self._path: list[Any] = []
+        self.end_time = np.inf if until.flow_time is None else float(until.flow_time)
         self._progress = Progress(solver.name, progress)
         self._begin = self._mark = time.perf_counter()
 
     # ---- the monitor's side
+
+    @property
+    def next_time(self) -> float:
+        """The next flow time that is wanted exactly, as the solver counts it."""
+        if self._save_at is None or len(self._path) == len(self._save_at):
+            return self.end_time - self._before.get("flow_time", 0.0)
+        return float(self._save_at[len(self._path)])
+
+    def reach(self, w: Any) -> bool:
+        """Take the weights at `next_time`."""
+        if self._save_at is None or len(self._path) == len(self._save_at):
+            return True
+        self._path.append(np.array(w))
+        return bool(self._save_at[len(self._path) - 1] == self.end_time)
 
     def seconds_left(self) -> float:
         """Wall seconds until the budget ends."""
@@ -244,7 +315,7 @@ class Run:
         flow.settle()
         now, evaluating = begin, flow.seconds["rhs_seconds"]
         self.w = np.array(w)
-        if self._near_target():
+        if self._near_target() or flow_time >= self.end_time - self._before.get("flow_time", 0.0):
             flow.refresh(self.w)
             now = time.perf_counter()
         row = {
@@ -327,6 +398,8 @@ class Run:
         elif row["gradient_norm"] <= limits.gradient_norm:
             norm = row["gradient_norm"]
             self.outcome, self.reason = Outcome.TARGET, f"gradient norm {norm:.3e} <= {limits.gradient_norm:g}"
+        elif row.get("flow_time", 0.0) >= self.end_time * (1 - 1e-12):
+            self.outcome, self.reason = Outcome.TARGET, f"flow time {self.end_time:g} is reached"
         elif row["gradient_norm"] == 0.0:
             self.outcome, self.reason = Outcome.STATIONARY, "the gradient is exactly zero"
         elif row.get("steps", 0) >= limits.steps:
@@ -380,6 +453,8 @@ class Run:
     def _first_row(self, loss: float, norm: float) -> None:
         row = {**dict.fromkeys(COLUMNS, np.nan), "loss": loss, "gradient_norm": norm, "wall_seconds": 0.0}
         self.trace.append({**row, "flow_time": 0.0, "steps": 0.0, "presentations": 0.0})
+        if self._save_at is not None and self._save_at[0] == 0.0:
+            self.reach(self.w)
         if self.outcome is None:
             self._after()
 
@@ -444,6 +519,7 @@ class Run:
             best_params=best,
             state=self.state,
             restore=self.objective.restore,
+            path=None if self._save_at is None else FlowPath(self._save_at[: len(self._path)], np.array(self._path)),
         )
 
 

@@ -73,6 +73,8 @@ def multistart(
     until = Until(loss=1e-8) if until is None else until
     if not isinstance(until, Until):
         raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
+    if until.flow_time is not None:
+        raise ValueError("multistart does not stop at a flow time: use solve(..., until=Until(flow_time=...)) for each")
     w = _flat_starts(objective, starts)
     method.check(objective)
     batch = _Batch(objective, method, until, w)

@@ -40,6 +40,15 @@ class Monitor(Protocol):
     limits: Limits
     steps_only: bool  # compiled solvers must come back after every step
 
+    @property
+    def next_time(self) -> float:
+        """The next flow time at which the weights are wanted exactly, inf if none is; for solvers of `follows_flow`."""
+        ...
+
+    def reach(self, w: Any) -> bool:
+        """Take the weights at `next_time`, which then moves on. True: it is the end; report a step there."""
+        ...
+
     def step(
         self,
         w: NDArray[np.float64],
@@ -105,6 +114,11 @@ class Solver(abc.ABC):
     summary: ClassVar[str]  # one line for `stiffgrad solvers`
     source: ClassVar[str]  # the paper or code that defines the method
     squares_only: ClassVar[bool] = False  # whether it minimises sums of squares and nothing else
+
+    @property
+    def follows_flow(self) -> bool:
+        """Whether its steps follow the flow in time, so that weights at a given flow time mean something."""
+        return False
 
     @abc.abstractmethod
     def start(self, flow: Flow, w: NDArray[np.float64]) -> Any:

@@ -184,7 +184,9 @@ class CompiledRun:
             first = np.asarray(self.row)[None]
             if self._report(monitor, dict(zip(names, first.T, strict=True))):
                 return
-        wanted = 1.0 if monitor.steps_only else self._length
+        target = monitor.next_time
+        capped = self._toward(target) if np.isfinite(target) else None
+        wanted = 1.0 if monitor.steps_only or np.isfinite(target) else self._length
         length = min(MAX_ROWS, max(1.0, min(wanted, self._affordable(monitor.seconds_left()))))
         length = int(agreed(length))
         begin = time.perf_counter()
@@ -196,9 +198,26 @@ class CompiledRun:
         if done:
             self._seconds_a_step = seconds / done
             self._length = min(4.0 * length, CHUNK_SECONDS / max(self._seconds_a_step, 1e-9))
+            if capped is not None and filled[-1][names.index("flow_time")] >= target * (1 - 1e-12):
+                monitor.reach(np.asarray(self.solver.weights(state)))
+                self._resize(max(capped, self._step_size()))
             self._report(monitor, dict(zip(names, filled.T, strict=True)))
         elif row[-1]:  # it had ended by itself before it was saved
             raise Finished(ENDED[int(row[-1])], self.solver.reason(int(row[-1])))
+
+    def _toward(self, time: float) -> float:
+        """Bound the next step so that a step ends at a flow time; returns the size it would have had."""
+        size, left = self._step_size(), time - float(self.state.flow_time)
+        if left < 2.0 * size:  # no tiny step at the end
+            self._resize(left if left <= size else left / 2.0)
+        return size
+
+    def _step_size(self) -> float:
+        return float(self.state.step_size if hasattr(self.state, "step_size") else self.state.h)
+
+    def _resize(self, size: float) -> None:
+        name = "step_size" if hasattr(self.state, "step_size") else "h"
+        self.state = self.state._replace(**{name: jnp.asarray(size, getattr(self.state, name).dtype)})
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Leaves of the state, and its row."""

@@ -99,6 +99,10 @@ class Stepper(abc.ABC):
     def step(self) -> Accepted:
         """Take one accepted step. Raises Finished where the library gives up, or whatever a callback raised."""
 
+    @abc.abstractmethod
+    def at(self, time: float) -> Vector:
+        """The weights at a flow time inside the last step, by the library's own interpolation."""
+
 
 @dataclasses.dataclass(frozen=True)
 class OdeSolver(Solver, abc.ABC):
@@ -111,6 +115,10 @@ class OdeSolver(Solver, abc.ABC):
     atol: Tolerance = LOOSE
 
     patience: ClassVar[int] = 100  # steps without progress after which the flow rests
+
+    @property
+    def follows_flow(self) -> bool:
+        return True
 
     @abc.abstractmethod
     def check(self, flow: Flow) -> None:
@@ -228,7 +236,19 @@ class SteppedRun(OdeRun):
             reason = f"the step size fell below the rounding of the flow time {self._flow_time:.1e}"
             raise Finished(Outcome.FAILED, f"{reason}: the flow blows up, or the tolerances are too tight")
         self._flow_time = accepted.flow_time
+        if monitor.next_time <= accepted.flow_time:
+            accepted = _reached(self._stepper, accepted, monitor)
         return self.report(accepted, (rtol, atol), monitor)
+
+
+def _reached(stepper: Stepper, accepted: Accepted, monitor: Monitor) -> Accepted:
+    """Hand over the weights at the times wanted inside a step; the step itself, cut off at the end of the run."""
+    accepted = accepted._replace(w=np.array(accepted.w))
+    while (time := monitor.next_time) <= accepted.flow_time:
+        w = accepted.w if time == accepted.flow_time else np.array(stepper.at(time))
+        if monitor.reach(w):
+            return accepted._replace(w=w, flow_time=time)
+    return accepted
 
 
 class Guard:

@@ -67,6 +67,10 @@ class Vode(Stepper):
             counts |= {"factorizations": nlu, "jacobian_evaluations": nje}
         return Accepted(y.real, float(self._ode.t), float(code.rwork[10]), nqu, counts, {})
 
+    def at(self, time: float) -> Vector:
+        # Asked for a time that it has passed, VODE interpolates and steps no further.
+        return self._ode.integrate(time).real
+
 
 _LOCKS = {name: threading.Lock() for name in ("vode", "zvode", "lsoda")}
 _owners: dict[str, int] = {}
@@ -129,6 +133,9 @@ class Lsoda(Stepper):
         extra = {"stiff_method": float(self._code.iwork[18] == 2)}
         return Accepted(self._lsoda.y, float(self._lsoda.t), float(self._code.rwork[10]), nqu, counts, extra)
 
+    def at(self, time: float) -> Vector:
+        return self._lsoda.dense_output()(time)
+
 
 def _at_horizon() -> Finished:
     return Finished(Outcome.STATIONARY, f"flow time {HORIZON:g} is reached")
@@ -148,17 +155,22 @@ class DormandPrinceRun(OdeRun):
         # As vectors (of two at least) the tolerances are read at every step: a schedule may change them in place.
         rtol, atol = (np.full(max(2, flow.size), value) for value in self.tolerances(monitor.limits.loss))
         before = 0.0
-        accepted = -1  # the first call of solout shows the start
-        stopped = False
+        accepted = 0
+        starts = 0  # of the code: at the beginning, and at every time that is wanted exactly
+        stopped = fresh = False
 
         def report(t: float, y: Vector) -> bool:
-            nonlocal before, accepted
-            accepted += 1
-            if not accepted:
+            nonlocal before, accepted, fresh
+            if fresh:  # the first call of solout shows the start
+                fresh = False
                 return False
+            accepted += 1
+            if t >= monitor.next_time * (1 - 1e-14):
+                t = monitor.next_time
+                monitor.reach(np.array(y))
             each, after = solver.evaluations
             # Two evaluations come before: the slope at the start, and one more for the size of the first step.
-            attempts = (flow.counts["rhs_evaluations"] - 2 - after * accepted) // each
+            attempts = (flow.counts["rhs_evaluations"] - 2 * starts - after * accepted) // each
             rejected = attempts - accepted
             counts = {"steps": accepted, "rejected_steps": rejected, "error_test_failures": rejected}
             step_size, before = t - before, t
@@ -182,14 +194,17 @@ class DormandPrinceRun(OdeRun):
         ode.set_solout(solout)
         ode.set_initial_value(self.w, 0.0)
         ode._integrator.iwork[3] = -1  # no test for stiffness
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # its status is read below
-            flow.library(ode.integrate, HORIZON)
-        guard.raise_kept()
-        if not ode.successful():
-            raise _failed(ode._integrator)
-        if not stopped:
-            raise _at_horizon()
+        while not stopped:
+            end = min(HORIZON, monitor.next_time)
+            starts, fresh = starts + 1, True
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # its status is read below
+                flow.library(ode.integrate, end)
+            guard.raise_kept()
+            if not ode.successful():
+                raise _failed(ode._integrator)
+            if not stopped and end == HORIZON:
+                raise _at_horizon()
 
 
 class Python(Stepper):
@@ -245,6 +260,9 @@ class Python(Stepper):
             "linear_solves": self._solves,
         }
         return Accepted(code.y, float(code.t), float(code.t - before), order, counts, {})
+
+    def at(self, time: float) -> Vector:
+        return self._code.dense_output()(time)
 
     def _tried(self, before: float) -> int:
         """How many step sizes the last step tried, from the times at which it evaluated."""

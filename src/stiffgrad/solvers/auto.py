@@ -108,6 +108,7 @@ class _Labelled:
         self.steps_only = monitor.steps_only
         self.seconds_left = monitor.seconds_left
         self.step = monitor.step
+        self.next_time, self.reach = np.inf, monitor.reach  # none of its choices follows the flow in time
 
     def chunk(self, w: Any, rows: Mapping[str, NDArray[np.float64]]) -> bool:
         return self._monitor.chunk(w, {**rows, "chosen": np.full(len(rows["loss"]), float(self._kind))})

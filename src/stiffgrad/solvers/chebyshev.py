@@ -153,6 +153,10 @@ class Chebyshev(CompiledSolver[State]):
     atol: float = 1e-3
     max_stages: int = 200
 
+    @property
+    def follows_flow(self) -> bool:
+        return True
+
     def check(self, objective: Objective) -> None:
         """Options that cannot work, named."""
         _checks.positive("rtol", self.rtol)

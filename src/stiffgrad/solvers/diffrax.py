@@ -82,6 +82,10 @@ class DiffraxSolver(CompiledSolver[DiffraxState], abc.ABC):
         FAILED: f"{MAX_REJECTIONS} attempts at one step were rejected",
     }
 
+    @property
+    def follows_flow(self) -> bool:
+        return True
+
     @abc.abstractmethod
     def attempt(self, field: VectorField, w: jax.Array, slope: jax.Array, h: jax.Array) -> Attempt:
         """One step of size h from w, with `slope` = F(w), by Diffrax."""

@@ -134,6 +134,10 @@ class Rosenbrock(CompiledSolver[State]):
         FAILED: "no step size meets the tolerances: loosen rtol and atol",
     }
 
+    @property
+    def follows_flow(self) -> bool:
+        return self.path
+
     def check(self, objective: Objective) -> None:
         """Refuse unknown options, and problems whose dense matrices do not fit into memory."""
         _checks.choice("curvature", self.curvature, ("auto", "gauss-newton", "hessian"))
