@@ -9,7 +9,6 @@ import numbers
 import time
 from typing import Any
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
@@ -20,24 +19,31 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.analysis import minimum
-from stiffgrad.estimators import _training
+from stiffgrad.estimators import _committee, _training
+from stiffgrad.estimators._leave_one_out import ROWS
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix, Network
-from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Settings, Task
+from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Member, Settings, Task
 from stiffgrad.objective import Objective
 from stiffgrad.run.driver import Until, solve
 from stiffgrad.solvers._base import Solver
 
 REST = Until(gradient_norm=1e-9, wall_seconds=20.0)
 STARTS = 3  # for regression on up to so many rows: there F has more local maxima, and a fit is cheap
-SMALL = 500
+SMALL = 500  # samples, by their weights
 WEAK = 1e-4  # the decay beside a validation stop, beyond dense sizes
 
 
 class FlowEstimator(BaseEstimator, abc.ABC):
     """Base of `FlowClassifier` and `FlowRegressor`; their docstrings describe parameters and attributes."""
 
+    _auto: tuple[tuple[int, ...], ...] = ((20,),)  # hidden layers that "auto" fits, the largest last
+
     _parameter_constraints: dict[str, Any] = {  # noqa: RUF012  # scikit-learn's own convention
-        "hidden_layer_sizes": ["array-like", Interval(numbers.Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": [
+            StrOptions({"auto"}),
+            "array-like",
+            Interval(numbers.Integral, 1, None, closed="left"),
+        ],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "alpha": [StrOptions({"evidence", "relevance"}), Interval(numbers.Real, 0, None, closed="left")],
         "solver": [str, Solver],
@@ -118,14 +124,25 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             X, y, weights = X[rows], y[rows], weights[rows]
         self._set_scale(X, weights)
         targets = self._scaled_targets(y, weights)
-        sizes = (X.shape[1], *_hidden(self.hidden_layer_sizes), targets.shape[1])
-        task = Task(self._inputs(X), targets, weights, self._loss(), sizes, self.activation)
-        self._keep(self._best_of_restarts(task, held_out, random), task)
+        inputs = self._inputs(X)
+        tasks = [
+            Task(inputs, targets, weights, self._loss(), (X.shape[1], *sizes, targets.shape[1]), self._activation)
+            for sizes in (self._networks() if held_out is None and self._dense else self._networks()[-1:])
+        ]
+        if self._loss() != "squared" and self.alpha == "evidence" and held_out is None:
+            self._keep(self._committee(tasks, random), tasks[-1])
+        else:
+            self._keep([self._best_of_restarts(tasks[-1], held_out, random)], tasks[-1])
+
+    def _networks(self) -> list[tuple[int, ...]]:
+        """Hidden layers of the architectures to fit, the largest last."""
+        return list(self._auto) if isinstance(self.hidden_layer_sizes, str) else [_hidden(self.hidden_layer_sizes)]
 
     def _stops_by_validation(self, samples: int, inputs: int, outputs: int) -> bool:
-        sizes = (inputs, *_hidden(self.hidden_layer_sizes), outputs)
+        sizes = (inputs, *self._networks()[-1], outputs)
         count = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
-        self._dense = count <= DENSE and samples * outputs * count <= ENTRIES
+        rows = samples if self._loss() == "squared" else min(samples, ROWS)
+        self._dense = count <= DENSE and rows * outputs * count <= ENTRIES
         return bool(self.early_stopping or (isinstance(self.alpha, str) and not self._dense))
 
     def _set_scale(self, X: Matrix, weights: Matrix) -> None:
@@ -136,6 +153,18 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     def _inputs(self, X: Matrix) -> Matrix:
         return (X - self._x_mean) / self._x_scale
 
+    def _settings(self) -> Settings:
+        alpha = self.alpha if self._dense or not isinstance(self.alpha, str) else WEAK
+        until = Until(gradient_norm=1e-7, wall_seconds=self.wall_seconds, steps=self.max_iter)
+        return Settings(alpha, self.solver, until, self.n_iter_no_change, bool(self.verbose))
+
+    def _committee(self, tasks: list[Task], random: Any) -> list[Fitted]:
+        def start(task: Task, index: int) -> tuple[Params, Matrix | None]:
+            return self._start(task, random, index)
+
+        starts = None if isinstance(self.restarts, str) else self.restarts
+        return _committee.committee(tasks, self._settings(), start, starts)
+
     def _best_of_restarts(self, task: Task, held_out: Any, random: Any) -> Fitted:
         validation = None
         if held_out is not None:
@@ -144,9 +173,8 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             def validation(params: Params) -> float:
                 return -self._score_of(_training.outputs(task.network, params, inputs), y, weights)
 
-        alpha = self.alpha if self._dense or not isinstance(self.alpha, str) else WEAK
-        until = Until(gradient_norm=1e-7, wall_seconds=self.wall_seconds, steps=self.max_iter)
-        settings = Settings(alpha, self.solver, until, self.n_iter_no_change, bool(self.verbose))
+        settings = self._settings()
+        until = settings.until
         results: list[Fitted] = []
         begin = time.perf_counter()
         for _ in range(self._restarts(task, validation is not None)):
@@ -156,7 +184,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
                     break
                 until = dataclasses.replace(until, wall_seconds=max(left, 0.0))
                 settings = dataclasses.replace(settings, until=until)
-            start, decays = self._start(task, random)
+            start, decays = self._start(task, random, 0)
             results.append(_training.train(task, settings, start, validation, decays))
         return max(results, key=lambda fitted: _rank(fitted, held_out is not None))
 
@@ -164,30 +192,30 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         if not isinstance(self.restarts, str):
             return self.restarts
         several = task.loss == "squared" and isinstance(self.alpha, str) and not validated and not self.warm_start
-        return STARTS if several and len(task.X) <= SMALL else 1
+        return STARTS if several and task.weights.sum() <= SMALL else 1
 
-    def _start(self, task: Task, random: Any) -> tuple[Params, Matrix | None]:
-        """The last fit's parameters with `warm_start`, where they have the same shapes; else new ones."""
+    def _start(self, task: Task, random: Any, index: int) -> tuple[Params, Matrix | None]:
+        """Parameters and decays of the last fit's network of these sizes with `warm_start`; else new parameters."""
         fresh = _training.start_of(task, int(random.randint(2**31 - 1)))
-        last = getattr(self, "_params", None)
-        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(fresh)]
-        if self.warm_start and last is not None and [np.shape(leaf) for leaf in jax.tree.leaves(last)] == shapes:
-            decays = getattr(self, "_decays", None)
-            count = _training.groups_of(fresh, self.alpha == "relevance")[1]
-            return last, decays if decays is not None and len(decays) == count else None
-        return fresh, None
+        last = [member for member in getattr(self, "_members", []) if member.sizes == task.sizes]
+        if not self.warm_start or index >= len(last):
+            return fresh, None
+        decays, count = last[index].decays, _training.groups_of(fresh, self.alpha == "relevance")[1]
+        return last[index].params, decays if decays is not None and len(decays) == count else None
 
-    def _keep(self, fitted: Fitted, task: Task) -> None:
+    def _keep(self, found: list[Fitted], task: Task) -> None:
+        """Take over the networks of a fit; the one with the largest share stands for all in `solution_` and others."""
+        fitted = max(found, key=lambda each: each.share)
         solution = fitted.solution
         if solution.outcome.failure and not np.isfinite(solution.loss):
             raise SolveError(solution.message, solution.outcome, solution)
         self.solution_ = solution
-        self._params = solution.params
-        self._decays = fitted.decays
+        self._members = [
+            Member(each.sizes, each.solution.params, each.share, each.covariance, each.decays) for each in found
+        ]
+        self._lead = found.index(fitted)
         self._noise = fitted.noise
-        self._covariance = fitted.covariance
-        self._sizes = task.sizes
-        self._training_data = (task, fitted.decay)
+        self._training_data = (dataclasses.replace(task, sizes=fitted.sizes), fitted.decay)
         self.log_evidence_ = fitted.log_evidence
         self.loss_ = float(solution.loss)
         self.loss_curve_ = solution.trace["loss"].tolist()
@@ -195,15 +223,33 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         scores = -solution.trace["validation"] if validated else None
         self.validation_scores_ = None if scores is None else scores[np.isfinite(scores)].tolist()
         self.best_validation_score_ = None if scores is None else float(np.nanmax(scores))
-        self.best_loss_ = None if validated else float(np.nanmin(solution.trace["loss"]))
+        self.best_loss_ = None if validated else self.loss_
+        if not validated and not isinstance(self.alpha, str):  # else decays differ from step to step
+            self.best_loss_ = float(np.nanmin(solution.trace["loss"]))
         self.n_iter_ = max(1, int(solution.statistics.steps or 0))
-        self.n_layers_ = len(task.sizes)
-        self.n_outputs_ = task.sizes[-1]
+        self.n_layers_ = len(fitted.sizes)
+        self.n_outputs_ = fitted.sizes[-1]
         if self.alpha == "relevance" and fitted.decays is not None:
             strength = 1.0 / np.sqrt(fitted.decays[: self.n_features_in_])
             self.feature_importances_ = strength / strength.sum()
 
     # ---- after the fit
+
+    @property
+    def _params(self) -> Params:
+        return self._members[self._lead].params
+
+    @property
+    def _covariance(self) -> Matrix | None:
+        return self._members[self._lead].covariance
+
+    @property
+    def _decays(self) -> Matrix | None:
+        return self._members[self._lead].decays
+
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        return self._members[self._lead].sizes
 
     @property
     def coefs_(self) -> list[Matrix]:
@@ -216,7 +262,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         return self._unscaled()[1]
 
     def _unscaled(self) -> tuple[list[Matrix], list[Matrix]]:
-        if not hasattr(self, "_params"):
+        if not hasattr(self, "_members"):
             raise AttributeError(f"this {type(self).__name__} is not fitted yet: call fit first")
         weights = [np.array(layer["weight"].T) for layer in self._params]
         biases = [np.array(layer["bias"]) for layer in self._params]
@@ -261,16 +307,30 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         """Scaled inputs (N, d) and outputs (N, k) of the network, in the units it was trained in."""
         check_is_fitted(self, "n_layers_")
         X = self._inputs(validate_data(self, X, reset=False, dtype=np.float64))
-        return X, _training.outputs(self._network, self._params, X)
+        parts = [
+            member.share * _training.outputs(self._network_of(member), member.params, X) for member in self._members
+        ]
+        return X, np.sum(parts, axis=0)
+
+    @property
+    def _activation(self) -> str:
+        return "sigmoid" if self.activation == "logistic" else self.activation
+
+    def _network_of(self, member: Member) -> Network:
+        return Network(member.sizes, self._activation)
 
     @property
     def _network(self) -> Network:
-        return Network(self._sizes, self.activation)
+        return self._network_of(self._members[self._lead])
 
     def _covariances(self, X: Matrix) -> Matrix:
-        """Of the outputs at scaled inputs, (N, k, k)."""
-        assert self._covariance is not None
-        return _training.covariances(self._network, self._params, self._covariance, X)
+        """Of the outputs at scaled inputs, (N, k, k): the mean over the networks."""
+        parts = []
+        for member in self._members:
+            assert member.covariance is not None
+            network = self._network_of(member)
+            parts.append(_training.covariances(network, member.params, member.covariance, X))
+        return np.average(parts, axis=0, weights=[member.share for member in self._members])
 
 
 def mean_and_scale(X: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:

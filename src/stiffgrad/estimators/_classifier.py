@@ -70,6 +70,8 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
     True
     """
 
+    _auto = ((), (20,), (20, 20))
+
     _parameter_constraints = {  # noqa: RUF012
         **FlowEstimator._parameter_constraints,
         "class_weight": [dict, list, str, None],
@@ -77,7 +79,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
 
     def __init__(
         self,
-        hidden_layer_sizes: Any = (20,),
+        hidden_layer_sizes: Any = "auto",
         activation: str = "silu",
         *,
         alpha: str | float = "evidence",
@@ -137,22 +139,23 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
         self._fit(X, targets, weights, None if several or rare else y)
         return self
 
-    def _keep(self, fitted: Fitted, task: Task) -> None:
-        super()._keep(fitted, task)
-        used = task.weights > 0
-        self._temper = 1.0
-        if fitted.left_out is not None and fitted.spread is not None:
-            self._temper = self._best_temper(fitted.left_out, fitted.spread, task.y[used], task.weights[used])
+    def _keep(self, found: list[Fitted], task: Task) -> None:
+        super()._keep(found, task)
+        self._temper = 1.0 if any(each.judges is None for each in found) else self._best_temper(found)
 
-    def _best_temper(self, left_out: Matrix, spread: Matrix, y: Matrix, weights: Matrix) -> float:
+    def _best_temper(self, found: list[Fitted]) -> float:
         """The part of the posterior variance that predicts best, by approximate leave-one-out (Rad and Maleki 2020).
 
         Where classes are separable, the curvature vanishes at the data and Laplace's approximation is too wide.
         """
-        value = LOSSES[self._loss()].value
+        judges, value = found[0].judges, LOSSES[self._loss()].value
+        assert judges is not None
+        left_out = sum(each.share * np.asarray(each.left_out) for each in found)
+        spread = np.average([np.asarray(each.spread) for each in found], axis=0, weights=[f.share for f in found])
 
         def loss(temper: float) -> float:
-            return float(np.average(value(left_out * self._moderation(temper * spread), y), weights=weights))
+            losses = value(left_out * self._moderation(temper * spread), judges.y)
+            return float(np.average(losses, weights=judges.weights))
 
         return min(TEMPERS, key=loss)
 

@@ -13,15 +13,16 @@ from sklearn.preprocessing import LabelBinarizer
 
 from stiffgrad import _archive, _checks
 from stiffgrad.estimators._network import ACTIVATIONS
+from stiffgrad.estimators._training import Member
 
 FORMAT = "stiffgrad model"
-VERSION = 2
+VERSION = 3
 TEXT = "model.json"
 Estimator = TypeVar("Estimator")
 KINDS = ("binary", "multiclass", "multilabel")
 _COUNTS = ("n_features_in_", "n_layers_", "n_outputs_", "n_iter_")
 _NUMBERS = ("_noise", "_temper", "loss_", "log_evidence_")  # or None
-_ARRAYS = ("_x_mean", "_x_scale", "_y_mean", "_y_std", "_covariance")
+_ARRAYS = ("_x_mean", "_x_scale", "_y_mean", "_y_std")
 
 
 def state_of(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -29,10 +30,16 @@ def state_of(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     names = ("_kind", "_flat", *_COUNTS, *_NUMBERS)
     kept = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
     arrays = {name: getattr(estimator, name) for name in _ARRAYS if getattr(estimator, name, None) is not None}
-    for index, layer in enumerate(estimator._params):
-        arrays |= {f"weight{index}": layer["weight"], f"bias{index}": layer["bias"]}
-    settings = {"activation": estimator.activation, "sizes": list(estimator._sizes), "fitted": kept}
-    settings["arrays"] = sorted(name for name in arrays if name in _ARRAYS)
+    settings = {"activation": estimator.activation, "fitted": kept, "arrays": sorted(arrays)}
+    settings["networks"] = [
+        {"sizes": list(member.sizes), "share": member.share, "covariance": member.covariance is not None}
+        for member in estimator._members
+    ]
+    for number, member in enumerate(estimator._members):
+        for index, layer in enumerate(member.params):
+            arrays |= {f"{number}.weight{index}": layer["weight"], f"{number}.bias{index}": layer["bias"]}
+        if member.covariance is not None:
+            arrays[f"{number}.covariance"] = member.covariance
     if hasattr(estimator, "classes_"):
         settings["classes"] = estimator.classes_.tolist()
     return settings, arrays
@@ -41,10 +48,21 @@ def state_of(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 def restore(estimator: Estimator, settings: dict[str, Any], arrays: dict[str, Any]) -> Estimator:
     """Give an unfitted estimator the state that `state_of` took from a fitted one."""
     state: dict[str, Any] = dict(settings["fitted"])
-    sizes = tuple(settings["sizes"])
-    state |= {"activation": settings["activation"], "_sizes": sizes, "hidden_layer_sizes": sizes[1:-1]}
-    state |= {name: arrays.get(name) for name in _ARRAYS if name in arrays or name == "_covariance"}
-    state["_params"] = [{"weight": arrays[f"weight{i}"], "bias": arrays[f"bias{i}"]} for i in range(len(sizes) - 1)]
+    members = [
+        Member(
+            tuple(network["sizes"]),
+            [
+                {"weight": arrays[f"{number}.weight{i}"], "bias": arrays[f"{number}.bias{i}"]}
+                for i in range(len(network["sizes"]) - 1)
+            ],
+            network["share"],
+            arrays.get(f"{number}.covariance"),
+        )
+        for number, network in enumerate(settings["networks"])
+    ]
+    state |= {"activation": settings["activation"], "_members": members}
+    state["_lead"] = max(range(len(members)), key=lambda number: members[number].share)
+    state |= {name: arrays[name] for name in _ARRAYS if name in arrays}
     if "classes" in settings:
         state["_binarizer"] = LabelBinarizer().fit(np.array(settings["classes"]))
         state["classes_"] = np.array(settings["classes"])
@@ -82,21 +100,32 @@ def _schema(settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     _checks.choice("activation", settings["activation"], tuple(ACTIVATIONS))
     _text("target", settings["target"])
     _checks.number("score", settings["score"])
-    sizes = [_checks.whole("size", size, 1) for size in _list("sizes", settings["sizes"])]
-    if len(sizes) < 2:
-        raise ValueError(f"its sizes {sizes} are no network")
-    inputs = _columns(settings["columns"])
-    if inputs != sizes[0]:
-        raise ValueError(f"its columns give {inputs} inputs, and its sizes {sizes} begin with {sizes[0]}")
+    shapes: dict[str, tuple[int, ...]] = {}
+    ends = set()
+    for number, network in enumerate(_list("networks", settings["networks"])):
+        sizes = [_checks.whole("size", size, 1) for size in _list("sizes", network["sizes"])]
+        if len(sizes) < 2:
+            raise ValueError(f"its sizes {sizes} are no network")
+        _checks.number("share", network["share"])
+        layers = list(enumerate(itertools.pairwise(sizes)))
+        own: dict[str, tuple[int, ...]] = {f"{number}.weight{i}": (after, before) for i, (before, after) in layers}
+        own |= {f"{number}.bias{i}": (after,) for i, (_, after) in layers}
+        count = sum(math.prod(shape) for shape in own.values())
+        if _checks.flag("covariance", network["covariance"]):
+            own[f"{number}.covariance"] = (count, count)
+        shapes |= own
+        ends.add((sizes[0], sizes[-1]))
+    if len(ends) != 1:
+        raise ValueError("its networks are none, or differ in their inputs or outputs")
+    inputs, outputs = ends.pop()
+    columns = _columns(settings["columns"])
+    if columns != inputs:
+        raise ValueError(f"its columns give {columns} inputs, and its networks have {inputs}")
     _fitted(settings["fitted"])
     if settings["task"] == "classification":
-        _classes(settings, sizes[-1])
-    layers = list(enumerate(itertools.pairwise(sizes)))
-    shapes: dict[str, tuple[int, ...]] = {f"weight{i}": (after, before) for i, (before, after) in layers}
-    shapes |= {f"bias{i}": (after,) for i, (_, after) in layers}
-    count = sum(math.prod(shape) for shape in shapes.values())
-    known: dict[str, tuple[int, ...]] = {"_x_mean": (sizes[0],), "_x_scale": (sizes[0],)}
-    known |= {"_y_mean": (sizes[-1],), "_y_std": (sizes[-1],), "_covariance": (count, count)}
+        _classes(settings, outputs)
+    known: dict[str, tuple[int, ...]] = {"_x_mean": (inputs,), "_x_scale": (inputs,)}
+    known |= {"_y_mean": (outputs,), "_y_std": (outputs,)}
     needed = {"_x_mean", "_x_scale"} | ({"_y_mean", "_y_std"} if settings["task"] == "regression" else set())
     present = {_checks.choice("array", name, tuple(known)) for name in _list("arrays", settings["arrays"])}
     if needed - present:

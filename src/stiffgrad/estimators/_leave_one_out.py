@@ -8,10 +8,11 @@ Newton step from the minimum without sample i gives its outputs there (Rad and M
 
     z_i + V_i (I - S_i V_i)^-1 dl/dz_i,        S_i the Hessian of the loss in the outputs.
 
-The mean loss of these outputs is followed along a path of decays, from a strong one downwards as long as it falls, each
-minimum starting from the last; upwards, where the first step down does not pay. A minimum is found by L-BFGS in the
-variables u = L'(w - w_0), H = L L' at the last minimum w_0: there the flow is no longer stiff, and 25 steps do. For
-large networks it is the factor that judged w_0, at the decay there: one for the next decay leads there no sooner.
+The loss of these outputs is followed along a path of decays from a weak one upwards, each minimum starting from the
+last. From above it would not do: under a strong decay the network is linear, and stays so for longer than it should. A
+minimum is found by L-BFGS in the variables u = L'(w - w_0), H = L L' at the last minimum w_0: there the flow is no
+longer stiff, and 25 steps do. For large networks it is the factor that judged w_0, at the decay there: one for the next
+decay leads there no sooner. Of tables with many rows a part forms the matrices and judges.
 
 Matrices of large networks are formed and factored in single precision, where that succeeds: they steer and judge, while
 losses and gradients are double.
@@ -32,25 +33,36 @@ from stiffgrad.estimators._network import Matrix
 from stiffgrad.estimators._problem import LOSSES, Problem
 from stiffgrad.estimators._record import Record
 
-FIRST = 10.0  # decay of the weights at the start of the path
+FIRST = 0.1  # decay of the weights at the start of the path
 RATIO = np.sqrt(10.0)  # between neighbours on the path
-RANGE = (1e-4, 1e6)
+STRONG = 10.0**1.5  # the path goes up to here, unless it is clear before that nothing more is won
+RANGE = (1e-6, 1e4)
 BIASES = 0.01  # decay of biases: next to nothing, but the Gauss-Newton matrix stays definite
-SURE = 1.0  # standard errors by which a weaker decay must pay: else the stronger one is kept
+AGAIN = 6  # further searches at most at the start of the path, while each pays
+CLEAR = 2  # decays in a row whose loss is worse by two standard errors: the path ends
 SEARCH = (25, 1e-3)  # iterations at most, and the largest entry of the gradient in u (root nats), on the path
+ROWS = 10_000  # samples at most that form a matrix or judge
 
 Decays = Callable[[float], Matrix]  # a level -> decay of each weight, (n,)
 
 
 @dataclasses.dataclass(frozen=True)
-class Point:
-    """A minimum on the path, or a point near it."""
+class Step:
+    """A minimum on the path."""
 
     w: Matrix
     level: float  # decay of the weights
-    losses: Matrix  # of each sample where it is left out, (N,)
+    left_out: Matrix  # outputs (N, k) of each sample that judges, of the fit without it
+    losses: Matrix  # of these samples, (N,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """What a minimum is worth to samples that were not seen."""
+
     log_evidence: float
     left_out: Matrix  # outputs (N, k) of each sample, of the fit without it
+    losses: Matrix  # of each sample where it is left out, (N,)
     spread: Matrix  # covariance of the outputs (N, k, k)
     lower: Matrix  # factor of H, in the network's `order`
     inverse: Matrix | None  # of H, where it was needed
@@ -62,47 +74,75 @@ class Point:
         return found.astype(float, copy=False)
 
 
-def search(problem: Problem, decays: Decays, w: Matrix, record: Record, first: float | None) -> Point:
-    """The best point of the path."""
-    level = FIRST if first is None else first
-    loss, slope = problem.decayed(w, decays(level))
+def climb(
+    problem: Problem, decays: Decays, w: Matrix, record: Record, first: float = FIRST, last: float | None = None
+) -> list[Step]:
+    """The path from decay `first` upwards to `last`, or, without that, as far as it pays, and then downwards."""
+    judges = judging(problem)
+    loss, slope = problem.decayed(w, decays(first))
     norm = float(np.linalg.norm(slope)) / problem.samples
-    record.step(w, steps=0, loss=loss / problem.samples, gradient_norm=norm, decay=level)
+    record.step(w, steps=0, loss=loss / problem.samples, gradient_norm=norm, decay=first)
+    lower = factor_at(judges, w, decays(first))
 
-    def visit(w: Matrix, lower: Matrix | None, level: float) -> Point:
-        if lower is None or not _large(problem):  # where it is cheap, the factor for this very decay
-            lower = factor_at(problem, w, decays(level), _large(problem))
-        return judge(problem, descend(problem, w, lower, level, decays(level), record), level, decays(level))
+    def visit(w: Matrix, level: float) -> Step:
+        nonlocal lower
+        if not _large(judges):  # where it is cheap, the factor for this very decay
+            lower = factor_at(judges, w, decays(level))
+        w = descend(problem, w, lower, level, decays(level), record)
+        point = judge(judges, w, decays(level))
+        lower = point.lower
+        return Step(w, level, point.left_out, point.losses)
 
-    best = start = visit(w, None, level)
-    for ratio in (1.0 / RATIO, RATIO):
-        last = start
-        while record.outcome is None and RANGE[0] < last.level < RANGE[1]:
-            last = visit(last.w, last.lower, last.level * ratio)
-            if not _pays(last, best, problem.weights, SURE if ratio < 1.0 else 0.0):
-                break
-            best = last
-        if best is not start:
+    steps = [visit(w, first)]
+    for _ in range(AGAIN):  # from a random start the way is longer than from the last minimum
+        further = visit(steps[0].w, first)
+        paid = pays(further.losses, steps[0].losses, judges.weights)
+        steps[0] = min(steps[0], further, key=lambda step: float(step.losses @ judges.weights))
+        if not paid:
             break
-    return best
+    best, worse = steps[0], 0
+    while last is not None and record.outcome is None and steps[-1].level < 0.9 * last:
+        steps.append(visit(steps[-1].w, steps[-1].level * RATIO))
+    while last is None and record.outcome is None and worse < CLEAR:
+        above = steps[-1]
+        if above.level > 0.9 * STRONG and (above is not best or above.level > RANGE[1]):
+            break
+        steps.append(visit(above.w, above.level * RATIO))
+        best = min(best, steps[-1], key=lambda step: step.losses @ judges.weights)
+        worse = worse + 1 if pays(best.losses, steps[-1].losses, judges.weights, 2.0) else 0
+    while last is None and record.outcome is None and steps[0] is best and best.level > RANGE[0]:
+        lower = factor_at(judges, best.w, decays(best.level))
+        steps.insert(0, visit(best.w, best.level / RATIO))
+        best = steps[0] if pays(steps[0].losses, best.losses, judges.weights) else best
+    return steps
 
 
-def _pays(new: Point, old: Point, weights: Matrix, sure: float) -> bool:
-    """Whether the left-out losses of `new` are lower, by `sure` standard errors of their differences."""
-    gain = old.losses - new.losses
+def pays(new: Matrix, old: Matrix, weights: Matrix, sure: float = 1.0) -> bool:
+    """Whether the losses `new` (N,) are lower than `old`, by `sure` standard errors of their differences."""
+    gain = old - new
     mean = float(np.average(gain, weights=weights))
     error = np.sqrt(float(np.average((gain - mean) ** 2, weights=weights)) / weights.sum())
     return mean > sure * error
 
 
+def judging(problem: Problem) -> Problem:
+    """The samples that form matrices and judge: a random part, with more weight, where there are very many."""
+    count = len(problem.X)
+    if count <= ROWS:
+        return problem
+    rows = np.sort(np.random.default_rng(0).choice(count, ROWS, replace=False))
+    weights = problem.weights[rows] * (problem.samples / problem.weights[rows].sum())
+    return dataclasses.replace(problem, X=problem.X[rows], y=problem.y[rows], weights=weights)
+
+
 def _large(problem: Problem) -> bool:
-    return len(problem.X) * problem.network.size >= LARGE
+    return problem.samples * problem.network.size >= LARGE
 
 
-def factor_at(problem: Problem, w: Matrix, decay: Matrix, single: bool) -> Matrix:
-    """Factor of the Gauss-Newton matrix with decay (n,), in `order`; in `single` precision if that succeeds."""
+def factor_at(problem: Problem, w: Matrix, decay: Matrix, double: bool = False) -> Matrix:
+    """Factor of the Gauss-Newton matrix with decay (n,), in `order`; in single precision if it is large."""
     seen, network = problem.forward(w), problem.network
-    for dtype in (np.float32, np.float64) if single else (np.float64,):
+    for dtype in (np.float32, np.float64) if _large(problem) and not double else (np.float64,):
         matrix = network.gram(w, seen, problem.heads(seen), dtype)
         matrix[np.diag_indices_from(matrix)] += decay[network.order]
         try:
@@ -141,9 +181,9 @@ def descend(problem: Problem, w: Matrix, lower: Matrix, level: float, decay: Mat
     return weights(found.x)
 
 
-def judge(problem: Problem, w: Matrix, level: float, decay: Matrix) -> Point:
+def judge(problem: Problem, w: Matrix, decay: Matrix) -> Point:
     """What the minimum w is worth to samples that were not seen."""
-    network, seen, lower = problem.network, problem.forward(w), factor_at(problem, w, decay, _large(problem))
+    network, seen, lower = problem.network, problem.forward(w), factor_at(problem, w, decay)
     whole = None
     if problem.y.shape[1] == 1:
         a = network.ordered(w, seen, np.ones((len(seen.z), 1, 1)), lower.dtype).T
@@ -160,4 +200,4 @@ def judge(problem: Problem, w: Matrix, level: float, decay: Matrix) -> Point:
     left_out = seen.z + (spread @ pushed)[:, :, 0]
     log_det = 2.0 * np.log(np.diag(lower).astype(float)).sum() - np.log(decay).sum()
     evidence = -problem.value(seen) - 0.5 * float(decay @ w**2) - 0.5 * log_det
-    return Point(w, level, loss.value(left_out, problem.y), float(evidence), left_out, spread, lower, whole)
+    return Point(float(evidence), left_out, loss.value(left_out, problem.y), spread, lower, whole)

@@ -73,6 +73,20 @@ class Fitted:
     left_out: Matrix | None = None  # outputs (N, k) of each sample, of the fit without it
     spread: Matrix | None = None  # covariance of the outputs (N, k, k)
     score: float | None = None  # what ranks restarts: higher is better
+    sizes: tuple[int, ...] = ()  # of the network
+    share: float = 1.0  # of its outputs in those of all that were fitted
+    judges: Problem | None = None  # the samples that were left out
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One network of a fitted estimator."""
+
+    sizes: tuple[int, ...]
+    params: Params
+    share: float  # of its outputs in those of the estimator
+    covariance: Matrix | None = None  # of the weights, (n, n), in the order of units
+    decays: Matrix | None = None  # lambda of each group
 
 
 def bucket(count: int) -> int:
@@ -118,14 +132,11 @@ def train(
     if isinstance(settings.alpha, str):
         problem = problem_of(task, start, settings.alpha == "relevance")
         fitted = _with_decays(problem, settings, start, validation, start_decays)
-        if settings.solver == "auto":
-            return fitted
-        objective = objective_of(task, start, fitted.decay)  # another solver: it trains with these decays
-        return _retrained(problem, fitted, _solve(objective, settings, validation))
+        return retrained(task, problem, fitted, settings, start, validation)
     decay = float(settings.alpha) / task.weights.sum()
     leaves = [{"weight": decay, "bias": 0.0} for _ in start]
     solution = _solve(objective_of(task, start, leaves), settings, validation)
-    return Fitted(solution, leaves, score=-solution.loss)
+    return Fitted(solution, leaves, score=-solution.loss, sizes=task.sizes)
 
 
 def _solve(objective: Objective, settings: Settings, validation: Any) -> Solution:
@@ -198,13 +209,19 @@ def _with_decays(
         return fit(problem, flat(start), record, start_decays)
 
 
-def _retrained(problem: Problem, fitted: Fitted, solution: Solution) -> Fitted:
-    """The same decays and noise at the weights that another solver found."""
+def retrained(
+    task: Task, problem: Problem, fitted: Fitted, settings: Settings, start: Params, validation: Any = None
+) -> Fitted:
+    """The same decays and noise at the weights that the solver finds, where it is another one than "auto"."""
+    if settings.solver == "auto":
+        return fitted
     assert fitted.decays is not None
-    point = _leave_one_out.judge(problem, flat(solution.params), np.nan, fitted.decays[problem.groups])
+    solution = _solve(objective_of(task, start, fitted.decay), settings, validation)
+    judges = _leave_one_out.judging(problem)
+    point = _leave_one_out.judge(judges, flat(solution.params), fitted.decays[problem.groups])
     covariance = point.covariance * (1.0 if fitted.noise is None else fitted.noise)
     return dataclasses.replace(
-        fitted, solution=solution, covariance=covariance, left_out=point.left_out, spread=point.spread
+        fitted, solution=solution, covariance=covariance, left_out=point.left_out, spread=point.spread, judges=judges
     )
 
 
@@ -213,38 +230,51 @@ def _by_evidence(problem: Problem, w: Matrix, record: Record, start_decays: Matr
     decays, beta = np.exp(best.log_lambda), float(np.exp(best.log_beta))
     w = best.w if record.best_w is None else record.best_w
     decay = decays[problem.groups]
-    covariance = inverse(_leave_one_out.factor_at(problem, w, decay, single=False)) / beta
+    covariance = inverse(_leave_one_out.factor_at(problem, w, decay, double=True)) / beta
     noise = 1.0 / beta if problem.loss == "squared" else None
     solution = _solution(problem, record, w, decay)
-    found = Fitted(solution, decay / problem.samples, best.log_evidence, decays, noise, covariance)
+    sizes = problem.network.sizes
+    found = Fitted(solution, decay / problem.samples, best.log_evidence, decays, noise, covariance, sizes=sizes)
     found = dataclasses.replace(found, score=best.log_evidence)
     if problem.loss == "squared":
         return found
-    point = _leave_one_out.judge(problem, w, 1.0, decay)
-    return dataclasses.replace(found, left_out=point.left_out, spread=point.spread)
+    judges = _leave_one_out.judging(problem)
+    point = _leave_one_out.judge(judges, w, decay)
+    return dataclasses.replace(found, left_out=point.left_out, spread=point.spread, judges=judges)
+
+
+def decay_by(problem: Problem) -> Callable[[float], Matrix]:
+    """The decay of each weight, (n,), at a decay of the weights: biases have next to none."""
+    return lambda level: _levels(problem, level)[problem.groups]
+
+
+def _levels(problem: Problem, level: float) -> Matrix:
+    return np.where(np.arange(problem.count) % 2 == 0, level, _leave_one_out.BIASES)
 
 
 def _by_leave_one_out(problem: Problem, w: Matrix, record: Record, start_decays: Matrix | None) -> Fitted:
-    def decays_of(level: float) -> Matrix:
-        return np.where(np.arange(problem.count) % 2 == 0, level, _leave_one_out.BIASES)
+    first = _leave_one_out.FIRST if start_decays is None else float(start_decays[0])
+    steps = _leave_one_out.climb(problem, decay_by(problem), w, record, first)
+    weights = _leave_one_out.judging(problem).weights
+    best = min(steps, key=lambda step: float(step.losses @ weights))
+    return fitted_at(problem, record, best.w if record.best_w is None else record.best_w, best.level)
 
-    def decay_of(level: float) -> Matrix:
-        return decays_of(level)[problem.groups]
 
-    first = None if start_decays is None else float(start_decays[0])
-    point = _leave_one_out.search(problem, decay_of, w, record, first)
-    decay = decay_of(point.level)
-    if record.best_w is not None:
-        point = _leave_one_out.judge(problem, record.best_w, point.level, decay)
+def fitted_at(problem: Problem, record: Record, w: Matrix, level: float) -> Fitted:
+    """A minimum at one decay, as a fit."""
+    decay, judges = decay_by(problem)(level), _leave_one_out.judging(problem)
+    point = _leave_one_out.judge(judges, w, decay)
     return Fitted(
-        _solution(problem, record, point.w, decay),
+        _solution(problem, record, w, decay),
         decay / problem.samples,
         point.log_evidence,
-        decays_of(point.level),
+        _levels(problem, level),
         covariance=point.covariance,
         left_out=point.left_out,
         spread=point.spread,
-        score=-float(np.average(point.losses, weights=problem.weights)),
+        judges=judges,
+        score=-float(np.average(point.losses, weights=judges.weights)),
+        sizes=problem.network.sizes,
     )
 
 
