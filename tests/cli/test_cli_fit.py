@@ -61,7 +61,7 @@ def test_the_file_holds_no_code(fitted):
         names = file.namelist()
         assert all(name == "model.json" or name.endswith(".npy") for name in names)
         settings = json.loads(file.read("model.json"))
-    assert (settings["format"], settings["version"], settings["task"]) == ("stiffgrad model", 2, "regression")
+    assert (settings["format"], settings["version"], settings["task"]) == ("stiffgrad model", 3, "regression")
 
 
 def rewritten(path, change):
@@ -85,7 +85,7 @@ def test_damaged_and_foreign_files_are_refused(fitted):
         bad.write_bytes(content)
         with pytest.raises(ValueError, match=r"bad.stiffgrad is damaged, or no file of stiffgrad"):
             TableModel.load(bad)
-    with pytest.raises(ValueError, match="it has version 7, this stiffgrad reads version 2"):
+    with pytest.raises(ValueError, match="it has version 7, this stiffgrad reads version 3"):
         TableModel.load(rewritten(model, {"version": 7}))
     with pytest.raises(ValueError, match="another format"):
         TableModel.load(rewritten(model, {"format": "other"}))
@@ -276,6 +276,10 @@ HUGE = (
 )
 
 
+def network(**changed):
+    return {"networks": [{"sizes": [27, 20, 1], "share": 1.0, "covariance": True} | changed]}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -284,14 +288,16 @@ HUGE = (
         ({"text": b" " * (2**24 + 1)}, "more than"),
         ({"compression": zipfile.ZIP_DEFLATED}, "compressed"),
         ({"compression": zipfile.ZIP_BZIP2}, "compressed"),
-        ({"arrays": {"weight0.npy": HUGE}}, "not numbers of shape"),
-        ({"arrays": {"weight0.npy": b"x"}}, "magic"),
-        ({"arrays": {"bias1.npy": array([np.nan])}}, "NaN"),
-        ({"arrays": {"bias1.npy": array([print])}}, "not numbers"),
-        ({"arrays": {"bias1.npy": array([1j])}}, "not numbers"),
+        ({"arrays": {"0.weight0.npy": HUGE}}, "not numbers of shape"),
+        ({"arrays": {"0.weight0.npy": b"x"}}, "magic"),
+        ({"arrays": {"0.bias1.npy": array([np.nan])}}, "NaN"),
+        ({"arrays": {"0.bias1.npy": array([print])}}, "not numbers"),
+        ({"arrays": {"0.bias1.npy": array([1j])}}, "not numbers"),
         ({"settings": lambda s: s | {"activation": "evil"}}, "activation='evil'"),
-        ({"settings": lambda s: s | {"sizes": [27, 10**9, 1]}}, "not numbers of shape"),
-        ({"settings": lambda s: s | {"sizes": ["x"]}}, "size='x'"),
+        ({"settings": lambda s: s | network(sizes=[27, 10**9, 1])}, "not numbers of shape"),
+        ({"settings": lambda s: s | network(sizes=["x"])}, "size='x'"),
+        ({"settings": lambda s: s | network(share="x")}, "share='x'"),
+        ({"settings": lambda s: s | {"networks": []}}, "none"),
         ({"settings": lambda s: s | {"fitted": s["fitted"] | {"predict": 1}}}, "'predict' is unknown"),
         ({"settings": lambda s: s | {"fitted": s["fitted"] | {"_noise": "x"}}}, "_noise='x'"),
         ({"settings": lambda s: s | {"task": "ranking"}}, "task='ranking'"),
@@ -300,7 +306,7 @@ HUGE = (
         ({"settings": lambda s: s | {"columns": s["columns"] | {"categories": {}}}}, "inputs"),
         ({"settings": lambda s: s | {"columns": s["columns"] | {"medians": {"a": "x"}}}}, "median"),
         ({"settings": lambda s: s | {"arrays": []}}, "lacks the array"),
-        ({"settings": lambda s: {"format": s["format"], "version": 2}}, "task"),
+        ({"settings": lambda s: {"format": s["format"], "version": 3}}, "task"),
     ],
 )
 def test_no_crafted_file_does_harm(fitted, change, words, tmp_path):

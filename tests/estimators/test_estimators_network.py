@@ -5,8 +5,8 @@ import pytest
 from scipy.optimize import minimize
 
 import stiffgrad as sg
-from stiffgrad.estimators import _leave_one_out
-from stiffgrad.estimators._network import ACTIVATIONS, Network
+from stiffgrad.estimators import _committee, _leave_one_out
+from stiffgrad.estimators._network import ACTIVATIONS, BENDS, Network
 from stiffgrad.estimators._problem import LOSSES, Problem, softmax
 from stiffgrad.estimators._record import Record
 from stiffgrad.run.driver import Until
@@ -38,10 +38,12 @@ def test_value_gradient_and_jacobian_are_those_of_the_objective(loss):
 def test_derivatives_of_activations(activation):
     z = np.linspace(-3, 3, 20)
     h = 1e-6
-    a, slope, bend = ACTIVATIONS[activation](z)
+    a, slope = ACTIVATIONS[activation](z)
+    bend = BENDS[activation](z)
     up, down = ACTIVATIONS[activation](z + h), ACTIVATIONS[activation](z - h)
     np.testing.assert_allclose(slope, (up[0] - down[0]) / (2 * h), atol=1e-8)
     np.testing.assert_allclose(bend, (up[1] - down[1]) / (2 * h), atol=1e-8)
+    activation = activation.replace("logistic", "sigmoid")
     np.testing.assert_allclose(sg.mlp([1, 1, 1], activation)[0]([*_identity()], z[:1]), a[:1], atol=1e-12)
 
 
@@ -96,14 +98,15 @@ def test_approximate_leave_one_out_is_close_to_leaving_one_out(loss, k):
     network = Network((2, k))
     decay = np.full(network.size, 0.5)
     problem = Problem(network, loss, X, y, np.ones(30), np.zeros(network.size, int), 1)
-    point = _leave_one_out.judge(problem, fitted(problem, decay), 0.5, decay)
+    w = fitted(problem, decay)
+    point = _leave_one_out.judge(problem, w, decay)
     exact = []
     for i in range(30):
         rest = np.delete(np.arange(30), i)
         part = Problem(network, loss, X[rest], y[rest], np.ones(29), problem.groups, 1)
         z = network.forward(fitted(part, decay), X[i : i + 1]).z
         exact.append(LOSSES[loss].value(z, y[i : i + 1])[0])
-    training = LOSSES[loss].value(problem.forward(point.w).z, y).mean()
+    training = LOSSES[loss].value(problem.forward(w).z, y).mean()
     assert np.mean(exact) > 1.1 * training  # there is something to correct
     assert point.losses.mean() == pytest.approx(np.mean(exact), rel=0.02)
 
@@ -116,8 +119,33 @@ def searched(noise, samples=150):
     problem = Problem(network, "binary_cross_entropy", X, y, np.ones(samples), np.zeros(network.size, int), 1)
     with Record("leave-one-out", Until(steps=1000), 0, False, None) as record:
         w = rng.normal(size=network.size)
-        return _leave_one_out.search(problem, lambda level: np.full(network.size, level), w, record, None)
+        steps = _leave_one_out.climb(problem, lambda level: np.full(network.size, level), w, record)
+    return min(steps, key=lambda step: step.losses.mean())
 
 
 def test_noisier_labels_get_a_stronger_decay():
     assert searched(noise=3.0).level > searched(noise=0.1).level
+
+
+def test_the_shares_of_a_committee_are_those_of_a_logistic_regression_with_its_prior():
+    # One column of outputs tells the class, one is noise: the objective is convex, so its gradient says it all.
+    X = RNG.normal(size=(200, 1))
+    y = (X + 0.5 * RNG.logistic(size=X.shape) > 0).astype(float)
+    problem = Problem(Network((1, 1)), "binary_cross_entropy", X, y, np.ones(200), np.zeros(2, int), 1)
+    z = [3 * X, RNG.normal(size=X.shape)]
+    shares = _committee.stacked(z, problem)
+    assert shares[0] > 3 * shares[1] > 0
+    slope = 1 / (1 + np.exp(-sum(c * each for c, each in zip(shares, z)))) - y
+    gradient = [float((slope * each).sum()) + _committee.PULL * (2 - 1 / c) for c, each in zip(shares, z)]
+    np.testing.assert_allclose(gradient, 0, atol=0.2)
+
+
+def test_a_part_that_judges_stands_for_all(monkeypatch):
+    monkeypatch.setattr(_leave_one_out, "ROWS", 100)
+    network, X, y, w = case("binary_cross_entropy", 1, sizes=(4, 5), samples=1000)
+    weights = RNG.uniform(0.5, 2, 1000)
+    problem = Problem(network, "binary_cross_entropy", X, y, weights, np.zeros(network.size, int), 1)
+    part = _leave_one_out.judging(problem)
+    assert len(part.X) == 100
+    assert part.samples == pytest.approx(problem.samples)
+    assert part.value(part.forward(w)) == pytest.approx(problem.value(problem.forward(w)), rel=0.3)

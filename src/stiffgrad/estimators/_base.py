@@ -122,6 +122,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             rows, other = train_test_split(rows, test_size=fraction, random_state=seed, stratify=classes)
             held_out = (X[other], y[other], weights[other])
             X, y, weights = X[rows], y[rows], weights[rows]
+        X, y, weights = merged(X, y, weights)
         self._set_scale(X, weights)
         targets = self._scaled_targets(y, weights)
         inputs = self._inputs(X)
@@ -338,6 +339,18 @@ def mean_and_scale(X: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:
     mean = np.average(X, axis=0, weights=weights)
     scale = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weights))
     return mean, np.where(scale > 10 * np.finfo(float).eps * np.abs(mean), scale, 1.0)
+
+
+def merged(X: Matrix, y: Matrix, weights: Matrix) -> tuple[Matrix, Matrix, Matrix]:
+    """Different samples, in an order of their own, with the weights that their repetitions add up to.
+
+    So neither the order of samples matters, nor whether one is given several times or with a weight: not even rounding.
+    """
+    rows = np.ascontiguousarray(np.column_stack([X, y])[weights > 0]) + 0.0  # no negative zeros
+    keys = rows.view(f"V{rows.shape[1] * rows.itemsize}").ravel()
+    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    rows, total = rows[first], np.bincount(place, weights[weights > 0])
+    return rows[:, : X.shape[1]].copy(), rows[:, X.shape[1] :].copy(), total
 
 
 def _hidden(sizes: Any) -> tuple[int, ...]:

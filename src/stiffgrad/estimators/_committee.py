@@ -26,6 +26,7 @@ from stiffgrad.estimators._training import Fitted, Settings, Task
 
 STARTS = 5  # of one architecture at most
 BUDGET = 5e6  # entries of the Jacobians of all of them, where their number is free
+PULL = 3.0  # weight of the prior of shares, in nats
 LEAST = 0.02  # of all shares: an architecture with less is left out
 
 Start = Callable[[Task, int], tuple[Params, Matrix | None]]  # and the decays to begin with
@@ -130,7 +131,7 @@ def stacked(z: Sequence[Matrix], judges: Problem) -> Matrix:
         value = float(judges.weights @ loss.value(mixed, judges.y)) / samples
         slope = judges.weights[:, None] * loss.slope(mixed, judges.y) / samples
         gradient = np.array([float((slope * each).sum()) for each in z])
-        return value + float((n * c - np.log(n * c)).sum()) / samples, gradient + (n - 1.0 / c) / samples
+        return value + PULL * float((n * c - np.log(n * c)).sum()) / samples, gradient + PULL * (n - 1.0 / c) / samples
 
     found = minimize(objective, np.full(n, 1.0 / n), jac=True, method="L-BFGS-B", bounds=[(1e-6, 10.0)] * n)
     return np.asarray(found.x)
