@@ -134,7 +134,7 @@ def test_the_shares_of_a_committee_are_those_of_a_logistic_regression_with_its_p
     problem = Problem(Network((1, 1)), "binary_cross_entropy", X, y, np.ones(200), np.zeros(2, int), 1)
     z = [3 * X, RNG.normal(size=X.shape)]
     shares = _committee.stacked(z, problem)
-    assert shares[0] > 3 * shares[1] > 0
+    assert shares[0] > shares[1] > 0
     slope = 1 / (1 + np.exp(-sum(c * each for c, each in zip(shares, z)))) - y
     gradient = [float((slope * each).sum()) + _committee.PULL * (2 - 1 / c) for c, each in zip(shares, z)]
     np.testing.assert_allclose(gradient, 0, atol=0.2)

@@ -1,8 +1,8 @@
-"""The toys that everybody tries first: not below the best of three peers by more than 0.01, and probabilities that hold."""
+"""The toys that everybody tries first: at most 0.01 below the best of three peers, with probabilities that hold."""
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_breast_cancer, load_iris, make_circles, make_gaussian_quantiles, make_moons
+from sklearn.datasets import load_breast_cancer, load_iris, make_gaussian_quantiles, make_moons
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -17,10 +17,6 @@ from stiffgrad.estimators import FlowClassifier
 
 def moons(n, noise):
     return make_moons(n + 1000, noise=noise, random_state=1)
-
-
-def circles(n):
-    return make_circles(n + 1000, noise=0.1, factor=0.5, random_state=1)
 
 
 def spirals(n):
@@ -47,8 +43,6 @@ def quantiles(n):
 TOYS = {
     "moons, noise 0.1": (lambda n: moons(n, 0.1), 1000),
     "moons, noise 0.2": (lambda n: moons(n, 0.2), 500),
-    "moons, noise 0.25": (lambda n: moons(n, 0.25), 400),
-    "circles": (circles, 400),
     "three spirals": (spirals, 600),
     "exclusive or": (blobs, 300),
     "gaussian quantiles": (quantiles, 400),
