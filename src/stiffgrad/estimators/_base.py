@@ -349,7 +349,7 @@ def merged(X: Matrix, y: Matrix, weights: Matrix) -> tuple[Matrix, Matrix, Matri
     rows = np.ascontiguousarray(np.column_stack([X, y])[weights > 0]) + 0.0  # no negative zeros
     keys = rows.view(f"V{rows.shape[1] * rows.itemsize}").ravel()
     _, first, place = np.unique(keys, return_index=True, return_inverse=True)
-    rows, total = rows[first], np.bincount(place, weights[weights > 0])
+    rows, total = rows[first], np.bincount(place, weights[weights > 0]).astype(np.float64)
     return rows[:, : X.shape[1]].copy(), rows[:, X.shape[1] :].copy(), total
 
 

@@ -26,22 +26,26 @@ TEMPERS = (0.0, *np.logspace(-4, 0, 9))  # parts of the posterior variance to ch
 class FlowClassifier(ClassifierMixin, FlowEstimator):
     """A neural network for classification with nothing to tune: no learning rate and no regularisation.
 
-    Binary, multiclass and multilabel, on the cross entropy. The weight decay follows from the data: it is the one with
-    which samples that are left out are predicted best, by approximate leave-one-out (Rad and Maleki 2020); the same
-    approximation calibrates the probabilities. Inputs are standardised inside.
+    Binary, multiclass and multilabel, on the cross entropy. A linear model and two networks are fitted, networks from
+    several starts. Their weight decays, and their shares in the outputs, are those with which samples that are left out
+    are predicted best, by approximate leave-one-out (Rad and Maleki 2020); the same approximation calibrates the
+    probabilities. Inputs are standardised inside.
 
     Parameters
     ----------
-    hidden_layer_sizes : sequence of int, default (20,)
-        Units of each hidden layer.
+    hidden_layer_sizes : sequence of int or "auto", default "auto"
+        Units of each hidden layer. "auto": a linear model, one layer of 20, and two of 20, together.
     activation : str, default "silu"
         "tanh", "sigmoid", "relu", "gelu", "silu", "softplus" or "sine".
     alpha : "evidence", "relevance" or float, default "evidence"
         "evidence": one decay for all weights, by leave-one-out; the evidence itself (MacKay 1992) chooses no better and
         takes longer, see the documentation. "relevance": each input column has its own, by the evidence. A number
         means what it means in MLPClassifier.
-    solver, max_iter, wall_seconds, restarts, random_state, early_stopping
-        As in `FlowRegressor`.
+    restarts : int or "auto", default "auto"
+        Random starts of each network, whose mean outputs count. "auto": as many as pay, 5 at most, and fewer for large
+        tables.
+    solver, max_iter, wall_seconds, random_state, early_stopping
+        As in `FlowRegressor`; budgets of steps are those of one start.
     validation_fraction, n_iter_no_change, warm_start, standardise, verbose
         As in `FlowRegressor`; the validation score is the accuracy.
     class_weight : dict, "balanced" or None
@@ -52,9 +56,9 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
     classes_ : array of shape (number of classes,)
         Labels in the order of the columns of `predict_proba`.
     coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, log_evidence_, feature_importances_
-        As in `FlowRegressor`.
+        As in `FlowRegressor`, of the network with the largest share.
     n_iter_, n_features_in_, feature_names_in_, n_outputs_, n_layers_, solution_, minimum_
-        As in `FlowRegressor`.
+        As in `FlowRegressor`, of the network with the largest share.
 
     Raises
     ------

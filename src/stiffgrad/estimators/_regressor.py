@@ -62,7 +62,8 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     coefs_, intercepts_ : lists of arrays
         Of each layer, (inputs, outputs) and (outputs,), in the units of X and y.
     loss_, best_loss_ : float
-        Training objective (standardised units) at the end, and the least of `loss_curve_`.
+        Training objective (standardised units) at the end, and the least of `loss_curve_`; the same where decays follow
+        from the data, for then the objectives of earlier steps are others.
     loss_curve_, validation_scores_ : lists of float
         By step; the scores are None without a validation part.
     log_evidence_ : float or None
