@@ -21,9 +21,7 @@ Result = TypeVar("Result")
 CLOCKS = ("rhs_seconds", "jacobian_seconds", "library_seconds", "recording_seconds")
 JACOBIANS = ("autodiff", "finite-difference", "gauss-newton")
 EMBEDDED = 2**20  # bytes of data up to which they are constants of the compiled programs
-WHOLE = (
-    1024  # weights up to which a Hessian is one call; a larger one is made strip by strip, to end with the wall time
-)
+WHOLE = 1024  # weights up to which a Hessian is one call; a larger one is made in strips, to end with the wall time
 
 
 def _slope(objective: Any, w: jax.Array) -> jax.Array:

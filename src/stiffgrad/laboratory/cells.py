@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from stiffgrad._float64 import float64
 from stiffgrad._types import Outcome
 from stiffgrad.laboratory import problems
 from stiffgrad.laboratory.environment import code, environment
@@ -170,6 +171,7 @@ def _values(options: Any) -> dict[str, Any]:
     return {name: ToleranceSchedule(*value) if isinstance(value, tuple) else value for name, value in options}
 
 
+@float64
 def solve(objective: Objective, solver: Solver, until: Until, callback: Any = None) -> Solution:
     """As `stiffgrad.solve` without raising, with a trace that is not thinned."""
     run = Run(objective, solver, until, callback=callback)

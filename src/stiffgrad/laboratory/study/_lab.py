@@ -63,7 +63,7 @@ class Scale:
 SCALES = {
     "full": Scale(),
     "short": Scale(
-        paths=("iris", "encoder"), grid=("iris", "encoder"), seeds=3, exact_seeds=2, patience=0.5, waiting=0.3
+        paths=("iris", "encoder"), grid=("iris", "encoder"), seeds=2, exact_seeds=1, patience=0.4, waiting=0.25
     ),
     "quick": Scale(("iris",), ("xor",), ("iris",), ("iris",), 1, 1, patience=0.1, waiting=0.1, descent=("sgd", "adam")),
 }

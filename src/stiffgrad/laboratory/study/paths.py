@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.integrate
 
+from stiffgrad._float64 import float64
 from stiffgrad.laboratory.cells import Method, objective_of
 from stiffgrad.laboratory.environment import environment
 from stiffgrad.laboratory.statistics import number
@@ -49,6 +50,7 @@ def reference(objective: Objective) -> Any:
     return found.sol
 
 
+@float64
 def measured(objective: Objective, flow: Any, method: Method, seconds: float) -> dict[str, Any]:
     """Largest relative error at any accepted step, and what the steps up to `END` cost."""
     worst, made = 0.0, 0
