@@ -67,8 +67,8 @@ bench: $(STAMP) ## run the benchmark (about 70 minutes); resumes; tables in runs
 	$(BIN)/python benchmarks/diamonds.py --seconds 60 --seeds 2
 	$(BIN)/python benchmarks/scaling.py
 
-study: $(STAMP) ## run the study of the five suspects; ARGS="--help" shows its options
-	$(BIN)/stiffgrad study $(ARGS)
+study: $(STAMP) ## make docs/findings.md anew (hours; resumes); ARGS="--scale short" in a quarter of an hour
+	$(BIN)/stiffgrad study --out benchmarks/study --markdown docs/findings.md $(ARGS)
 
 constraints: ## freeze the newest allowed versions into constraints.txt
 	rm -rf .cache/constraints
