@@ -1,10 +1,9 @@
 """A step of each host solver through stiffgrad against the same step through the bare library.
 
 Both take the same steps from the same start, in turns, in one process. Step i does the same work in every round, so two
-times of it are told: the median over the rounds, and the shortest, which a busy machine disturbs least. The time of a run
-is the sum over its steps. Bare means what a user writes: a jitted gradient (and Hessian),
-NumPy in between, and the library's own loop. Nothing but the steps is timed; compilation is not. The counts of right
-sides must agree.
+times of it are told: the median over the rounds, and the shortest, which a busy machine disturbs least. The time of a
+run is the sum over its steps. Bare means what a user writes: a jitted gradient (and Hessian), NumPy in between, and the
+library's own loop. Nothing but the steps is timed; compilation is not. The counts of right sides must agree.
 
     python benchmarks/bare.py [--rounds 15] [--problem iris] [--solver vode]
 """
@@ -263,7 +262,8 @@ def main() -> None:
             parts = "  ".join(f"{100 * share:4.0f}%" for share in row["shares"].values())
             print(
                 f"{problem:20s} {name:20s} {row['steps']:5d} {row['ours_microseconds']:9.1f} "
-                f"{row['bare_microseconds']:9.1f}  {row['ratio']:5.2f}     {row['ratio_of_shortest']:5.2f}           {parts}",
+                f"{row['bare_microseconds']:9.1f}  {row['ratio']:5.2f}     {row['ratio_of_shortest']:5.2f}"
+                f"           {parts}",
                 flush=True,
             )
     if options.out is not None:

@@ -102,3 +102,14 @@ def test_options_that_cannot_work_are_named() -> None:
     for options, words in (({"rtol": 0.0}, "rtol"), ({"max_stages": 1}, "max_stages")):
         with pytest.raises(ValueError, match=words):
             sg.solve(objective, Chebyshev(**options))
+
+
+def test_the_embedded_error_is_of_third_order() -> None:
+    # Of order h^3 it takes 10 times as many steps for a thousandth of the tolerance; with a wrong sign, 1,000 times.
+    objective = sg.minimise(lambda w: 0.25 * (w**4).sum(), np.array([1.0, 1.5]))
+    steps = [
+        sg.solve(objective, Chebyshev(rtol=tol, atol=tol), until=sg.Until(loss=1e-2)).statistics.steps
+        for tol in (1e-4, 1e-7)
+    ]
+    assert steps[0] > 20
+    assert 7 < steps[1] / steps[0] < 13

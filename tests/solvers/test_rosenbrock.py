@@ -283,3 +283,16 @@ def test_memory_is_checked_first(monkeypatch):
     monkeypatch.setattr("stiffgrad._memory.available_bytes", lambda: 1000.0)
     with pytest.raises(MemoryError, match="exponential"):
         sg.solve(network(10), "rosenbrock")
+
+
+def test_every_point_but_the_start_took_one_linear_solve():
+    # Without the geodesic correction, which solves once more.
+    generator = np.random.default_rng(0)
+    data = generator.normal(size=(9, 3)), np.arange(9.0)
+    line = sg.least_squares(lambda p, s: p["a"] @ s[0] - s[1], {"a": np.zeros(3)}, data)
+    bowl = sg.minimise(lambda w: 0.5 * w @ np.diag([1.0, 30.0, 1000.0]) @ w, np.ones(3))
+    for objective in (line, bowl):
+        until = sg.Until(gradient_norm=1e-9)
+        counts = sg.solve(objective, sg.solvers.create("rosenbrock", correction=False), until=until).statistics
+        assert counts.rejected_steps == 0
+        assert counts.linear_solves == counts.rhs_evaluations - 1 > 0
