@@ -20,7 +20,7 @@ def problem():
 
 
 def test_an_equation_is_solved_and_its_error_measured(problem):
-    solution = pde.solve(problem, "rosenbrock", until=sg.Until(loss=1e-12))
+    solution = pde.solve(problem, "rosenbrock", resample=None, until=sg.Until(loss=1e-12))
     assert solution.outcome is sg.Outcome.TARGET
     found = solution.errors(lambda t: np.exp(-3 * t[0]))
     assert found.maximum < 1e-4
@@ -62,7 +62,7 @@ def test_few_points_are_not_to_be_trusted():
         return pde.derivative(u, t) - 20 * np.cos(20 * t[0])
 
     problem = pde.Problem([(0, 3)], [pde.interior(wiggly, 6), pde.initial(0.0)], [10])
-    solution = pde.solve(problem, "lbfgs", march=False, until=sg.Until(loss=1e-6, steps=500))
+    solution = pde.solve(problem, "lbfgs", stages=False, resample=None, until=sg.Until(loss=1e-6, steps=500))
     assert solution.held_out["interior"] > 5 * solution.residuals["interior"]
     assert solution.verdict.startswith("Not to be trusted")
 
@@ -86,7 +86,7 @@ def test_points_given_cannot_be_held_out():
 
 
 def test_new_points_are_drawn_by_residual_without_compiling_again(problem):
-    drawn = pde.solve(problem, "rosenbrock", resample=4, march=False, until=sg.Until(steps=12))
+    drawn = pde.solve(problem, "rosenbrock", resample=4, stages=False, until=sg.Until(steps=12))
     assert drawn.run.statistics.steps == 12
     rounds = drawn.run.trace["points"]
     assert set(rounds) == {0.0, 1.0, 2.0}
@@ -95,18 +95,32 @@ def test_new_points_are_drawn_by_residual_without_compiling_again(problem):
     for number in range(3):
         assert np.all(np.diff(drawn.run.trace["loss"][rounds == number]) <= 0)
     compiled = _value_and_gradient._cache_size()
-    pde.solve(problem, "rosenbrock", resample=3, march=False, until=sg.Until(steps=6))
+    pde.solve(problem, "rosenbrock", resample=3, stages=False, until=sg.Until(steps=6))
     assert _value_and_gradient._cache_size() == compiled
+
+
+def test_points_are_drawn_anew_where_the_training_residual_flatters():
+    problem = pde.Problem([(0, 3)], [pde.interior(lambda u, t: pde.derivative(u, t) - np.cos(6 * t[0]), 12),
+                                     pde.initial(0.0)], [12])  # fmt: skip
+    few, drawn = (
+        pde.solve(problem, "rosenbrock", resample=r, until=sg.Until(loss=1e-20, steps=600)) for r in (None, "auto")
+    )
+    assert drawn.run.trace["points"][-1] > 3
+    assert len(drawn.problem.points["interior"]) == 12  # the problem stays what it was
+    exact = lambda t: np.sin(6 * t[0]) / 6  # noqa: E731
+    assert drawn.errors(exact).rms < 0.2 * few.errors(exact).rms
 
 
 def test_draws_prefer_large_residuals():
     step = pde.interior(lambda u, t: np.where(t[0] > 0.9, 50.0, 0.0) + 0 * u(t), 200)
     problem = pde.Problem([(0, 1)], [step], [4])
-    points = redrawn(problem, problem.params, 1)["interior"]
+    points = redrawn(problem, problem.points, problem.params, 1, keep=False)["interior"]
     # One in ten candidates has a residual of ten times the mean: its chance is 11 times that of the others.
     share = np.mean(points > 0.9)
     assert 0.4 < share < 0.6
     assert points.shape == (200, 1)
+    more = redrawn(problem, problem.points, problem.params, 1, keep=True)["interior"]
+    np.testing.assert_array_equal(more, np.concatenate([problem.points["interior"], points]))
 
 
 def test_an_unknown_coefficient_and_its_error_bar():
@@ -155,14 +169,14 @@ def test_what_nothing_determines_has_no_bound():
     ("call", "error", "words"),
     [
         (lambda p: pde.solve(p.objective), TypeError, "problem must be a pde.Problem"),
-        (lambda p: pde.solve(p, resample=0), ValueError, "resample=0 must be a positive number"),
+        (lambda p: pde.solve(p, resample=0), ValueError, "resample=0 must be .auto., a positive number"),
         (lambda p: pde.solve(p, until=3), TypeError, "until must be"),
         (lambda p: pde.error_bars(p), TypeError, "pde.Solution or an Objective"),
         (lambda p: pde.error_bars(p.objective), TypeError, "params are missing"),
         (lambda p: pde.error_bars(p.objective, p.params), ValueError, "needs one term"),
         (lambda p: p.evaluate(p.params, np.ones((3, 2))), ValueError, r"give \(N, 1\)"),
         (lambda p: p.with_points({"initial": np.ones((1, 1))}, p.params), ValueError, "cannot be replaced"),
-        (lambda p: p.with_points({"interior": np.ones((5, 1))}, p.params), ValueError, "the same number"),
+        (lambda p: p.with_points({"interior": 2 * np.ones((5, 1))}, p.params), ValueError, "outside of the domain"),
     ],
 )
 def test_bad_arguments_are_sentences(problem, call, error, words):

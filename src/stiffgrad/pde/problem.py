@@ -18,7 +18,7 @@ from stiffgrad.objective.derivatives import Block
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.pde.conditions import Condition, Solution, term_of, time_axis
 from stiffgrad.pde.networks import Network, network
-from stiffgrad.pde.points import Points, box, interior_points
+from stiffgrad.pde.points import Points, box, check_inside, interior_points
 
 TRACE_SAMPLES = 256  # so many samples of a term tell the trace of its kernel to some per cent
 HELD_OUT_SEED = 2**20  # far from the seeds of the points that are trained on
@@ -147,24 +147,24 @@ class Problem:
         return moved
 
     @float64
-    def with_points(self, points: Mapping[str, Points], params: Params) -> Objective:
-        """The objective on other points for some conditions, started from `params`; compiled code is shared.
+    def with_points(self, points: Mapping[str, Points], params: Params, share: float = 1.0) -> Objective:
+        """The objective on other points for some conditions, started from `params`.
+
+        The same number of points shares compiled code. Interior equations weigh `share` of what they do otherwise.
 
         Raises
         ------
         ValueError
-            Where a name is unknown, or the number of points is another.
+            Where a name is unknown, or a point lies outside of the domain.
         """
         terms = dict(self._terms)
         for name, replaced in points.items():
             if name not in self.interiors:
                 raise ValueError(f"points of {name!r} cannot be replaced; only of {', '.join(self.interiors)}")
-            if replaced.shape != self.points[name].shape:
-                raise ValueError(
-                    f"points of {name!r} have shape {replaced.shape}, expected {self.points[name].shape}: the same "
-                    "number, so that compiled code is shared"
-                )
-            terms[name] = dataclasses.replace(terms[name], samples=replaced)
+            inside = check_inside(self.domain, replaced, f"{name}: points")
+            terms[name] = dataclasses.replace(terms[name], samples=inside)
+        for name in self.interiors:
+            terms[name] = dataclasses.replace(terms[name], weight=share * terms[name].weight)
         return Objective(params, list(terms.values()), dtype=self._dtype)
 
     @float64

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,17 +14,22 @@ from stiffgrad.objective import Objective
 from stiffgrad.pde.measures import Errors, errors, grid_points, reference_values
 from stiffgrad.pde.points import Points, interior_points
 from stiffgrad.pde.problem import Problem
-from stiffgrad.run.driver import Callback, Until
+from stiffgrad.run.driver import Callback, Step, Until
 from stiffgrad.run.driver import solve as integrate
 from stiffgrad.run.promotion import continued
 from stiffgrad.run.trace import Solution as Run
+from stiffgrad.run.trace import Trace
 from stiffgrad.solvers._base import Solver
 
 FAR = 5.0  # a held-out residual so many times the training one: few points (Hao et al.: resample from there on)
 SOLVED = 1000.0  # a held-out residual that has fallen so many times is small, if larger than the training one
-STAGES = (0.25, 0.5, 0.75)  # parts of the time interval that come before all of it
-MARCHED = 1e-4  # where a stage ends, over the loss at the start
-MARCH_STEPS = 100
+ENDS = (Outcome.TARGET, Outcome.STATIONARY, Outcome.STALLED)
+DOUBLINGS = 4  # of the number of points, at most
+PATIENCE = 50  # steps on one set of points before more may be drawn
+TIMES = (0.25, 0.5, 0.75)  # parts of the time interval that come before all of it
+SHARES = (1e-4, 1e-2)  # what equations weigh first, where observations come before them
+STAGE_END = 1e-4  # where a stage ends, over the loss at the start
+STAGE_STEPS, SHARE_STEPS = 100, 40
 CANDIDATES = 10  # points that new ones are drawn from, for each of them
 
 
@@ -38,7 +43,7 @@ class Solution:
         What was solved; `problem.weights` tells the weights of the terms.
     run : stiffgrad.Solution
         The integration: counts, trace, seconds. Its trace's column `validation` is the energy of the interior equations
-        on points that were not trained on.
+        on points that were not trained on; `points` counts the sets of points, stages included, from 0.
     residuals : dict of str to float
         Root mean square of what each condition leaves, on the points of the last objective.
     held_out : dict of str to float
@@ -103,8 +108,8 @@ def solve(
     solver: str | Solver = "auto",
     *,
     until: Until | None = None,
-    resample: int | None = None,
-    march: bool = True,
+    resample: int | Literal["auto"] | None = "auto",
+    stages: bool = True,
     progress: bool = False,
     callback: Callback | None = None,
     throw: bool = True,
@@ -118,15 +123,18 @@ def solve(
         As for `stiffgrad.solve`.
     until : Until, optional
         Targets and budgets over all; by default a loss of 1e-14 or 60 seconds.
-    resample : int, optional
-        Draw new interior points every that many accepted steps, by residual (RAD: Wu et al. 2023, k = 1, c = 1): a
-        point's chance is its residual over the mean one, plus 1. Their number stays, so nothing compiles again; the
-        integrator starts afresh from the weights reached, because its energy is another one.
-    march : bool
-        Where there is an initial condition and points that are drawn: begin with all points in the first quarter of the
-        time interval, then in half and in three quarters of it. Each stage ends at 1e-4 of the loss at the start, or
-        after 100 steps. Otherwise the equation is often met at late times first, by another solution than that which
-        begins here.
+    resample : "auto", int or None
+        Draw interior points by residual (Wu et al. 2023, k = 1, c = 1): a point's chance is its residual over the mean
+        one, plus 1. An int: all of them anew, every that many accepted steps (RAD); their number stays, so nothing
+        compiles again. "auto": as many again beside the old ones (RAR-D), where the held-out residual is more than 5
+        times the training one after 50 steps or more, at most four times; each compiles anew. None: never. The
+        integrator starts afresh from the weights reached, because its energy is another.
+    stages : bool
+        Begin with easier problems, which lead to the solution that is meant. With an initial condition: all points in
+        the first quarter of the time interval, then in half and in three quarters of it; otherwise an equation is often
+        met at late times first, by another solution than that which begins here. With unknowns and observations, and
+        no initial condition: equations that weigh 1e-4, then 1e-2 of what they do in the end. A stage ends at 1e-4 of
+        the loss at the start, or after 100 steps (40 for the latter).
     progress, callback, throw
         As for `stiffgrad.solve`.
 
@@ -150,81 +158,138 @@ def solve(
     if not isinstance(until, Until):
         raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
     _check_resample(resample, problem)
-    options: dict[str, Any] = {
-        "validation": problem.held_out, "progress": progress, "callback": callback, "throw": False
-    }  # fmt: skip
-    objective = problem.objective
     if problem.held_out is not None:
-        problem.held_out.value(objective.w0)  # compiled here, and not in solving time
-    rounds = _Rounds(solver, until, options)
-    if march and problem.time is not None and problem.interiors:
-        start = float(objective.value(objective.w0))
-        for part in STAGES:
-            rounds.run(problem.with_points(problem.marched(part), rounds.params(problem)), MARCHED * start, MARCH_STEPS)
-        objective = problem.with_points({}, rounds.params(problem))
-    rounds.run(objective, until.loss, resample)
-    count = 0
-    while resample and rounds.last is Outcome.OUT_OF_STEPS and rounds.going:
-        count += 1
-        objective = problem.with_points(redrawn(problem, rounds.params(problem), count), rounds.params(problem))
-        rounds.run(objective, until.loss, resample)
-    run = rounds.total
-    assert run is not None
-    solution = _judged(problem, objective, run)
-    if throw and run.outcome.failure:
-        raise SolveError(run.message, run.outcome, solution)
+        problem.held_out.value(problem.objective.w0)  # compiled here, and not in solving time
+    rounds = _Rounds(problem, solver, until, resample, {"progress": progress, "throw": False}, callback)
+    if stages and problem.interiors:
+        for objective, loss, steps in _stages(problem, rounds):
+            rounds.run(objective, loss, steps)
+    objective = problem.with_points({}, rounds.params) if rounds.count else problem.objective
+    rounds.run(objective, until.loss)
+    points = {name: problem.points[name] for name in problem.interiors}
+    while rounds.going and rounds.wants_points:
+        points = redrawn(problem, points, rounds.params, rounds.count, keep=resample == "auto")
+        objective = problem.with_points(points, rounds.params)
+        rounds.run(objective, until.loss)
+    solution = _judged(problem, objective, rounds.solution())
+    if throw and solution.outcome.failure:
+        raise SolveError(solution.run.message, solution.outcome, solution)
     return solution
+
+
+def _stages(problem: Problem, rounds: _Rounds) -> Iterator[tuple[Objective, float, int]]:
+    """Easier problems that come first: the objective, and the loss and the steps at which each ends."""
+    end = STAGE_END * float(problem.objective.value(problem.objective.w0))
+    if problem.time is not None:
+        for part in TIMES:
+            yield problem.with_points(problem.marched(part), rounds.params), end, STAGE_STEPS
+    elif problem.inverse and any(condition.kind == "observations" for condition in problem.conditions.values()):
+        for share in SHARES:
+            yield problem.with_points({}, rounds.params, share), end, SHARE_STEPS
 
 
 class _Rounds:
     """Runs on one objective after the other within the budgets of one, and their common solution."""
 
-    def __init__(self, solver: str | Solver, until: Until, options: dict[str, Any]) -> None:
-        self._solver, self._until, self._options = solver, until, options
-        self.total: Run | None = None
-        self.last: Outcome | None = None
+    def __init__(
+        self,
+        problem: Problem,
+        solver: str | Solver,
+        until: Until,
+        resample: int | str | None,
+        options: dict[str, Any],
+        callback: Callback | None,
+    ) -> None:
+        self._problem, self._solver, self._until, self._resample = problem, solver, until, resample
+        self._options, self._callback = options, callback
+        self._total: Run | None = None
+        self.count = 0
+        self.doublings = 0
         self.going = True
+        self.wants_points = False
 
-    def params(self, problem: Problem) -> Params:
+    @property
+    def params(self) -> Params:
         """Where the next run starts."""
-        return problem.params if self.total is None else self.total.params
+        return self._problem.params if self._total is None else self._total.params
 
-    def run(self, objective: Objective, loss: float | None, steps: int | None) -> None:
-        """Down to a loss, or for so many steps, if the budgets allow any."""
+    def run(self, objective: Objective, loss: float | None, steps: int | None = None) -> None:
+        """Down to a loss, for so many steps, or until new points are wanted; if the budgets allow any."""
         if not self.going:
             return
-        left = self._until if self.total is None else self._until.after(self.total)
+        stage = steps is not None
+        if not stage and isinstance(self._resample, int):
+            steps = self._resample
+        left = self._until if self._total is None else self._until.after(self._total)
         most = left.steps if steps is None else steps if left.steps is None else min(steps, left.steps)
+        self.wants_points = False
+        doubles = self._resample == "auto" and not stage and self._problem.held_out and self.doublings < DOUBLINGS
+        watch = self._watch if doubles else self._callback
         own = dataclasses.replace(left, loss=loss, steps=most)
-        run = integrate(objective, self._solver, until=own, **self._options)
-        self.total = run if self.total is None else continued(self.total, run, "points")
-        self.last = run.outcome
-        left = self._until.after(self.total)
+        run = integrate(
+            objective, self._solver, until=own, validation=self._problem.held_out, callback=watch, **self._options
+        )
+        self._total = run if self._total is None else continued(self._total, run, "points")
+        self.count += 1
+        left = self._until.after(self._total)
         spent = any(
             number is not None and number <= 0 for number in (left.wall_seconds, left.steps, left.presentations)
         )
-        self.going = not (spent or run.outcome.failure or run.outcome is Outcome.INTERRUPTED)
+        stopped = run.outcome is Outcome.INTERRUPTED and not self.wants_points
+        self.going = not (spent or stopped or run.outcome.failure)
+        if isinstance(self._resample, int):
+            self.wants_points = run.outcome is Outcome.OUT_OF_STEPS
+        elif watch is not self._callback:
+            self.doublings += 1
+            if run.outcome in ENDS:  # an end on these points, and on no others
+                self.wants_points = _far(run.trace.row(-1)) and self.doublings <= DOUBLINGS
+
+    def _watch(self, step: Step) -> bool:
+        """Whether to end a run: the held-out residual is far above that of the points trained on."""
+        self.wants_points = step.row["steps"] >= PATIENCE and _far(step.row)
+        return self.wants_points or bool(self._callback is not None and self._callback(step))
+
+    def solution(self) -> Run:
+        """The runs as one, whose message tells the budgets of all."""
+        run = self._total
+        assert run is not None
+        outcome = run.outcome
+        if self.wants_points and not self.going:  # a budget ended on the step that asked for new points
+            outcome = Outcome.OUT_OF_STEPS if self._until.after(run).wall_seconds else Outcome.OUT_OF_TIME
+        if self.count == 1:
+            columns = {name: run.trace[name] for name in run.trace}
+            return dataclasses.replace(run, trace=Trace({**columns, "points": np.zeros(len(run.trace))}))
+        counts = f"{run.statistics.steps} steps on {self.count} sets of points, {run.wall_seconds:.3g} s"
+        name = run.message.split(":")[0]
+        message = f"{name}: {outcome.value} ({counts}; loss {run.loss:.3e}). {outcome.advice}"
+        return dataclasses.replace(run, outcome=outcome, message=message)
 
 
-def redrawn(problem: Problem, params: Params, seed: int) -> dict[str, Points]:
-    """New points for the interior equations, drawn by residual from a fresh uniform set."""
+def _far(row: Mapping[str, float]) -> bool:
+    """Whether the held-out residual is far above that of the points trained on."""
+    return row["validation"] > FAR**2 * row["loss"]
+
+
+def redrawn(problem: Problem, points: Mapping[str, Points], params: Params, seed: int, keep: bool) -> dict[str, Points]:
+    """As many new points for the interior equations, drawn by residual from a fresh uniform set; or beside the old."""
     drawn = {}
-    for index, name in enumerate(problem.interiors):
-        count = len(problem.points[name])
+    for index, (name, old) in enumerate(points.items()):
+        count = len(old)
         candidates = interior_points(problem.domain, CANDIDATES * count, "uniform", 7919 * seed + index)
         size = np.linalg.norm(problem.residual(name, params, candidates).reshape(len(candidates), -1), axis=1)
         mean = size.mean()
         chance = size / mean + 1.0 if mean > 0 else np.ones(len(size))
         generator = np.random.default_rng([seed, index])
-        drawn[name] = candidates[generator.choice(len(size), count, replace=False, p=chance / chance.sum())]
+        new = candidates[generator.choice(len(size), count, replace=False, p=chance / chance.sum())]
+        drawn[name] = np.concatenate([old, new]) if keep else new
     return drawn
 
 
 def _check_resample(resample: Any, problem: Problem) -> None:
-    if resample is None:
+    if resample is None or (isinstance(resample, str) and resample == "auto"):
         return
-    if isinstance(resample, bool) or not isinstance(resample, int | np.integer) or resample < 1:
-        raise ValueError(f"resample={resample!r} must be a positive number of accepted steps, or None")
+    if isinstance(resample, bool) or not isinstance(resample, int) or resample < 1:
+        raise ValueError(f"resample={resample!r} must be 'auto', a positive number of accepted steps, or None")
     if not problem.interiors:
         raise ValueError("resample needs an interior equation whose points are drawn: give it a number of points")
 
@@ -263,12 +328,12 @@ def _verdict(residuals: Mapping[str, float], held_out: Mapping[str, float], fall
     if ratio > FAR and fall > SOLVED:
         return (
             f"Limited by its points: the residual of {name!r} is {seen}, {ratio:.0f} times as large. The solution is "
-            "as good as the first number says; more points, or resample=100, would make it better."
+            "as good as the first number says; more points would make it better."
         )
     if ratio > FAR:
         return (
             f"Not to be trusted: the residual of {name!r} is {seen}, {ratio:.0f} times as large. The equation holds on "
-            "its points only: give more points, or resample=100."
+            "its points only: give more points."
         )
     return f"The equation holds between its points as it does on them (residual of {name!r}: {seen})."
 
