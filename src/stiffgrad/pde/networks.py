@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stiffgrad._float64 import float64
+from stiffgrad._float64 import float64, host
 from stiffgrad.objective.networks import ACTIVATIONS, MLP, mlp
 from stiffgrad.pde._numpy import accepting
 from stiffgrad.pde.points import Domain, box
@@ -61,10 +61,11 @@ class Network:
         waves = jnp.asarray(np.array(self.frequencies), z.dtype) @ z
         return jnp.concatenate([z, jnp.cos(waves), jnp.sin(waves)])
 
-    def __call__(self, params: Any, x: Any) -> jax.Array:
+    @float64
+    def __call__(self, params: Any, x: Any) -> Any:
         """The solution at one point."""
         outputs = scalar(self.mlp(params, self.features(x)))
-        return outputs if self.transform is None else scalar(_array(self.transform(x, outputs)))
+        return host(outputs if self.transform is None else scalar(_array(self.transform(x, outputs))))
 
     def laplacian(self, params: Any, x: Any, directions: Any) -> jax.Array:
         """The sum of the second derivatives at the point x along `directions`, (k, d), layer by layer.

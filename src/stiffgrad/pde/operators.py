@@ -12,11 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stiffgrad._float64 import float64, host
 from stiffgrad.pde._numpy import Traced, unwrap, wrap
 
 Field = Callable[[Any], Any]
 
 
+@float64
 def derivative(u: Field, x: Any, *axes: int) -> Any:
     """The partial derivative of u at the point x along the coordinates `axes`, one after the other.
 
@@ -59,6 +61,7 @@ def derivative(u: Field, x: Any, *axes: int) -> Any:
     return _as(x, function(point))
 
 
+@float64
 def gradient(u: Field, x: Any) -> Any:
     """All first derivatives of u at the point x.
 
@@ -76,6 +79,7 @@ def gradient(u: Field, x: Any) -> Any:
     return _as(x, _gradient(function, point))
 
 
+@float64
 def laplacian(u: Field, x: Any, axes: Sequence[int] | None = None) -> Any:
     """The sum of the second derivatives of u at the point x, along all coordinates or along `axes`.
 
@@ -97,6 +101,7 @@ def laplacian(u: Field, x: Any, axes: Sequence[int] | None = None) -> Any:
     return _as(x, jnp.sum(jax.vmap(lambda v: _second(function, point, v))(directions), axis=0))
 
 
+@float64
 def divergence(v: Field, x: Any) -> Any:
     """The sum of dv_i/dx_i at the point x, for a vector v with one component for each coordinate.
 
@@ -135,7 +140,7 @@ def _traceable(u: Field, x: Any, name: str) -> tuple[Callable[[Any], jax.Array],
 
 
 def _as(x: Any, value: Any) -> Any:
-    return wrap(value) if isinstance(x, Traced) else value
+    return wrap(value) if isinstance(x, Traced) else host(value)
 
 
 def _axis(axis: Any, point: Any, name: str) -> int:
