@@ -1,10 +1,13 @@
 """Train neural networks by solving stiff ODEs, with no learning rate."""
 
+import importlib.metadata
+
 from stiffgrad._config import configure
 
 configure()
 
 from stiffgrad import solvers  # noqa: E402
+from stiffgrad._compare import Comparison, compare  # noqa: E402
 from stiffgrad._types import Outcome, SolveError  # noqa: E402
 from stiffgrad.analysis import minimum, same_minimum, spectrum, stiffness, stiffness_along  # noqa: E402
 from stiffgrad.objective import Objective, Term, least_squares, minimise, supervised  # noqa: E402
@@ -15,9 +18,12 @@ from stiffgrad.run.multistart import multistart  # noqa: E402
 from stiffgrad.run.trace import FlowPath, Solution, Statistics, Trace, load  # noqa: E402
 from stiffgrad.solvers._ode import ToleranceSchedule  # noqa: E402
 
+__version__ = importlib.metadata.version("stiffgrad")
+
 __all__ = [
     "MLP",
     "Checkpoint",
+    "Comparison",
     "FlowPath",
     "Objective",
     "Outcome",
@@ -29,6 +35,7 @@ __all__ = [
     "ToleranceSchedule",
     "Trace",
     "Until",
+    "compare",
     "least_squares",
     "load",
     "minimise",

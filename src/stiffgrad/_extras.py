@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -30,10 +32,17 @@ def require(module: str, extra: str, what: str) -> Any:
     ...
     ImportError: trace.to_pandas() needs no_such_library: pip install 'stiffgrad[report]'
     """
-    try:
+    with needing(extra, what):
         return importlib.import_module(module)
+
+
+@contextlib.contextmanager
+def needing(extra: str, what: str) -> Iterator[None]:
+    """Imports inside, of ours that import others' libraries: the first that is missing is named, as by `require`."""
+    try:
+        yield
     except ModuleNotFoundError as error:
-        name = module.partition(".")[0]
-        if error.name is None or error.name.partition(".")[0] != name:
+        name = (error.name or "").partition(".")[0]
+        if name in ("", "stiffgrad"):
             raise
         raise ImportError(f"{what} needs {name}: pip install 'stiffgrad[{extra}]'", name=name) from None

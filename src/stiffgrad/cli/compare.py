@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,9 +18,19 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    problem: Annotated[list[str], typer.Option(help="Problem, any number of times; see `stiffgrad problems`.")],
     solver: Annotated[list[str], typer.Option(help="Solver, any number of times; see `stiffgrad solvers`.")],
     out: Annotated[Path, typer.Option(help="Folder of the results, one file a cell.")],
+    source: Annotated[
+        str | None,
+        typer.Argument(help="FILE.py:NAME, an objective of your own, or a function seed -> objective; runs the file."),
+    ] = None,
+    problem: Annotated[
+        list[str] | None, typer.Option(help="Problem, any number of times; see `stiffgrad problems`.")
+    ] = None,
+    loss: Annotated[float | None, typer.Option(help="With FILE.py:NAME: the loss where a run stops.")] = None,
+    gradient_norm: Annotated[
+        float | None, typer.Option(help="With FILE.py:NAME: the gradient norm where a run stops; 1e-5 by default.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Number of random starts.")] = 5,
     seconds: Annotated[float, typer.Option(help="Budget of each run, in seconds of solving.")] = 30.0,
     jobs: Annotated[int, typer.Option(help="Runs at a time; above 1, times compare less well.")] = 1,
@@ -31,11 +42,42 @@ def compare(
     from stiffgrad.laboratory.tables import failures, table
 
     with one_line_errors():
-        results = run(problem, solver, seeds, seconds, out, jobs=jobs, target=target, progress=True)
+        if source is not None:
+            results = _own(source, problem, solver, seeds, seconds, out, jobs, loss, gradient_norm)
+        else:
+            results = run(problem or [], solver, seeds, seconds, out, jobs=jobs, target=target, progress=True)
         rows = [shown(row) for row in table(results)]
     print_table(f"Median seconds of solving, {seeds} starts, {seconds:g} s each", COLUMNS, rows, NUMBERS)
     for words in failures(results):
         typer.echo(words)
+
+
+def _own(
+    source: str,
+    problem: list[str] | None,
+    solver: list[str],
+    seeds: int,
+    seconds: float,
+    out: Path,
+    jobs: int,
+    loss: float | None,
+    gradient_norm: float | None,
+) -> list[dict[str, Any]]:
+    """Results on the problem of FILE.py:NAME."""
+    from stiffgrad._compare import compare as run
+    from stiffgrad.run.driver import Until
+
+    if problem or jobs != 1:
+        raise ValueError(f"{source!r} goes neither with --problem nor with --jobs: its runs are in this process")
+    file, separator, name = source.rpartition(":")
+    if not separator or not Path(file).is_file():
+        raise ValueError(f"{source!r} must be FILE.py:NAME of a file that exists")
+    defined = runpy.run_path(file)
+    if name not in defined:
+        raise ValueError(f"{file} defines no {name!r}")
+    gradient_norm = 1e-5 if loss is None and gradient_norm is None else gradient_norm
+    until = Until(loss=loss, gradient_norm=gradient_norm, wall_seconds=seconds)
+    return run(defined[name], solver, seeds, until, out, progress=True).results
 
 
 def report(

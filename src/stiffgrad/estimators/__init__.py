@@ -1,7 +1,10 @@
 """Networks for scikit-learn users: no learning rate and no regularisation to tune."""
 
-from stiffgrad.estimators._classifier import FlowClassifier
-from stiffgrad.estimators._regressor import FlowRegressor
-from stiffgrad.estimators._table import TableModel
+from stiffgrad._extras import needing
+
+with needing("sklearn", "stiffgrad.estimators"):
+    from stiffgrad.estimators._classifier import FlowClassifier
+    from stiffgrad.estimators._regressor import FlowRegressor
+    from stiffgrad.estimators._table import TableModel
 
 __all__ = ["FlowClassifier", "FlowRegressor", "TableModel"]

@@ -12,7 +12,10 @@ __all__ = ["Finished", "Limits", "Monitor", "Solver", "create", "names", "resolv
 
 
 def __getattr__(name: str) -> Any:
-    for solver in _registry.names():
-        if _registry._REGISTRY[solver][0].split(":")[1] == name:
-            return solver_class(solver)
+    if name in _registry.classes():
+        return solver_class(_registry.classes()[name])
     raise AttributeError(f"stiffgrad.solvers has no {name!r}; see stiffgrad.solvers.names()")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_registry.classes()})

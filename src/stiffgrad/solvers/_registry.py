@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 from typing import Any
 
+from stiffgrad._extras import needing
 from stiffgrad.solvers._base import Solver
 
 # name -> "module:class", and the options that the name stands for.
@@ -47,6 +48,9 @@ _REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
     "ssbroyden": ("peers:SSBroyden", {}),
 }
 
+# Modules whose library is no dependency of stiffgrad itself -> the extra that brings it.
+_EXTRAS = {"sundials": "sundials", "diffrax": "diffrax", "descent": "peers", "peers": "peers"}
+
 
 def names() -> list[str]:
     """All solver names, for `solve(solver=...)`.
@@ -59,12 +63,21 @@ def names() -> list[str]:
     return list(_REGISTRY)
 
 
+def classes() -> dict[str, str]:
+    """Name of each class -> a solver name that it stands for, in the order of the registry."""
+    found: dict[str, str] = {}
+    for name, (where, _) in _REGISTRY.items():
+        found.setdefault(where.partition(":")[2], name)
+    return found
+
+
 def solver_class(name: str) -> type[Solver]:
-    """The class behind a name. Raises ValueError with the known names."""
+    """The class behind a name. Raises ValueError with the known names, ImportError where its library is missing."""
     if name not in _REGISTRY:
         raise ValueError(f"solver={name!r} is unknown; use one of {', '.join(_REGISTRY)}")
     module, cls = _REGISTRY[name][0].split(":")
-    return getattr(importlib.import_module(f"stiffgrad.solvers.{module}"), cls)
+    with needing(_EXTRAS.get(module, "all"), f"solver {name!r}"):
+        return getattr(importlib.import_module(f"stiffgrad.solvers.{module}"), cls)
 
 
 def create(name: str, **options: Any) -> Solver:

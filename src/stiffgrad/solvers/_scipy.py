@@ -6,6 +6,7 @@ sources say where. One run of `vode`, `zvode` or `lsoda` at a time in a process:
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 import warnings
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy
 from scipy import integrate
 
 from stiffgrad._types import Outcome
@@ -70,6 +72,43 @@ class Vode(Stepper):
     def at(self, time: float) -> Vector:
         # Asked for a time that it has passed, VODE interpolates and steps no further.
         return self._ode.integrate(time).real
+
+
+KNOWN_STEPS = 471  # of a sound VODE on the known problem
+
+
+@functools.cache
+def vode_steps() -> int:
+    """Steps of SciPy's VODE on a known problem, the Rosenbrock gradient flow to t = 50; to tell a faulty one."""
+
+    def slope(t: float, w: Vector) -> list[float]:
+        x, y = w
+        return [2 * (1 - x) + 400 * x * (y - x * x), -200 * (y - x * x)]
+
+    def jacobian(t: float, w: Vector) -> list[list[float]]:
+        x, y = w
+        return [[-2 + 400 * y - 1200 * x * x, 400 * x], [400 * x, -200.0]]
+
+    code = integrate.ode(slope, jacobian)
+    code.set_integrator("vode", method="bdf", with_jacobian=True, rtol=1e-6, atol=1e-9, nsteps=20_000)
+    code.set_initial_value([-1.2, 1.0], 0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        code.integrate(50.0)
+    return int(code._integrator.iwork[10])
+
+
+def check_vode() -> None:
+    """Raise RuntimeError where SciPy's VODE is the faulty translation of SciPy 1.17 and 1.18.
+
+    SciPy before 1.17 wraps the Fortran code; of a later one the steps on the known problem tell.
+    """
+    if tuple(map(int, scipy.__version__.split(".")[:2])) < (1, 17) or vode_steps() <= 2 * KNOWN_STEPS:
+        return
+    raise RuntimeError(
+        f"solver 'vode': SciPy {scipy.__version__} has a faulty translation of VODE ({vode_steps():,} steps where it "
+        f"should take {KNOWN_STEPS}); use 'zvode' or 'cvode', which take VODE's steps, or install 'scipy<1.17'"
+    )
 
 
 _LOCKS = {name: threading.Lock() for name in ("vode", "zvode", "lsoda")}

@@ -10,7 +10,7 @@ from typing import ClassVar
 from stiffgrad import _checks
 from stiffgrad.flow import Flow
 from stiffgrad.solvers._ode import OdeSolver, SteppedRun, Vector, check_jacobian, check_order
-from stiffgrad.solvers._scipy import HIGHEST, DormandPrinceRun, Lsoda, Python, Vode, turn
+from stiffgrad.solvers._scipy import HIGHEST, DormandPrinceRun, Lsoda, Python, Vode, check_vode, turn
 
 # ---- VODE and ZVODE
 
@@ -42,7 +42,9 @@ class VodeSolver(OdeSolver, abc.ABC):
     family: ClassVar[str] = "SciPy"
 
     def check(self, flow: Flow) -> None:
-        """Check method, max_order and jacobian."""
+        """Check method, max_order and jacobian, and that SciPy's code is sound."""
+        if self.name == "vode":
+            check_vode()
         _checks.choice("method", self.method, ("bdf", "adams"))
         check_order(self.max_order, HIGHEST[self.method])
         check_jacobian(self.jacobian, flow)

@@ -112,7 +112,6 @@ class Problem(abc.ABC):
         """The objective, with its start drawn from `seed`; the data is the same for every seed."""
 
     @abc.abstractmethod
-    @float64
     def score(self, params: Params, part: str = "train") -> float | None:
         """The score of parameters on the "train" or "test" part; None where there is no such part."""
 
@@ -180,6 +179,7 @@ class NetworkProblem(Problem):
         X, y = self.data.train
         return supervised(apply, params, X, y, loss=self.loss, weight_decay=self.weight_decay)
 
+    @float64
     def score(self, params: Params, part: str = "train") -> float | None:
         samples = getattr(self.data, _known(part))
         if samples is None:
