@@ -128,6 +128,7 @@ class Flow:
         self.seconds: dict[str, float] = {}
         self._dtype = objective.w0.dtype
         self._run = _programs(objective)
+        self._program = self._run["slope"]
         self.reset()
 
     def reset(self) -> None:
@@ -204,7 +205,7 @@ class Flow:
     def _evaluate(self, w: Vector) -> Vector:
         """-grad E and E, (n + 1,), at a copy of w that becomes the last point."""
         self.point = w = np.array(w)
-        seen = np.asarray(self._run["slope"](w if w.dtype == self._dtype else w.astype(self._dtype)))
+        seen = np.asarray(self._program(w if w.dtype == self._dtype else w.astype(self._dtype)))
         self._seen = seen
         return seen
 
@@ -216,10 +217,19 @@ class Flow:
     # ---- evaluations
 
     def _slope(self, w: Vector) -> Vector:
-        begin = self._count("rhs_evaluations", 1)
-        seen, self._primed = self._primed, None
-        if seen is None or not np.array_equal(w, self.point):
-            seen = self._evaluate(w)
+        # Written out instead of calling `_count` and `_evaluate`: each call takes a tenth of a tiny network's gradient.
+        begin = time.perf_counter()
+        if begin > self.deadline:
+            raise OutOfTime
+        counts = self.counts
+        counts["rhs_evaluations"] += 1
+        counts["presentations"] += 1
+        primed, self._primed = self._primed, None
+        if primed is not None and np.array_equal(w, self.point):
+            self._seen = primed
+            return primed
+        self.point = w = np.array(w)
+        self._seen = seen = np.asarray(self._program(w if w.dtype == self._dtype else w.astype(self._dtype)))
         self.seconds["rhs_seconds"] += time.perf_counter() - begin
         return seen
 

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,17 @@ from stiffgrad.laboratory import cells, study
 from stiffgrad.laboratory.cells import Cell, Method, failed_cell
 from stiffgrad.laboratory.problems import Target
 from stiffgrad.laboratory.store import Store
-from stiffgrad.laboratory.study import _lab, bands, jacobians, minima, original, owens_filkin, saddle, tolerance
+from stiffgrad.laboratory.study import (
+    _lab,
+    bands,
+    integrators,
+    jacobians,
+    minima,
+    original,
+    owens_filkin,
+    saddle,
+    tolerance,
+)
 from stiffgrad.laboratory.study._lab import ORIGINAL, SHARES, Lab, Result, Scale, level
 from stiffgrad.laboratory.study._networks import EXACT, NETWORKS, loss_at, weights
 from stiffgrad.report.study import markdown, write, write_markdown
@@ -216,3 +227,16 @@ def test_rank_correlations() -> None:
     assert owens_filkin._rank_correlation([(1.0, 10.0), (2.0, 100.0), (3.0, 5000.0)]) == pytest.approx(1.0)
     assert owens_filkin._rank_correlation([(1.0, 3.0), (2.0, 2.0), (9.0, 1.0)]) == pytest.approx(-1.0)
     assert math.isnan(owens_filkin._rank_correlation([(1.0, 3.0), (2.0, math.nan)]))
+
+
+def test_the_follower_of_the_flow_is_the_soonest_that_never_strayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = Made(tmp_path)
+    for name, seconds in (("vode", 1.0), ("chebyshev", 0.25), ("lsoda", 2.0), ("auto", 0.01)):
+        lab.add(Method(name), seconds, 10.0)
+        lab._results[NETWORKS["iris"].name, Method(name), 0].data["targets"]["deep"]["wall_seconds"] = seconds
+    true, other, _ = minima.PARTS
+    fates = {name: Counter({true: 5}) for name in ("vode", "chebyshev", "lsoda")} | {"auto": Counter({true: 4, other: 1})}
+    monkeypatch.setattr(minima, "fates", lambda lab: fates)
+    assert "chebyshev came to rest soonest: it took 0.25 times vode's seconds" in integrators._follower(lab)
