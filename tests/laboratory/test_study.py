@@ -237,6 +237,8 @@ def test_the_follower_of_the_flow_is_the_soonest_that_never_strayed(
         lab.add(Method(name), seconds, 10.0)
         lab._results[NETWORKS["iris"].name, Method(name), 0].data["targets"]["deep"]["wall_seconds"] = seconds
     true, other, _ = minima.PARTS
-    fates = {name: Counter({true: 5}) for name in ("vode", "chebyshev", "lsoda")} | {"auto": Counter({true: 4, other: 1})}
+    fates = {name: Counter({true: 5}) for name in ("vode", "chebyshev", "lsoda")} | {
+        "auto": Counter({true: 4, other: 1})
+    }
     monkeypatch.setattr(minima, "fates", lambda lab: fates)
     assert "chebyshev came to rest soonest: it took 0.25 times vode's seconds" in integrators._follower(lab)
