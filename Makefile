@@ -14,10 +14,16 @@ DEMO_FLAGS    := --seeds 1 --seconds 5
 # Tests share two processes: compilation by JAX is what they wait for. Empty: one process.
 WORKERS ?= -n 2
 
+# Of `make fuzz` and `make kills`.
+SEED   ?= 0
+SOLVES ?= 2000
+FILES  ?= 5000
+KILLS  ?= 200
+
 export MPLBACKEND ?= Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs bench study constraints clean
+.PHONY: help setup demo test fuzz kills lint format docs bench study constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|' 2>/dev/null \
@@ -40,6 +46,14 @@ demo: $(STAMP) ## compare solvers on real data, print the table, write the page 
 
 test: $(STAMP) ## run the tests and the doctests; ARGS="tests/test_layers.py" for some of them
 	$(BIN)/python -m pytest -q $(WORKERS) $(ARGS)
+
+fuzz: $(STAMP) ## random solves (SOLVES=2000) and damaged files (FILES=5000) by SEED=0; prints the seed
+	@echo "SEED=$(SEED) SOLVES=$(SOLVES) FILES=$(FILES)"
+	FUZZ_SEED=$(SEED) FUZZ_SOLVES=$(SOLVES) FUZZ_FILES=$(FILES) sh -c 'ulimit -v 16000000; $(BIN)/python -m pytest -q -s \
+		--timeout=14400 tests/fuzz'
+
+kills: $(STAMP) ## kill a run KILLS=200 times as by kill -9, and compare its end with that of one that was not
+	KILLS=$(KILLS) KILLS_SEED=$(SEED) $(BIN)/python -m pytest -q tests/run/test_kills.py
 
 lint: $(STAMP) ## format check, ruff, mypy, layers
 	$(BIN)/ruff format --check .

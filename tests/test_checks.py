@@ -81,6 +81,18 @@ def test_memory_is_asked_for_before_it_is_taken(name, options):
         sg.solve(sg.minimise(lambda w: (w**2).sum(), np.ones(2)), sg.solvers.create(name, **options))
 
 
+DENSE = ["rosenbrock", "quasi-newton", "vode", "zvode", "lsoda", "radau", "bdf", "cvode", "cvode-adams", "kvaerno5"]
+DENSE += ["implicit-euler", "bfgs", "optimistix-bfgs", "ssbroyden", "levenberg-marquardt", "minpack"]
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_every_dense_method_asks_for_its_matrices_first(name, monkeypatch):
+    objective = sg.least_squares(lambda w, s: w * s, np.ones(100), np.ones((200, 100)))
+    monkeypatch.setattr("stiffgrad._memory.available_bytes", lambda: 8.0 * 100**2)  # one matrix of n x n
+    with pytest.raises(MemoryError, match=f"solver '{name}' needs about .* use solver="):
+        sg.solve(objective, name)
+
+
 def test_a_batch_is_no_larger_than_the_data():
     objective = sg.least_squares(lambda w, s: w - s, np.ones(2), np.zeros((3, 2)))
     with pytest.raises(ValueError, match="batch_size=1000000000 must be a whole number, from 1 to 3; None takes all"):

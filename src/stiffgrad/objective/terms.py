@@ -148,12 +148,16 @@ def _device(data: Any, kind: Any, name: str) -> Any:
                 seen = np.asarray(leaf)
                 if seen.dtype.kind == "c":
                     raise TypeError("complex numbers have no order; give real and imaginary parts")
-                seen = seen if seen.dtype.kind in "iub" else seen.astype(kind)
+                with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
+                    seen = seen if seen.dtype.kind in "iub" else seen.astype(kind)
                 finite, array = bool(np.all(np.isfinite(seen))), jnp.asarray(seen)
             except (TypeError, ValueError) as error:
                 raise TypeError(f"{name} must hold numbers: {error}") from None
         if not finite:
-            raise ValueError(f"{name} contains NaN or infinity: remove or fill those samples first")
+            raise ValueError(
+                f"{name} contains NaN or infinity, or numbers too large for {jnp.dtype(kind).name}: remove or fill "
+                "those samples first, or rescale them"
+            )
         return array
 
     return jax.tree.map(convert, data)

@@ -144,11 +144,11 @@ class Keeper:
             self._best = (loss, w)
 
     def write(self, run: Saved) -> None:
-        """Write all of it or nothing. A run that is worse than its start, or not finite, replaces no file.
+        """Write all of it or nothing, on process 0. A run worse than its start, or not finite, replaces no file.
 
         A write that fails warns once, and the run goes on: `failure` says why. The last good file is then untouched.
         """
-        if self._path is None or self._first is None or not run.loss <= self._first:
+        if self._path is None or self._first is None or not run.loss <= self._first or jax.process_index():
             return
         begin = time.perf_counter()
         arrays = {"w": np.asarray(run.w), **{TRACE + name: column for name, column in run.trace.items()}}
@@ -299,6 +299,8 @@ def _checksum(settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -
 
 
 def _add(digest: Any, name: str, array: Any) -> None:
+    if isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated):
+        array = np.concatenate([np.ravel(shard.data) for shard in array.addressable_shards])  # this host's part
     array = np.ascontiguousarray(array)
     digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
     digest.update(array.data.cast("B") if array.size else b"")

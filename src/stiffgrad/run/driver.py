@@ -494,7 +494,7 @@ class Run:
     def collect(self, wall_seconds: float, compile_seconds: float) -> Solution:
         """The solution of a run that has ended."""
         assert self.outcome is not None
-        w = np.asarray(self.w)
+        w = np.asarray(self.w, self.objective.w0.dtype)
         if self.state is not None and self.outcome is not Outcome.DIVERGED:
             self._keeper.write(self._save())
         # Exact at the returned point, and not charged to the solver.

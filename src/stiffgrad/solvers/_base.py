@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from stiffgrad._memory import require
 from stiffgrad._types import Outcome
 from stiffgrad.flow import Flow
 from stiffgrad.objective import Objective
@@ -145,6 +146,15 @@ def check_sum_of_squares(objective: Objective, name: str) -> None:
             f"solver {name!r} minimises sums of squares only, and this objective has the loss {losses}; "
             "use loss='squared' or least_squares(...), or a solver such as 'lbfgs' or 'auto'"
         )
+
+
+def require_matrices(objective: Objective, name: str, square: float = 0.0, tall: float = 0.0) -> None:
+    """Raise MemoryError where so many arrays of (n, n), and of (m, n), do not fit into memory."""
+    n, m = objective.size, max(objective.rows, objective.size)
+    needed = objective.w0.dtype.itemsize * n * (square * n + tall * m)
+    require(
+        needed, f"solver {name!r}", "use solver='auto' or 'exponential', which forms no matrix where memory is short"
+    )
 
 
 def has_decay(objective: Objective) -> bool:

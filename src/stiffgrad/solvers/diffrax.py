@@ -14,6 +14,7 @@ import optimistix as optx
 
 from stiffgrad import _checks
 from stiffgrad.objective import Objective, derivatives
+from stiffgrad.solvers._base import require_matrices
 from stiffgrad.solvers._compiled import FAILED, STALLED, STATIONARY, CompiledSolver
 from stiffgrad.solvers._ode import LOOSE, REST
 
@@ -94,6 +95,8 @@ class DiffraxSolver(CompiledSolver[DiffraxState], abc.ABC):
         """Raise ValueError or TypeError for a tolerance that is no positive number."""
         _checks.positive("rtol", self.rtol)
         _checks.positive("atol", self.atol)
+        if self.matrices:
+            require_matrices(objective, self.name, square=6)
 
     def weights(self, state: DiffraxState) -> jax.Array:
         """The flat weights."""

@@ -18,7 +18,7 @@ from stiffgrad import _checks
 from stiffgrad._memory import require
 from stiffgrad._types import Outcome
 from stiffgrad.flow import Flow
-from stiffgrad.solvers._base import Finished, Monitor, Solver, check_sum_of_squares, has_decay
+from stiffgrad.solvers._base import Finished, Monitor, Solver, check_sum_of_squares, has_decay, require_matrices
 
 FALL = 1e-3  # a start must lower the loss by this part of it, or the method gives up instead of starting again
 ROUNDING = 10.0, 100.0  # of the gradient and of the loss, in units of the number type's precision
@@ -48,6 +48,7 @@ class Minimiser(Solver, abc.ABC):
         """Compile the loss and its gradient."""
         _blas()  # looking for the libraries takes a while, too
         self.options()  # a bad one raises here, before anything is compiled
+        require_matrices(flow.objective, self.name, square=4.0 if self.method == "BFGS" else 0.0)
         flow.warm_up("value")
         return flow
 
@@ -205,6 +206,7 @@ class MINPACK(Solver):
     def start(self, flow: Flow, w: NDArray[np.float64]) -> Flow:
         """Compile the residual, its Jacobian, and the gradient."""
         check_sum_of_squares(flow.objective, self.name)
+        require_matrices(flow.objective, self.name, tall=4)
         flow.warm_up("residual", "scaled_jacobian")
         return flow
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from stiffgrad import _checks
 from stiffgrad.flow import Flow
 from stiffgrad.objective import Objective, derivatives
-from stiffgrad.solvers._base import Monitor, Solver, check_sum_of_squares, has_decay
+from stiffgrad.solvers._base import Monitor, Solver, check_sum_of_squares, has_decay, require_matrices
 from stiffgrad.solvers._compiled import FAILED, STALLED, CompiledRun, CompiledSolver
 
 REJECTIONS = 200  # steps in a row that may be rejected; halving 60 times changes no number of float64 any more
@@ -202,6 +202,10 @@ class OptimistixBFGS(_Minimiser):
     summary = "Optimistix's BFGS, compiled, with a backtracking line search"
     source = "Nocedal and Wright 2006, section 6.1; optimistix.BFGS"
 
+    def check(self, objective: Objective) -> None:
+        """Refuse problems whose dense matrix does not fit into memory."""
+        require_matrices(objective, self.name, square=4)
+
     def peer(self, dtype: Any) -> Any:
         """BFGS, as a user would make it."""
         return optimistix.BFGS(*_tolerances(dtype))
@@ -226,6 +230,7 @@ class SSBroyden(_Minimiser):
     def check(self, objective: Objective) -> None:
         """It does not run in float32 while JAX allows float64."""
         _check_float64(objective, self.name)
+        require_matrices(objective, self.name, square=5)
 
     def peer(self, dtype: Any) -> Any:
         """SSBroyden, as a user would make it."""
@@ -405,6 +410,7 @@ class LevenbergMarquardt(Solver):
         _check_float64(flow.objective, self.name)
         _checks.choice("linear_solver", self.linear_solver, tuple(LINEAR_SOLVERS))
         _checks.choice("jacobian", self.jacobian, JACOBIANS)
+        require_matrices(flow.objective, self.name, tall=4.0 if self.linear_solver != "lsmr" else 0.0)
         decayed = has_decay(flow.objective)
         rows = flow.objective.rows + decayed * flow.size
         reverse = self.jacobian == "reverse" or (self.jacobian == "auto" and rows < flow.size)

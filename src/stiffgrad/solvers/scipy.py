@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from stiffgrad import _checks
 from stiffgrad.flow import Flow
+from stiffgrad.solvers._base import require_matrices
 from stiffgrad.solvers._ode import OdeSolver, SteppedRun, Vector, check_jacobian, check_order
 from stiffgrad.solvers._scipy import HIGHEST, DormandPrinceRun, Lsoda, Python, Vode, check_vode, turn
 
@@ -48,6 +49,8 @@ class VodeSolver(OdeSolver, abc.ABC):
         _checks.choice("method", self.method, ("bdf", "adams"))
         check_order(self.max_order, HIGHEST[self.method])
         check_jacobian(self.jacobian, flow)
+        if self.method == "bdf":
+            require_matrices(flow.objective, self.name, square=9 if self.name == "zvode" else 5)
 
     def compile(self, flow: Flow) -> None:
         """Adams needs no Jacobian."""
@@ -132,6 +135,7 @@ class LSODA(OdeSolver):
         """Check max_order and jacobian."""
         check_order(self.max_order, HIGHEST["adams"])
         check_jacobian(self.jacobian, flow)
+        require_matrices(flow.objective, self.name, square=4)
 
     def compile(self, flow: Flow) -> None:
         """Gradient and Jacobian."""
@@ -219,6 +223,7 @@ class PythonSolver(OdeSolver, abc.ABC):
     def check(self, flow: Flow) -> None:
         """Check jacobian."""
         check_jacobian(self.jacobian, flow)
+        require_matrices(flow.objective, self.name, square=10 if self.name == "radau" else 6)
 
     def compile(self, flow: Flow) -> None:
         """Gradient and Jacobian."""

@@ -22,7 +22,7 @@ from stiffgrad._memory import require
 from stiffgrad._types import Outcome
 from stiffgrad.flow import Flow
 from stiffgrad.objective import derivatives
-from stiffgrad.solvers._base import Finished
+from stiffgrad.solvers._base import Finished, require_matrices
 from stiffgrad.solvers._ode import (
     FIRST_HORIZON,
     Accepted,
@@ -89,6 +89,7 @@ class _DenseSolver(CvodeSolver, abc.ABC):
     def check(self, flow: Flow) -> None:
         """Check max_order and jacobian."""
         self._check_common(flow)
+        require_matrices(flow.objective, self.name, square=5)
 
     def compile(self, flow: Flow) -> None:
         """Gradient and Jacobian."""
