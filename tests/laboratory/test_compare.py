@@ -209,8 +209,8 @@ def test_a_crashed_task_leaves_a_result(tmp_path: pathlib.Path) -> None:
     def crashed(reason: str, seconds: float) -> dict[str, Any]:
         return cells.failed_cell(cell, reason, seconds)
 
-    task = schedule.Task("a crash", tmp_path / "crash.json", os._exit, lambda: (3,), crashed, 1.0)
-    fine = schedule.Task("fine", tmp_path / "fine.json", divmod, lambda: (7, 3), crashed, 1.0)
+    task = schedule.Job("a crash", tmp_path / "crash.json", os._exit, lambda: (3,), crashed, 1.0)
+    fine = schedule.Job("fine", tmp_path / "fine.json", divmod, lambda: (7, 3), crashed, 1.0)
     schedule.run_all([task, fine], jobs=1)
     result = read_json(tmp_path / "crash.json")
     assert result is not None

@@ -344,6 +344,15 @@ def test_results_of_another_budget_do_not_mix(tmp_path):
     assert left_out == ["digits: 1 result with a budget of 9 s and the target “deep”, left out beside 4 s, “deep”"]
 
 
+def test_results_of_other_code_or_machines_do_not_mix(tmp_path):
+    old, new = (make_cell(seed=seed, scores=[], key=f"{seed}") for seed in (0, 1))
+    old["environment"] = {"code": "aaa", "cpu": "one", "date": "2026-01-01"}
+    new["environment"] = {"code": "bbb", "cpu": "one", "date": "2026-01-02"}
+    kept, (words,) = comparable(report.read(save(tmp_path / "run", old, new))[0])
+    assert [cell.seed for cell in kept] == [1]
+    assert words.startswith("1 result of other code or another machine (code aaa, one), left out")
+
+
 def test_targets_beyond_where_a_run_stopped_are_not_missed(tmp_path):
     (cell,), _ = report.read(save(tmp_path / "run", make_cell(target="medium")))
     assert list(cell.targets) == ["easy", "medium"]

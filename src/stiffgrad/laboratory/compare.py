@@ -10,7 +10,7 @@ from typing import Any
 
 from stiffgrad.laboratory import problems as registry
 from stiffgrad.laboratory.cells import Cell, Method, failed_cell, run_cell
-from stiffgrad.laboratory.schedule import Task, run_all
+from stiffgrad.laboratory.schedule import Job, run_all
 from stiffgrad.laboratory.store import Store, read_json
 from stiffgrad.laboratory.tuning import Tuning, tunable, tune
 
@@ -142,15 +142,15 @@ def tuning_path(folder: Path, tuning: Tuning) -> Path:
     return folder / TUNING / f"{tuning.key}.json"
 
 
-def _tuning_task(folder: Path, tuning: Tuning) -> Task:
+def _tuning_task(folder: Path, tuning: Tuning) -> Job:
     def crashed(reason: str, seconds: float) -> dict[str, Any]:
         unknown: dict[str, Any] = {"learning_rate": None, "tuning_seconds": seconds, "runs": [], "message": reason}
         return {"key": tuning.key, **tuning.content, **unknown}
 
-    return Task(str(tuning), tuning_path(folder, tuning), tune, lambda: (tuning,), crashed, 3 * tuning.seconds)
+    return Job(str(tuning), tuning_path(folder, tuning), tune, lambda: (tuning,), crashed, 3 * tuning.seconds)
 
 
-def _cell_task(folder: Path, cell: Cell) -> Task:
+def _cell_task(folder: Path, cell: Cell) -> Job:
     def arguments() -> tuple[Any, ...]:
         tuned = read_json(tuning_path(folder, tuning_of(cell))) if tunable(cell.method) else None
         return (cell, tuned["learning_rate"], tuned["tuning_seconds"]) if tuned else (cell,)
@@ -158,4 +158,4 @@ def _cell_task(folder: Path, cell: Cell) -> Task:
     def crashed(reason: str, seconds: float) -> dict[str, Any]:
         return failed_cell(cell, reason, seconds)
 
-    return Task(str(cell), cell_path(folder, cell), run_cell, arguments, crashed, cell.seconds)
+    return Job(str(cell), cell_path(folder, cell), run_cell, arguments, crashed, cell.seconds)

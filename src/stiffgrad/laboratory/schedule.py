@@ -21,7 +21,7 @@ GRACE_SECONDS = 600.0  # beyond its budget, for compiling and for one long step;
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class Job:
     """A call whose result goes into a file.
 
     Attributes
@@ -48,7 +48,7 @@ class Task:
     seconds: float
 
 
-def run_all(tasks: Sequence[Task], jobs: int, progress: bool = False, title: str = "running") -> None:
+def run_all(tasks: Sequence[Job], jobs: int, progress: bool = False, title: str = "running") -> None:
     """Run the tasks in order, `jobs` at a time, each in a process; 0: in this process.
 
     Raises KeyboardInterrupt on Ctrl-C, after the processes were ended; the files of finished tasks stay.
@@ -62,8 +62,8 @@ def run_all(tasks: Sequence[Task], jobs: int, progress: bool = False, title: str
                     write_json(task.path, task.function(*task.arguments()))
 
 
-def _run_in_processes(tasks: Sequence[Task], jobs: int, shown: _Shown) -> None:
-    waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
+def _run_in_processes(tasks: Sequence[Job], jobs: int, shown: _Shown) -> None:
+    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
     for task in tasks:
         waiting.put(task)
     stop = threading.Event()
@@ -90,7 +90,7 @@ def _run_in_processes(tasks: Sequence[Task], jobs: int, shown: _Shown) -> None:
                 worker.kill()
 
 
-def _attempt(task: Task, worker: Worker, stop: threading.Event) -> Any:
+def _attempt(task: Job, worker: Worker, stop: threading.Event) -> Any:
     """The task's result; that of a crash where its process died; None where everything is being stopped."""
     begin = time.perf_counter()
     try:

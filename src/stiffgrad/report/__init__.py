@@ -8,7 +8,7 @@ from stiffgrad._extras import needing
 
 with needing("report", "stiffgrad.report"):
     from stiffgrad.report import pictures
-    from stiffgrad.report._cells import Cell, Damage, Target, read
+    from stiffgrad.report._cells import Damage, Reached, Result, read
     from stiffgrad.report.comparison import page, write, write_picture
 
-__all__ = ["Cell", "Damage", "Target", "page", "pictures", "read", "write", "write_picture"]
+__all__ = ["Damage", "Reached", "Result", "page", "pictures", "read", "write", "write_picture"]

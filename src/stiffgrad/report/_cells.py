@@ -23,7 +23,7 @@ _REMEDY = "make some first: stiffgrad compare --problem digits --solver auto --s
 
 
 @dataclasses.dataclass(frozen=True)
-class Target:
+class Reached:
     """A loss or gradient norm fixed before the run, and what reaching it took.
 
     Attributes
@@ -47,7 +47,7 @@ class Target:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class Result:
     """One run: a solver with its options on a problem from the start of one seed; times in seconds."""
 
     file: str
@@ -67,7 +67,7 @@ class Cell:
     first_in_process: bool
     statistics: Mapping[str, float]
     trace: Mapping[str, NDArray[np.float64]]
-    targets: Mapping[str, Target]
+    targets: Mapping[str, Reached]
     scores: Mapping[str, NDArray[np.float64]]
     score_name: str
     learning_rate: float
@@ -93,7 +93,7 @@ class Damage:
     reason: str
 
 
-def read(folder: str | Path) -> tuple[list[Cell], list[Damage]]:
+def read(folder: str | Path) -> tuple[list[Result], list[Damage]]:
     """All cells of a folder, sorted by problem, solver and seed, and the files that could not be read.
 
     Raises
@@ -105,7 +105,7 @@ def read(folder: str | Path) -> tuple[list[Cell], list[Damage]]:
     remedy = _REMEDY.format(folder=folder)
     if not folder.is_dir():
         raise ValueError(f"folder={str(folder)!r} does not exist or is no folder; {remedy}")
-    cells: list[Cell] = []
+    cells: list[Result] = []
     damages: list[Damage] = []
     for path in sorted(folder.glob("*.json")):
         try:
@@ -131,17 +131,17 @@ def _reason(error: Exception) -> str:
     return str(error)
 
 
-def _place(cell: Cell) -> tuple[str, int, str, int]:
+def _place(cell: Result) -> tuple[str, int, str, int]:
     order = names()
     return cell.problem, order.index(cell.solver) if cell.solver in order else len(order), cell.label, cell.seed
 
 
-def _cell(file: str, data: Any) -> Cell:
+def _cell(file: str, data: Any) -> Result:
     if not isinstance(data, dict):
         raise ValueError(f"holds a {type(data).__name__}, not one result")
     trace = _trace(data["trace"])
     target = str(data.get("target", problems.LEVELS[-1]))
-    return Cell(
+    return Result(
         file=file,
         problem=_name(data["problem"]),
         solver=_name(data["solver"]),
@@ -203,19 +203,19 @@ def _trace(data: Mapping[str, Sequence[Any]]) -> dict[str, NDArray[np.float64]]:
     return {**dict.fromkeys(COLUMNS, empty), **trace}
 
 
-def _targets(data: Mapping[str, Mapping[str, Any]], last: str) -> dict[str, Target]:
+def _targets(data: Mapping[str, Mapping[str, Any]], last: str) -> dict[str, Reached]:
     """The targets that the run was after; it stopped at `last`, so it could not reach those beyond."""
     levels = problems.LEVELS
     after = levels[levels.index(last) + 1 :] if last in levels else ()
     return {name: _target(target) for name, target in data.items() if name not in after}
 
 
-def _target(data: Mapping[str, Any]) -> Target:
+def _target(data: Mapping[str, Any]) -> Reached:
     quantity = next((name for name in ("loss", "gradient_norm") if data.get(name) is not None), None)
     if quantity is None:
         raise ValueError("a target names neither a loss nor a gradient_norm")
     costs = {name: _number(data.get(name)) for name in ("wall_seconds", "presentations", "steps")}
-    return Target(quantity, float(data[quantity]), {n: np.inf if np.isnan(v) else v for n, v in costs.items()})
+    return Reached(quantity, float(data[quantity]), {n: np.inf if np.isnan(v) else v for n, v in costs.items()})
 
 
 def _scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
@@ -223,26 +223,38 @@ def _scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]
     return {name: _numbers([row.get(name) for row in rows]) for name in columns}
 
 
-def by_problem(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+def by_problem(cells: Sequence[Result]) -> dict[str, list[Result]]:
     """The cells of each problem, in order."""
-    groups: dict[str, list[Cell]] = {}
+    groups: dict[str, list[Result]] = {}
     for cell in cells:
         groups.setdefault(cell.problem, []).append(cell)
     return groups
 
 
-def by_label(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+def by_label(cells: Sequence[Result]) -> dict[str, list[Result]]:
     """The cells of each solver (with its options), in order."""
-    groups: dict[str, list[Cell]] = {}
+    groups: dict[str, list[Result]] = {}
     for cell in cells:
         groups.setdefault(cell.label, []).append(cell)
     return groups
 
 
-def comparable(cells: Sequence[Cell]) -> tuple[list[Cell], list[str]]:
-    """The cells of each problem that had the same budget and target as most, and what was left out, in words."""
-    kept: list[Cell] = []
-    left_out = []
+def comparable(cells: Sequence[Result]) -> tuple[list[Result], list[str]]:
+    """The cells whose times divide, and what was left out, in words.
+
+    They were made by the same code, packages and machine as the newest one, and of each problem had the same budget and
+    target as most.
+    """
+    origins = Counter(_origin(cell) for cell in cells)
+    newest = _origin(max(cells, key=lambda cell: str(cell.environment.get("date") or ""))) if cells else ()
+    kept: list[Result] = []
+    left_out = [
+        f"{count} result{'' if count == 1 else 's'} of other code or another machine (code {origin[0]}, {origin[1]}), "
+        "left out: times of different runs do not divide"
+        for origin, count in origins.items()
+        if origin != newest
+    ]
+    cells = [cell for cell in cells if _origin(cell) == newest]
     for problem, group in by_problem(cells).items():
         settings = Counter((cell.seconds, cell.target) for cell in group)
         usual = max(settings, key=lambda setting: (settings[setting], setting[0]))
@@ -254,7 +266,13 @@ def comparable(cells: Sequence[Cell]) -> tuple[list[Cell], list[str]]:
     return kept, left_out
 
 
-def holes(cells: Sequence[Cell]) -> list[str]:
+def _origin(cell: Result) -> tuple[str, ...]:
+    known = cell.environment
+    packages = known.get("packages") or {}
+    return str(known.get("code")), str(known.get("cpu")), str(known.get("cores")), str(sorted(packages.items()))
+
+
+def holes(cells: Sequence[Result]) -> list[str]:
     """What a complete comparison would hold and this folder does not, in words."""
     seen = []
     for problem, group in by_problem(cells).items():

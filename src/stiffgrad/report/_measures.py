@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stiffgrad.report._cells import Cell
+from stiffgrad.report._cells import Result
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -77,7 +77,7 @@ class Reach:
         return 2 * self.hits <= self.runs
 
 
-def reach(cells: Sequence[Cell], target: str, cost: str = "wall_seconds") -> Reach:
+def reach(cells: Sequence[Result], target: str, cost: str = "wall_seconds") -> Reach:
     """What `target` cost over the seeds, in `cost`: "wall_seconds", "presentations" or "steps".
 
     A run that missed has spent its whole budget of wall time; of the other costs it spent what its trace shows last,
@@ -120,7 +120,7 @@ def median(values: Sequence[float]) -> float:
     return float(np.median(finite)) if finite else np.nan
 
 
-def band_counts(cell: Cell, names: Sequence[str]) -> list[dict[str, float] | None]:
+def band_counts(cell: Result, names: Sequence[str]) -> list[dict[str, float] | None]:
     """What a run spent in each band of training accuracy.
 
     The work between two checks of the accuracy belongs to the band of the best accuracy at the earlier one; what
@@ -128,7 +128,7 @@ def band_counts(cell: Cell, names: Sequence[str]) -> list[dict[str, float] | Non
 
     Parameters
     ----------
-    cell : Cell
+    cell : Result
         The run of a classifier.
     names : sequence of str
         Columns of the trace with cumulative counts.
@@ -155,7 +155,7 @@ def band_counts(cell: Cell, names: Sequence[str]) -> list[dict[str, float] | Non
     return spent
 
 
-def _rows(cell: Cell) -> NDArray[np.int64]:
+def _rows(cell: Result) -> NDArray[np.int64]:
     """The trace row of each check of the score: the last one that was not later."""
     steps = cell.scores["steps"]
     known = np.isfinite(steps).all() and np.isfinite(cell.trace["steps"]).all()
@@ -164,11 +164,11 @@ def _rows(cell: Cell) -> NDArray[np.int64]:
     return np.clip(rows, 0, len(cell.trace[key]) - 1)
 
 
-def _spent(cell: Cell, name: str, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> float:
+def _spent(cell: Result, name: str, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> float:
     column = cell.trace.get(name)
     if column is None or not np.isfinite(column[1:]).any():
         return np.nan
-    # Row 0 is the start, where some counts are not known yet: nothing was spent there.
+    # Line 0 is the start, where some counts are not known yet: nothing was spent there.
     cumulative = np.where(np.isnan(column), 0.0, column)
     cumulative = np.maximum.accumulate(cumulative)
     return float(np.sum(cumulative[ends] - cumulative[starts]))

@@ -65,7 +65,7 @@ class Value:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class Line:
     """A row with its head; `first` draws a rule above, where a group begins."""
 
     head: str
@@ -81,7 +81,7 @@ class Table:
     caption: str
     head: str
     columns: Sequence[str]
-    rows: Sequence[Row]
+    rows: Sequence[Line]
     groups: Sequence[tuple[str, int]] = ()
     note: str = ""
 

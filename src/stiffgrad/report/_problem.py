@@ -8,9 +8,9 @@ import numpy as np
 
 from stiffgrad.report import _measures as measures
 from stiffgrad.report import pictures
-from stiffgrad.report._cells import Cell, by_label, describe_problem
+from stiffgrad.report._cells import Result, by_label, describe_problem
 from stiffgrad.report._format import DASH, count, duration, number, percent, ratio_text
-from stiffgrad.report._page import Block, Heading, Listing, Pair, Picture, Row, Section, Table, Text, Value
+from stiffgrad.report._page import Block, Heading, Line, Listing, Pair, Picture, Section, Table, Text, Value
 from stiffgrad.report._style import Look
 
 Looks = Mapping[str, Look]
@@ -29,7 +29,7 @@ COUNT_NAMES = {
 }
 
 
-def problem_section(problem: str, cells: Sequence[Cell], styles: Looks) -> Section:
+def problem_section(problem: str, cells: Sequence[Result], styles: Looks) -> Section:
     """Everything the page says about one problem."""
     blocks: list[Block] = [_intro(cells), _curves(cells, styles)]
     blocks += [Heading("Time to each target"), _targets(cells), _presentations(cells)]
@@ -44,15 +44,15 @@ def problem_section(problem: str, cells: Sequence[Cell], styles: Looks) -> Secti
     return Section(problem, blocks)
 
 
-def _score(cells: Sequence[Cell]) -> str:
+def _score(cells: Sequence[Result]) -> str:
     return {"accuracy": "Accuracy", "R2": "R²"}.get(cells[0].score_name, cells[0].score_name)
 
 
-def _has_scores(cells: Sequence[Cell]) -> bool:
+def _has_scores(cells: Sequence[Result]) -> bool:
     return any(np.isfinite(cell.scores["train"]).any() for cell in cells)
 
 
-def _intro(cells: Sequence[Cell]) -> Text:
+def _intro(cells: Sequence[Result]) -> Text:
     wanted = {name: target for cell in cells for name, target in cell.targets.items()}
     told = ", ".join(
         f"{name} ({'loss' if t.quantity == 'loss' else 'norm of the gradient'} {number(t.value)})"
@@ -67,7 +67,7 @@ def _intro(cells: Sequence[Cell]) -> Text:
     return Text(f"{task}Each solver had {budget} from each of {starts}.{goals}")
 
 
-def _curves(cells: Sequence[Cell], styles: Looks) -> Pair:
+def _curves(cells: Sequence[Result], styles: Looks) -> Pair:
     quantities = ["loss"]
     if any(target.quantity == "gradient_norm" for cell in cells for target in cell.targets.values()):
         quantities.append("gradient_norm")
@@ -83,11 +83,11 @@ def _curves(cells: Sequence[Cell], styles: Looks) -> Pair:
     return Pair(shown)
 
 
-def _final_median(runs: Sequence[Cell], y: str) -> float:
+def _final_median(runs: Sequence[Result], y: str) -> float:
     return measures.median([float(np.fmin.reduce(cell.trace[y])) for cell in runs])
 
 
-def _score_pictures(cells: Sequence[Cell], styles: Looks) -> Pair:
+def _score_pictures(cells: Sequence[Result], styles: Looks) -> Pair:
     shown = []
     for part, words in (("train", "training set"), ("test", "held-out data")):
         if any(np.isfinite(cell.scores[part]).any() for cell in cells):
@@ -101,15 +101,15 @@ def _score_pictures(cells: Sequence[Cell], styles: Looks) -> Pair:
     return Pair(shown)
 
 
-def _written(cells: Sequence[Cell], value: float) -> str:
+def _written(cells: Sequence[Result], value: float) -> str:
     return percent(value) if cells[0].score_name == "accuracy" else number(value)
 
 
-def _target_names(cells: Sequence[Cell]) -> list[str]:
+def _target_names(cells: Sequence[Result]) -> list[str]:
     return list(dict.fromkeys(name for cell in cells for name in cell.targets))
 
 
-def _targets(cells: Sequence[Cell]) -> Table:
+def _targets(cells: Sequence[Result]) -> Table:
     """Median wall time to each target, its ratio to the fastest, and the runs that got there."""
     groups, names = by_label(cells), _target_names(cells)
     found = {name: {label: measures.reach(runs, name) for label, runs in groups.items()} for name in names}
@@ -123,7 +123,7 @@ def _targets(cells: Sequence[Cell]) -> Table:
             entries.append(Value(duration(reached.median, reached.bound), strong=best, quiet=reached.bound))
             entries.append(Value(ratio_text(factor, reached.bound), strong=best, quiet=reached.bound))
             entries.append(Value(f"{reached.hits}/{reached.runs}", quiet=reached.bound))
-        rows.append(Row(label, entries))
+        rows.append(Line(label, entries))
     return Table(
         "Wall time to each target",
         "solver",
@@ -134,7 +134,7 @@ def _targets(cells: Sequence[Cell]) -> Table:
     )
 
 
-def _presentations(cells: Sequence[Cell]) -> Table:
+def _presentations(cells: Sequence[Result]) -> Table:
     """The same in presentations, which do not depend on the machine."""
     groups, names = by_label(cells), _target_names(cells)
     found = {
@@ -150,7 +150,7 @@ def _presentations(cells: Sequence[Cell]) -> Table:
             written = count(reached.median)
             entries.append(Value(f">{written}" if reached.bound else written, strong=best, quiet=reached.bound))
             entries.append(Value(ratio_text(factor, reached.bound), strong=best, quiet=reached.bound))
-        rows.append(Row(label, entries))
+        rows.append(Line(label, entries))
     return Table(
         "Presentations of the training set to each target",
         "solver",
@@ -161,7 +161,7 @@ def _presentations(cells: Sequence[Cell]) -> Table:
     )
 
 
-def _final(cells: Sequence[Cell]) -> Table:
+def _final(cells: Sequence[Result]) -> Table:
     groups = by_label(cells)
     scored = _has_scores(cells)
     tuned = any(np.isfinite(cell.learning_rate) for cell in cells)
@@ -185,7 +185,7 @@ def _final(cells: Sequence[Cell]) -> Table:
             entries.append(Value(", ".join(f"{rate:g}" for rate in rates) or DASH))
             entries.append(Value(duration(measures.median([c.tuning_seconds for c in runs]))))
         entries.append(Value(_outcomes(runs), wide=True))
-        rows.append(Row(label, entries))
+        rows.append(Line(label, entries))
     return Table(
         "State at the end of the runs, and time spent",
         "solver",
@@ -203,7 +203,7 @@ def _final_note(tuned: bool) -> str:
     return note
 
 
-def _outcomes(runs: Sequence[Cell]) -> str:
+def _outcomes(runs: Sequence[Result]) -> str:
     tally: dict[str, int] = {}
     for cell in runs:
         words = cell.outcome.value.split(":")[0]
@@ -211,7 +211,7 @@ def _outcomes(runs: Sequence[Cell]) -> str:
     return ", ".join(f"{words} ({times})" for words, times in tally.items())
 
 
-def _messages(cells: Sequence[Cell]) -> list[Block]:
+def _messages(cells: Sequence[Result]) -> list[Block]:
     """The solvers' own words about runs that did not end as asked for, each once."""
     said: dict[str, list[str]] = {}
     for cell in cells:
@@ -225,11 +225,11 @@ def _messages(cells: Sequence[Cell]) -> list[Block]:
     return [Text("What the solvers said of runs that ended before the last target:", small=True), Listing(items)]
 
 
-def _counts(cells: Sequence[Cell]) -> Table:
+def _counts(cells: Sequence[Result]) -> Table:
     groups = by_label(cells)
     known = [name for name in COUNT_NAMES if any(np.isfinite(c.statistics.get(name, np.nan)) for c in cells)]
     rows = [
-        Row(label, [Value(count(measures.median([c.statistics.get(n, np.nan) for c in runs]))) for n in known])
+        Line(label, [Value(count(measures.median([c.statistics.get(n, np.nan) for c in runs]))) for n in known])
         for label, runs in groups.items()
     ]
     return Table(
@@ -242,7 +242,7 @@ def _counts(cells: Sequence[Cell]) -> Table:
     )
 
 
-def _bands(cells: Sequence[Cell]) -> Table:
+def _bands(cells: Sequence[Result]) -> Table:
     """Counts by band of training accuracy: where in the training the work was spent."""
     names = [name for name in COUNT_NAMES if any(_told(cell, name) for cell in cells)]
     rows = []
@@ -255,7 +255,7 @@ def _bands(cells: Sequence[Cell]) -> Table:
             head = f"{label}, {band}"
             entries = [Value(duration(measures.median([one["wall_seconds"] for one in inside])))]
             entries += [Value(count(measures.median([one[name] for one in inside]))) for name in names]
-            rows.append(Row(head, entries, first=index == 0))
+            rows.append(Line(head, entries, first=index == 0))
     return Table(
         "Counts by band of training accuracy",
         "solver, accuracy",
@@ -267,11 +267,11 @@ def _bands(cells: Sequence[Cell]) -> Table:
     )
 
 
-def _told(cell: Cell, name: str) -> bool:
+def _told(cell: Result, name: str) -> bool:
     return name in cell.trace and bool(np.isfinite(cell.trace[name][1:]).any())
 
 
-def _steps(cells: Sequence[Cell], styles: Looks) -> Picture:
+def _steps(cells: Sequence[Result], styles: Looks) -> Picture:
     ode = by_label([cell for cell in cells if cell.is_ode])
     highest = {label: np.nanmax([np.nanmax(cell.trace["order"]) for cell in runs]) for label, runs in ode.items()}
     orders = ", ".join(f"{label} {order:.0f}" for label, order in highest.items())

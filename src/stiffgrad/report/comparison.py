@@ -10,9 +10,9 @@ from stiffgrad import _archive
 from stiffgrad.laboratory.problems import LEVELS
 from stiffgrad.report import _measures as measures
 from stiffgrad.report import pictures
-from stiffgrad.report._cells import Cell, Damage, by_label, by_problem, comparable, describe_solver, holes, read
+from stiffgrad.report._cells import Damage, Result, by_label, by_problem, comparable, describe_solver, holes, read
 from stiffgrad.report._format import duration, ratio_text
-from stiffgrad.report._page import Block, Code, Listing, Picture, Row, Section, Table, Text, Value, render
+from stiffgrad.report._page import Block, Code, Line, Listing, Picture, Section, Table, Text, Value, render
 from stiffgrad.report._problem import problem_section
 from stiffgrad.report._style import Look, image, looks
 
@@ -86,7 +86,7 @@ def write_picture(folder: str | Path, path: str | Path) -> Path:
     return path
 
 
-def page(cells: Sequence[Cell], damages: Sequence[Damage], folder: str | Path) -> str:
+def page(cells: Sequence[Result], damages: Sequence[Damage], folder: str | Path) -> str:
     """The page as HTML text; see `write`."""
     cells, left_out = comparable(cells)
     styles = looks([cell.label for cell in cells])
@@ -110,7 +110,7 @@ def _many(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def _telling_target(cells: Sequence[Cell]) -> str:
+def _telling_target(cells: Sequence[Result]) -> str:
     """The target that tells most: the deepest one that a solver reached from most starts."""
     known = [name for name in LEVELS if any(name in cell.targets for cell in cells)] or list(cells[0].targets)
     for name in [name for name in ("deep", "medium", "easy") if name in known]:
@@ -119,7 +119,7 @@ def _telling_target(cells: Sequence[Cell]) -> str:
     return known[0] if known else "easy"
 
 
-def _sentence(problems: Mapping[str, Sequence[Cell]], chosen: Mapping[str, str]) -> str:
+def _sentence(problems: Mapping[str, Sequence[Result]], chosen: Mapping[str, str]) -> str:
     """Who was fastest where, in a sentence; the same rule for every solver."""
     order: dict[str, list[tuple[float, str]]] = {}
     for problem, group in problems.items():
@@ -142,7 +142,7 @@ def _clause(problem: str, target: str, there: Sequence[tuple[float, str]]) -> st
     return clause
 
 
-def _summary(cells: Sequence[Cell], chosen: Mapping[str, str], styles: Mapping[str, Look]) -> Section:
+def _summary(cells: Sequence[Result], chosen: Mapping[str, str], styles: Mapping[str, Look]) -> Section:
     count = len({cell.seed for cell in cells})
     caption = (
         "How long each solver trained until the loss had fallen to the target: further left is faster. "
@@ -176,7 +176,7 @@ def _summary(cells: Sequence[Cell], chosen: Mapping[str, str], styles: Mapping[s
     return Section("Summary", blocks)
 
 
-def _spoken(cells: Sequence[Cell], chosen: Mapping[str, str]) -> str:
+def _spoken(cells: Sequence[Result], chosen: Mapping[str, str]) -> str:
     parts = []
     for problem, group in by_problem(cells).items():
         reached = {label: measures.reach(runs, chosen[problem]) for label, runs in by_label(group).items()}
@@ -186,7 +186,7 @@ def _spoken(cells: Sequence[Cell], chosen: Mapping[str, str]) -> str:
     return " ".join(parts)
 
 
-def _scoreboard(cells: Sequence[Cell]) -> Table:
+def _scoreboard(cells: Sequence[Result]) -> Table:
     """Over all problems: how many targets each solver reached, and how far from the fastest it was."""
     problems = by_problem(cells)
     tasks = [(problem, name) for problem, group in problems.items() for name in LEVELS if name in group[0].targets]
@@ -206,7 +206,7 @@ def _scoreboard(cells: Sequence[Cell]) -> Table:
         mean = measures.geometric_mean([*factors[label].values()])
         missed = reached[label] < tried
         rows.append(
-            Row(label, [Value(f"{reached[label]} of {tried}"), Value(str(fastest)), Value(ratio_text(mean, missed))])
+            Line(label, [Value(f"{reached[label]} of {tried}"), Value(str(fastest)), Value(ratio_text(mean, missed))])
         )
     return Table(
         "All targets of all problems",
@@ -218,7 +218,7 @@ def _scoreboard(cells: Sequence[Cell]) -> Table:
     )
 
 
-def _gaps(cells: Sequence[Cell], damages: Sequence[Damage], left_out: Sequence[str]) -> list[Section]:
+def _gaps(cells: Sequence[Result], damages: Sequence[Damage], left_out: Sequence[str]) -> list[Section]:
     items = [f"{damage.file}: {damage.reason}" for damage in damages] + holes(cells) + list(left_out)
     if not items:
         return []
@@ -226,9 +226,9 @@ def _gaps(cells: Sequence[Cell], damages: Sequence[Damage], left_out: Sequence[s
     return [Section("Missing results", [Text(f"{words} Running the command below again makes them."), Listing(items)])]
 
 
-def _methods(cells: Sequence[Cell]) -> Section:
+def _methods(cells: Sequence[Result]) -> Section:
     rows = [
-        Row(name, [Value(describe_solver(name) or "–", wide=True)]) for name in dict.fromkeys(c.solver for c in cells)
+        Line(name, [Value(describe_solver(name) or "–", wide=True)]) for name in dict.fromkeys(c.solver for c in cells)
     ]
     words = (
         "What ran, in one line each. ODE solvers differ in the step they can take where the flow is stiff, that is, "
@@ -246,8 +246,8 @@ def _methods(cells: Sequence[Cell]) -> Section:
     )
 
 
-def _redo(cells: Sequence[Cell], folder: str | Path) -> Section:
-    rows = [Row(name, [Value(value, wide=True)]) for name, value in _environment(cells).items()]
+def _redo(cells: Sequence[Result], folder: str | Path) -> Section:
+    rows = [Line(name, [Value(value, wide=True)]) for name, value in _environment(cells).items()]
     return Section(
         "Redo it",
         [
@@ -258,7 +258,7 @@ def _redo(cells: Sequence[Cell], folder: str | Path) -> Section:
     )
 
 
-def command(cells: Sequence[Cell], folder: str | Path) -> str:
+def command(cells: Sequence[Result], folder: str | Path) -> str:
     """The commands that make these cells and their page."""
     words = ["stiffgrad compare"]
     words += [f"--problem {problem}" for problem in by_problem(cells)]
@@ -275,7 +275,7 @@ def command(cells: Sequence[Cell], folder: str | Path) -> str:
     return "\n".join([*lines, line, f"stiffgrad report {folder}"])
 
 
-def _environment(cells: Sequence[Cell]) -> dict[str, str]:
+def _environment(cells: Sequence[Result]) -> dict[str, str]:
     """What the cells say about their machine; where they differ, every value with its number of results."""
     seen: dict[str, Counter[str]] = {}
     for cell in cells:

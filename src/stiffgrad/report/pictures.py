@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stiffgrad.report import _measures as measures
-from stiffgrad.report._cells import Cell, by_label, by_problem
+from stiffgrad.report._cells import Result, by_label, by_problem
 from stiffgrad.report._format import duration, ratio_text
 from stiffgrad.report._style import (
     GREY,
@@ -47,12 +47,14 @@ AXIS_NAMES = {
 }
 
 
-def loss_curves(cells: Sequence[Cell], x: str = "wall_seconds", y: str = "loss", styles: Looks | None = None) -> Figure:
+def loss_curves(
+    cells: Sequence[Result], x: str = "wall_seconds", y: str = "loss", styles: Looks | None = None
+) -> Figure:
     """Best loss so far against time or presentations on one problem: median line, range over the seeds.
 
     Parameters
     ----------
-    cells : sequence of Cell
+    cells : sequence of Result
         Cells of one problem.
     x : str
         "wall_seconds" or "presentations".
@@ -79,7 +81,7 @@ def loss_curves(cells: Sequence[Cell], x: str = "wall_seconds", y: str = "loss",
     return picture
 
 
-def _best_curve(cell: Cell, x: str, y: str) -> measures.Curve:
+def _best_curve(cell: Result, x: str, y: str) -> measures.Curve:
     """Best value so far; the first row is the start, whatever it took a solver to look at it."""
     return np.append(0.0, cell.trace[x][1:]), measures.best_so_far(cell.trace[y])
 
@@ -89,7 +91,7 @@ def _label_room(labels: Iterable[str]) -> float:
     return 0.42 + text_inches(labels)
 
 
-def _goals(cells: Sequence[Cell], y: str) -> dict[str, float]:
+def _goals(cells: Sequence[Result], y: str) -> dict[str, float]:
     """The targets in the quantity `y`, by name."""
     return {name: target.value for cell in cells for name, target in cell.targets.items() if target.quantity == y}
 
@@ -143,12 +145,12 @@ def _draw_targets(axes: Axes, goals: Mapping[str, float]) -> None:
             axes.annotate(f"{name} target", where, (3, 2), textcoords="offset points", fontsize=8, color=GREY)
 
 
-def score_curves(cells: Sequence[Cell], part: str = "train", styles: Looks | None = None) -> Figure:
+def score_curves(cells: Sequence[Result], part: str = "train", styles: Looks | None = None) -> Figure:
     """Accuracy (or R²) against wall time on one problem: median line, range over the seeds.
 
     Parameters
     ----------
-    cells : sequence of Cell
+    cells : sequence of Result
         Cells of one problem.
     part : str
         "train" for the training set, "test" for the held-out part.
@@ -175,7 +177,7 @@ def score_curves(cells: Sequence[Cell], part: str = "train", styles: Looks | Non
     return picture
 
 
-def _scored(cells: Sequence[Cell], part: str) -> list[measures.Curve]:
+def _scored(cells: Sequence[Result], part: str) -> list[measures.Curve]:
     curves = []
     for cell in cells:
         known = np.isfinite(cell.scores[part])
@@ -194,7 +196,7 @@ def _score_limits(columns: Sequence[np.ndarray], name: str) -> tuple[float, floa
 
 
 def time_to_target(
-    cells: Sequence[Cell],
+    cells: Sequence[Result],
     target: str | Mapping[str, str] = "medium",
     styles: Looks | None = None,
     columns: int = 2,
@@ -204,7 +206,7 @@ def time_to_target(
 
     Parameters
     ----------
-    cells : sequence of Cell
+    cells : sequence of Result
         Cells of any number of problems.
     target : str or mapping
         "easy", "medium" or "deep", for all problems or for each.
@@ -236,7 +238,7 @@ def time_to_target(
     return picture
 
 
-def _panel(axes: Axes, target: str, cells: Sequence[Cell], styles: Looks) -> None:
+def _panel(axes: Axes, target: str, cells: Sequence[Result], styles: Looks) -> None:
     reached = {label: measures.reach(runs, target) for label, runs in by_label(cells).items()}
     factors = measures.ratios(reached)
     order = sorted(reached, key=lambda label: (reached[label].bound, reached[label].median))
@@ -264,7 +266,7 @@ def _panel(axes: Axes, target: str, cells: Sequence[Cell], styles: Looks) -> Non
     axes.set_xlabel("seconds to the target")
 
 
-def _goal(cells: Sequence[Cell], target: str) -> str:
+def _goal(cells: Sequence[Result], target: str) -> str:
     """A target in words, with its value."""
     found = next((cell.targets[target] for cell in cells if target in cell.targets), None)
     value = "" if found is None else f" ({found.quantity.replace('_', ' ')} {found.value:g})"
@@ -290,12 +292,12 @@ def _right_of(axes: Axes, text: str, height: float, inches: float, colour: str) 
     )  # fmt: skip
 
 
-def step_and_order(cells: Sequence[Cell], styles: Looks | None = None) -> Figure:
+def step_and_order(cells: Sequence[Result], styles: Looks | None = None) -> Figure:
     """Step size and order of the ODE solvers along the run, on one problem; one seed, the first, of each solver.
 
     Parameters
     ----------
-    cells : sequence of Cell
+    cells : sequence of Result
         Cells of one problem; those without an order in their trace are left out.
     styles : mapping of str to Look, optional
         Looks by label, to share them between pictures.

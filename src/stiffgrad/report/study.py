@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stiffgrad.laboratory.study import KEYS, TITLES
-from stiffgrad.report._page import Block, Code, Listing, Picture, Row, Section, Table, Text, Value, render
+from stiffgrad.report._page import Block, Code, Line, Listing, Picture, Section, Table, Text, Value, render
 from stiffgrad.report._study_pictures import draw
 from stiffgrad.report._style import image
 from stiffgrad.report.comparison import save
@@ -119,7 +119,7 @@ def _lead(findings: Mapping[str, Any]) -> str:
 
 
 def _summary(findings: Mapping[str, Any], known: Sequence[str]) -> Section:
-    rows = [Row(TITLES[key], [Value(findings[key]["verdict"], wide=True)]) for key in known]
+    rows = [Line(TITLES[key], [Value(findings[key]["verdict"], wide=True)]) for key in known]
     return Section("Verdicts", [Table("Every question and its verdict", "question", ["verdict"], rows)])
 
 
@@ -142,7 +142,7 @@ def _tables(title: str, finding: Mapping[str, Any]) -> list[Block]:
 def _setting(findings: Mapping[str, Any]) -> Section:
     flat = {name: value for name, value in findings["environment"].items() if not isinstance(value, dict)}
     flat |= findings["environment"].get("packages", {})
-    rows = [Row(name, [Value(str(value), wide=True)]) for name, value in flat.items()]
+    rows = [Line(name, [Value(str(value), wide=True)]) for name, value in flat.items()]
     networks = [f"{name}: {words}" for name, words in findings["networks"].items()]
     command = f"stiffgrad study --scale {findings['scale']}"
     return Section(
@@ -160,7 +160,7 @@ def _table(title: str, table: Mapping[str, Any]) -> Table:
     rows, group = [], ""
     for head, *values in table["rows"]:
         start = str(head).split(",")[0]
-        rows.append(Row(str(head), [Value(str(value)) for value in values], first=bool(group) and start != group))
+        rows.append(Line(str(head), [Value(str(value)) for value in values], first=bool(group) and start != group))
         group = start
     return Table(f"{title}: {table['caption']}", table["head"], table["columns"], rows)
 
