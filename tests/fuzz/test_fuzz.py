@@ -16,8 +16,8 @@ import stiffgrad as sg
 from stiffgrad import report
 from stiffgrad.estimators import TableModel
 
-SOLVES = int(os.environ.get("FUZZ_SOLVES", "12"))
-FILES = int(os.environ.get("FUZZ_FILES", "150"))
+SOLVES = int(os.environ.get("FUZZ_SOLVES", "5"))
+FILES = int(os.environ.get("FUZZ_FILES", "60"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 
 OWN = [name for name in sg.solvers.names() if sg.solvers.solver_class(name).family == "own"]
