@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stiffgrad._float64 import float64, host
-from stiffgrad.pde._numpy import Traced, unwrap, wrap
+from stiffgrad.pde._numpy import Traced, accepting, unwrap, wrap
 
 Field = Callable[[Any], Any]
 
@@ -130,13 +130,21 @@ def _traceable(u: Field, x: Any, name: str) -> tuple[Callable[[Any], jax.Array],
         raise ValueError(f"{name}: x must be one point of shape (d,), not of shape {np.shape(point)}")
     point = jnp.asarray(point)
     point = point if jnp.issubdtype(point.dtype, jnp.floating) else point.astype(float)
+    if not isinstance(x, Traced) and not isinstance(point, jax.core.Tracer):  # called by itself, not in an equation
+        u = accepting(u, lambda f: jax.eval_shape(_stacked(f), point), f"{name}: u")[0]
     enter = wrap if isinstance(x, Traced) else lambda z: z
 
-    def function(z: Any) -> jax.Array:
-        value = unwrap(u(enter(z)))
+    return _stacked(lambda z: unwrap(u(enter(z)))), point
+
+
+def _stacked(function: Callable[[Any], Any]) -> Callable[[Any], jax.Array]:
+    """The same function, with a list of components as one array."""
+
+    def call(z: Any) -> jax.Array:
+        value = function(z)
         return jnp.stack([jnp.asarray(v) for v in value]) if isinstance(value, list | tuple) else jnp.asarray(value)
 
-    return function, point
+    return call
 
 
 def _as(x: Any, value: Any) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 
 from stiffgrad._float64 import float64
 from stiffgrad._types import Params
-from stiffgrad.objective import Objective
+from stiffgrad.objective import Objective, Term
 from stiffgrad.objective.derivatives import Block
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.pde.conditions import Condition, Solution, term_of, time_axis
@@ -54,7 +54,7 @@ class Problem:
     weights : dict of str to float
         What each condition's term is multiplied by: its own weight times the balance. `balance` makes the mean of
         |d residual / d parameters|^2 over a term's points, the trace of its Gauss-Newton matrix, that of the largest
-        term for all (Wang, Yu, Perdikaris 2022, section 6).
+        term for all (Wang, Yu, Perdikaris 2022, section 6). Observations keep the weight that was given.
     points : dict of str to array
         The points of each condition.
     params : pytree
@@ -114,7 +114,8 @@ class Problem:
         if balance and len(terms) > 1:
             factors = balancing(objective)
             terms = {
-                name: dataclasses.replace(term, weight=term.weight * factor)
+                # Observations are noisy and equations exact: what is noisy must not bend what is exact.
+                name: term if self.conditions[name].kind == "observations" else _heavier(term, factor)
                 for (name, term), factor in zip(terms.items(), factors, strict=True)
             }
             objective = Objective(self.params, list(terms.values()), dtype=dtype)
@@ -205,6 +206,10 @@ def _named(conditions: Any) -> dict[str, Condition]:
             name, number = f"{condition.name} {number}", number + 1
         named[name] = condition
     return named
+
+
+def _heavier(term: Term, factor: float) -> Term:
+    return dataclasses.replace(term, weight=term.weight * factor)
 
 
 def _network(given: Any, domain: Any, outputs: int, seed: int) -> tuple[Any, Params]:
