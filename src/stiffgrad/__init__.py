@@ -1,7 +1,5 @@
 """Train neural networks by solving stiff ODEs, with no learning rate."""
 
-import importlib.metadata
-
 from stiffgrad._config import configure
 
 configure()
@@ -18,7 +16,7 @@ from stiffgrad.run.multistart import multistart  # noqa: E402
 from stiffgrad.run.trace import FlowPath, Solution, Statistics, Trace, load  # noqa: E402
 from stiffgrad.solvers._ode import ToleranceSchedule  # noqa: E402
 
-__version__ = importlib.metadata.version("stiffgrad")
+__version__ = "0.1.0"
 
 __all__ = [
     "MLP",

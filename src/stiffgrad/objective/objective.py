@@ -345,15 +345,12 @@ def _unflatten_objective(meta: tuple[Any, ...], data: tuple[Any, ...]) -> Object
 jax.tree_util.register_pytree_node(Objective, _flatten_objective, _unflatten_objective)
 
 
-_ABSENT: Any = object()
-
-
 @float64
 def supervised(
     apply: Any,
-    params: Any = _ABSENT,
-    X: Any = _ABSENT,
-    y: Any = _ABSENT,
+    params: Any = ...,
+    X: Any = ...,
+    y: Any = ...,
     loss: str | Callable[[Any, Any], Any] = "squared",
     weight_decay: Any = 0.0,
     sample_weight: Any = None,
@@ -392,20 +389,20 @@ def supervised(
     >>> supervised(apply, params, X, np.array([0.0, 1.0, 1.0, 0.0]))
     Objective(13 parameters, 4 outputs over all samples, squared, float64)
     """
-    if X is _ABSENT and y is _ABSENT and params is not _ABSENT:
+    if X is ... and y is ... and params is not ...:
         raise TypeError("supervised needs X and y: supervised(apply, params, X, y), or supervised(model, X, y)")
-    of_model = y is _ABSENT or isinstance(y, str)  # the fourth is then the loss
-    if of_model and params is not _ABSENT:
-        params, X, y, loss = _ABSENT, params, X, (loss if y is _ABSENT else y)
-    if X is _ABSENT or y is _ABSENT or y is None:
+    of_model = y is ... or isinstance(y, str)  # the fourth is then the loss
+    if of_model and params is not ...:
+        params, X, y, loss = ..., params, X, (loss if y is ... else y)
+    if X is ... or y is ... or y is None:
         raise TypeError(
             "y is None or missing: supervised needs a target for each sample; see least_squares for residuals"
         )
-    carrier = carry(apply, None if params is _ABSENT else params)
-    if carrier is None and params is _ABSENT:
+    carrier = carry(apply, None if params is ... else params)
+    if carrier is None and params is ...:
         raise refuse(apply)
     if carrier is not None:
-        if params is not _ABSENT and not carrier.takes_variables:
+        if params is not ... and not carrier.takes_variables:
             raise TypeError(f"{carrier.kind} holds its own parameters: supervised(model, X, y)")
         found = recognised(carrier, _first_sample(X))
         if found is carrier and hasattr(X, "__array__"):
