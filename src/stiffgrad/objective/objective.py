@@ -378,8 +378,16 @@ def supervised(
         Samples.
     y : array
         Targets; see `Term`, also for the losses.
-    loss, weight_decay, sample_weight, dtype, chunk_samples, memory_budget, sharding
-        See `Term` and `Objective`, also for what is raised.
+    loss : str or callable
+        "squared", "cross_entropy" (on logits), "binary_cross_entropy" (on logits), or l(outputs, target).
+    weight_decay : float or pytree of floats
+        One number, or one for each leaf of the parameters.
+    sample_weight : array of shape (N,), optional
+        See `Term`.
+    dtype : "float64" or "float32"
+        The number type of everything.
+    chunk_samples, memory_budget, sharding
+        See `Objective`, also for what is raised.
 
     Examples
     --------
