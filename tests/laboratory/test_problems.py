@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from stiffgrad.laboratory import problems
-from stiffgrad.laboratory.problems import LEVELS, NetworkProblem, Target, data
+from stiffgrad.laboratory.problems import LEVELS, EquationProblem, NetworkProblem, Target, data
 from stiffgrad.objective.networks import mlp
 
-SMALL = [name for name in problems.names() if name != "diamonds"]
+EQUATIONS = [name for name in problems.names() if isinstance(problems.get(name), EquationProblem)]
+SMALL = [name for name in problems.names() if name != "diamonds" and name not in EQUATIONS]
 
 
 @pytest.mark.parametrize("name", problems.names())

@@ -67,6 +67,12 @@ SUITES: dict[str, Suite] = {
         (("lbfgs", {"memory": 10}), ("lbfgs", {"memory": 50}), "bfgs", "ssbroyden"),
     ),
     "easy": Suite("seconds to an easy classification target", ("digits",), ("auto",), ("lbfgs", "adam")),
+    "equations": Suite(
+        "seconds to a small residual of differential equations with networks",
+        ("poisson2d", "heat1d", "poisson5d", "kovasznay"),
+        ("auto",),
+        ("levenberg-marquardt", "lbfgs", "optimistix-bfgs", "ssbroyden", "adam"),
+    ),
     "success": Suite(
         "from how many of 100 random starts the target is reached",
         (*_SMALL, "two-spirals"),
