@@ -22,9 +22,9 @@ import numpy as np
 import stiffgrad as sg
 from stiffgrad import pde
 from stiffgrad.laboratory import problems
-from stiffgrad.laboratory.cells import content_key, finite, write_json
 from stiffgrad.laboratory.environment import environment
 from stiffgrad.laboratory.problems import EquationProblem
+from stiffgrad.laboratory.store import content_key, finite, write_json
 
 EQUATIONS = [name for name in problems.names() if isinstance(problems.get(name), EquationProblem)]
 
@@ -96,11 +96,18 @@ def table(folder):
         name = cells[0]["problem"]
         middle = {k: statistics.median(c[k] for c in cells) for k in
                   ("error", "steps_taken", "wall_seconds", "compile_seconds")}  # fmt: skip
-        print(
-            f"| {name} | {cells[0]['solver']} | {len(cells)} | {middle['steps_taken']:.0f} "
-            f"| {middle['wall_seconds']:.0f} | {middle['compile_seconds']:.0f} | {middle['error']:.1e} | {max(c['error'] for c in cells):.1e} "
-            f"| {PUBLISHED[name]} |"
-        )
+        row = [
+            name,
+            cells[0]["solver"],
+            len(cells),
+            f"{middle['steps_taken']:.0f}",
+            f"{middle['wall_seconds']:.0f}",
+            f"{middle['compile_seconds']:.0f}",
+            f"{middle['error']:.1e}",
+            f"{max(c['error'] for c in cells):.1e}",
+            PUBLISHED[name],
+        ]
+        print(f"| {' | '.join(map(str, row))} |")
 
 
 def main():

@@ -1,16 +1,31 @@
 """The examples run as a user would run them, in short form, draw a picture, and import no JAX."""
 
 import pathlib
+import re
 import runpy
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 import stiffgrad as sg
 from stiffgrad import pde
 
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 STEPS = {"heat": 12, "pharmacokinetics": 25, "peaks": 100}
+
+
+def test_the_code_of_the_page_runs(monkeypatch, capsys):
+    solve = pde.solve
+    few = sg.Until(steps=3)
+    monkeypatch.setattr(pde, "solve", lambda problem: solve(problem, "lbfgs", until=few))
+    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / "pinns.md").read_text(), re.MULTILINE | re.DOTALL)
+    t = np.linspace(0, 1, 20)
+    names = {"burgers": lambda u, z: pde.derivative(u, z, 1) + u(z) * pde.derivative(u, z, 0), "t": t, "y": np.exp(-t)}
+    for block in blocks:
+        exec(compile(block, "pinns.md", "exec"), names)
+    assert capsys.readouterr().out.count("Solution by") == 1
 
 
 @pytest.mark.parametrize("name", STEPS)
