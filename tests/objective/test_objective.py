@@ -148,6 +148,7 @@ BAD = [
     ({"apply": lambda p, x: jnp.zeros(0)}, TypeError, "function must return one"),
     ({"apply": lambda p, x: p["w"]}, ValueError, "function fails on one sample"),
     ({"X": np.ones((4, 3))}, ValueError, r"fails on one sample of shape \[\(3,\)\]"),
+    ({"X": np.ones(4)}, ValueError, r"one sample of shape \[\(\)\].*X\[:, None\]"),
     ({"X": X[:0], "y": Y[:0]}, ValueError, "samples is empty"),
     ({"X": X[:3]}, ValueError, r"3 samples \(X\) but targets \(y\) of 4"),
     ({"X": NAN}, ValueError, "samples contains NaN or infinity"),

@@ -118,7 +118,8 @@ def _width(function: Callable[[Any, Any], Any], params: Params, first: Any, kind
         shape, activations = bytes_a_sample(function, typed, first)
     except (TypeError, ValueError, IndexError, KeyError) as error:
         shapes = [np.shape(leaf) for leaf in jax.tree.leaves(first)]
-        raise ValueError(f"{label}: function fails on one sample of shape {shapes}: {error}") from error
+        remedy = "; if it wants a vector, give each sample an axis: X[:, None]" if shapes == [()] else ""
+        raise ValueError(f"{label}: function fails on one sample of shape {shapes}: {error}{remedy}") from error
     width = math.prod(shape.shape) if hasattr(shape, "shape") else -1
     if width < 1 or not jnp.issubdtype(shape.dtype, jnp.floating):
         raise TypeError(f"{label}: function must return one non-empty array of real numbers, not {shape}")
