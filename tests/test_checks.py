@@ -129,6 +129,8 @@ def labelled(y, loss="cross_entropy"):
     ("call", "error", "words"),
     [
         (lambda: sg.multistart(bowl(), [np.ones(2)], 5), TypeError, "until must be stiffgrad.Until"),
+        (lambda: sg.multistart(None, [np.ones(2)]), TypeError, "objective must be a stiffgrad.Objective, not NoneType"),
+        (lambda: sg.mlp([1, 10**9, 10**9]), MemoryError, "GiB.*take fewer units"),
         (lambda: sg.Until(steps=2.5), ValueError, r"steps=2.5\) must be a whole number"),
         (lambda: sg.solve(bowl(), throw="no"), TypeError, "throw='no' must be True or False"),
         (lambda: sg.solve(bowl(), validation=lambda p: np.nan), ValueError, "validation is nan at the start"),

@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from stiffgrad._types import SolveError
+
 BAD_INPUT = 2
 INTERRUPTED = 130  # as a shell reports Ctrl-C
 
@@ -21,7 +23,7 @@ def one_line_errors(stopped: str = "what is finished is saved, and the same comm
     """
     try:
         yield
-    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MemoryError, SolveError) as error:
         typer.echo(f"stiffgrad: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(BAD_INPUT) from None
     except KeyboardInterrupt:

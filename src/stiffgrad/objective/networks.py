@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stiffgrad import _checks
+from stiffgrad._memory import require
 
 ACTIVATIONS = {
     "tanh": jnp.tanh,
@@ -107,6 +108,8 @@ def mlp(
     if initial not in _LIMITS:
         raise ValueError(f"initial={initial!r} is unknown; use one of {', '.join(_LIMITS)}")
     _checks.whole("seed", seed)
+    weights = sum((float(before) + 1.0) * float(after) for before, after in itertools.pairwise(sizes))
+    require(8.0 * weights, f"a perceptron of sizes={list(sizes)}", "take fewer units")
     generator = np.random.default_rng(seed)
     params: list[dict[str, np.ndarray]] = []
     for fan_in, fan_out in itertools.pairwise(sizes):

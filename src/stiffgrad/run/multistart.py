@@ -66,6 +66,8 @@ def multistart(
     >>> float(best.w[0]) < 0
     True
     """
+    if not isinstance(objective, Objective):
+        raise TypeError(f"objective must be a stiffgrad.Objective, not {type(objective).__name__}; see supervised")
     method = resolve(solver)
     method = choose(objective).solver if isinstance(method, Auto) else method
     if not isinstance(method, CompiledSolver):
