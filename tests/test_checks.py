@@ -99,18 +99,17 @@ def test_a_batch_is_no_larger_than_the_data():
         sg.solve(objective, sg.solvers.create("sgd", batch_size=10**9))
 
 
-def test_memory_of_the_path_is_that_of_the_hessian(monkeypatch):
-    # 8 rows and 100 weights: the kernel is 8 x 8, but the path and the exact Hessian need n x n.
-    from stiffgrad.solvers.rosenbrock import Rosenbrock, dense_bytes
+def test_memory_is_that_of_the_matrix_that_is_formed(monkeypatch):
+    # 8 rows and 100 weights: the kernel is 8 x 8, but the path's and the exact Hessian's matrices are n x n.
+    from stiffgrad.curvature.dense import GaussNewton
 
     objective = sg.least_squares(lambda w, s: w @ s, np.ones(100), np.ones((8, 100)))
-    small = dense_bytes(objective)
+    small = GaussNewton().bytes(objective)
     assert small == 8 * (2 * 8 * 100 + 4 * 8**2)
     monkeypatch.setattr("stiffgrad._memory.available_bytes", lambda: 4.0 * small)
-    for options in ({"path": True}, {"curvature": "hessian"}):
-        with pytest.raises(MemoryError, match="rosenbrock"):
-            sg.solve(objective, Rosenbrock(**options))
-    assert sg.solve(objective, Rosenbrock(), until=sg.Until(steps=1)).statistics.steps == 1
+    for solver in (sg.solvers.ROS2(), sg.solvers.Rosenbrock(curvature="hessian")):
+        with pytest.raises(MemoryError, match=solver.name):
+            sg.solve(objective, solver)
 
 
 # ---- beyond the solvers' options

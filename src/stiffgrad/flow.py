@@ -98,6 +98,8 @@ class Flow:
     Parameters
     ----------
     objective : Objective
+    compilation : "quick" or "full"
+        How compiled solvers are to be compiled, see `solve`.
 
     Attributes
     ----------
@@ -119,10 +121,11 @@ class Flow:
     ([-1.0, -2.0], 1)
     """
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective, compilation: str = "quick") -> None:
         self.objective = objective
+        self.compilation = compilation
         self.size = objective.size
-        self.outputs = -(-objective.rows // objective.samples)
+        self.outputs = objective.outputs
         self.deadline = np.inf
         self.counts: dict[str, float] = {}
         self.seconds: dict[str, float] = {}

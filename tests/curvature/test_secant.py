@@ -54,36 +54,3 @@ def test_a_pair_of_negative_curvature_is_not_stored():
     cleared = memory._replace(filled=jnp.zeros_like(memory.filled))
     g = np.full(N, 3.0)
     assert np.asarray(inverse_product(cleared, g)) == pytest.approx(g / np.linalg.norm(g))
-
-
-def energy(w):
-    return 0.5 * jnp.vdot(w, jnp.asarray(H) @ w), jnp.asarray(H) @ w
-
-
-def broken(w):
-    """Float32 evaluations gone wrong: energy falls uphill."""
-    loss, gradient = energy(w)
-    return -loss, -gradient
-
-
-@pytest.mark.parametrize(("single", "alone"), [(energy, False), (broken, True)])
-def test_a_sweep_lowers_the_exact_energy_and_counts_its_evaluations(single, alone):
-    sweep = jax.jit(lambda w, memory: secant.sweep(energy, single, secant.Point(w, *energy(w)), memory, 4, False))
-    w, memory = jnp.ones(N), secant.empty(SIZE, N, jnp.float64)
-    start = float(energy(w)[0])
-    for _ in range(3):
-        found = sweep(w, memory)
-        assert bool(found.good)
-        assert bool(found.alone) is alone
-        assert float(found.point.loss) == pytest.approx(float(energy(found.point.w)[0]), rel=1e-14)
-        assert float(found.point.loss) < start
-        assert int(found.exact) >= 1
-        assert int(found.exact + found.single) >= int(found.taken) == (1 if alone else 4)
-        w, memory, start = found.point.w, found.memory, float(found.point.loss)
-
-
-def test_a_sweep_from_the_minimum_stays_there():
-    w = jnp.zeros(N)
-    found = secant.sweep(energy, energy, secant.Point(w, *energy(w)), secant.empty(SIZE, N, jnp.float64), 2, False)
-    assert not bool(found.good)
-    assert np.all(np.asarray(found.point.w) == 0.0)

@@ -253,10 +253,10 @@ def test_near_a_target_the_loss_is_exact_at_the_accepted_point(objective):
 
 def test_a_second_run_compiles_nothing(objective):
     solve(objective, Descent(), until=Until(loss=1e-9))
-    before = [f._cache_size() for f in (_compiled._initial, _compiled._chunk)]
+    before = [f._cache_size() for f in (_compiled._initial, _compiled._quick)]
     again = sg.minimise(bowl, np.array([1.0, -7.0]))
     solve(again, Descent(rate=0.3), until=Until(loss=1e-5, steps=99))
-    assert [f._cache_size() for f in (_compiled._initial, _compiled._chunk)] == before
+    assert [f._cache_size() for f in (_compiled._initial, _compiled._quick)] == before
 
 
 def test_compilation_is_not_solving_time():

@@ -29,7 +29,7 @@ FOLLOWING = {
     },
     **{name: create(name, rtol=RTOL, atol=RTOL) for name in ("cvode", "cvode-adams", "cvode-krylov")},
     **{name: create(name, rtol=RTOL, atol=RTOL) for name in ("tsit5", "kvaerno5", "implicit-euler", "chebyshev")},
-    "ros2": solvers.Rosenbrock(path=True, rtol=RTOL, atol=RTOL),
+    "ros2": solvers.ROS2(rtol=RTOL, atol=RTOL),
 }
 # Local errors add up: on this flow to so many tolerances at most; one of first order controls them by its estimate.
 SLACK = {"implicit-euler": 300.0}
@@ -80,7 +80,7 @@ def test_a_path_is_saved(tmp_path):
 
 @pytest.mark.parametrize("name", [n for n in sg.solvers.names() if n not in FOLLOWING])
 def test_others_say_which_solvers_follow_the_flow(name):
-    with pytest.raises(ValueError, match=r"does not follow the flow.*'chebyshev', 'vode'.*Rosenbrock\(path=True\)"):
+    with pytest.raises(ValueError, match=r"does not follow the flow.*'chebyshev', 'vode'.*'ros2'"):
         sg.solve(quadratic(), name, until=sg.Until(flow_time=1.0))
 
 

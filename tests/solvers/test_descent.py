@@ -107,8 +107,8 @@ def test_another_learning_rate_does_not_recompile(quadratic):
     for rate in (0.1, 0.03, 1, np.float64(1e-3), 1e-4):
         sg.solve(quadratic, Descent("adam", learning_rate=rate), until=sg.Until(steps=3))
         if rate == 0.1:
-            before = _compiled._chunk._cache_size()
-    assert _compiled._chunk._cache_size() == before
+            before = _compiled._quick._cache_size()
+    assert _compiled._quick._cache_size() == before
 
 
 def test_divergence_is_found_raised_and_returned(quadratic):

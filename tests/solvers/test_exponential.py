@@ -9,9 +9,9 @@ import pytest
 from sklearn.datasets import load_iris
 
 import stiffgrad as sg
-from stiffgrad.solvers.exponential import Exponential
+from stiffgrad.solvers import Exponential, Krylov, Secants
 
-EXACT = Exponential(pairs=0, mixed=False, tolerance=0.0, curvature="hessian", krylov=12)
+EXACT = Exponential(pairs=0, tolerance=0.0, curvature="hessian", krylov=12)
 N = 12
 
 
@@ -66,12 +66,12 @@ def test_energy_never_rises_and_the_gradient_reaches_its_target(options):
     loss = solution.trace["loss"]
     assert np.all(np.diff(loss) <= 8 * np.finfo(float).eps * loss[:-1])
     products = np.diff(solution.trace["hessian_products"])
-    assert np.array_equal(products, solution.trace["lanczos"][1:])
+    assert np.array_equal(products > 0, solution.trace["lanczos"][1:] > 0)
     assert (products > 0).any() == ("pairs" in options)  # secants alone suffice here
     if "pairs" in options:
         assert (products > 0).all()
     else:
-        assert (products == 0).any()  # secant steps
+        assert (products == 0).all()
 
 
 def test_both_kinds_of_step_find_the_same_minimum_value_of_a_convex_problem():
@@ -91,18 +91,17 @@ def test_counts_are_those_of_the_calls():
         return 0.25 * jnp.sum(w**4) + 0.5 * jnp.sum(w**2 * jnp.arange(1.0, 5.0))
 
     objective = sg.minimise(loss, np.array([1.0, -2.0, 3.0, 0.5]))
-    for solver in (Exponential(), Exponential(pairs=0)):
-        state, row = solver.initial(objective, objective.w0)
+    for solver in (Secants(), Krylov()):
+        state, _ = solver.initial(objective, np.asarray(objective.w0))
         step = jax.jit(solver.step)
-        before = int(row["rhs_evaluations"])
         jax.effects_barrier()
         calls.clear()
-        for _ in range(5):
+        for _ in range(12):
             state, row = step(objective, state)
         jax.effects_barrier()
-        gradients = int(row["rhs_evaluations"]) - before
-        assert len(calls) == gradients + int(row["loss_evaluations"]) + int(row["hessian_products"])
-        assert int(row["presentations"]) == before + len(calls) + int(row["hessian_products"])
+        made = int(row["rhs_evaluations"]) + int(row["loss_evaluations"]) + int(row["hessian_products"])
+        assert len(calls) == made
+        assert int(row["presentations"]) == made + int(row["hessian_products"])
 
 
 @pytest.mark.parametrize("options", [{}, {"pairs": 0}])
@@ -116,7 +115,7 @@ def test_negative_curvature_leaves_a_saddle(options):
 
 @pytest.mark.parametrize("curvature", ["hessian", "gauss-newton"])
 def test_chunks_of_samples_change_nothing_but_rounding(curvature):
-    solver = Exponential(pairs=0, mixed=False, curvature=curvature)
+    solver = Exponential(pairs=0, curvature=curvature)
     until = sg.Until(steps=4)
     whole, chunked = (sg.solve(iris(chunk=chunk), solver, until=until) for chunk in (None, 40))
     assert whole.w == pytest.approx(chunked.w, abs=1e-8)

@@ -212,6 +212,6 @@ def test_unknown_options_are_named(option, ridge):
 def test_a_second_run_compiles_nothing(sine):
     for solver in (LevenbergMarquardt(), OptimistixBFGS()):
         sg.solve(sine, solver, until=sg.Until(steps=2))
-        before = _compiled._chunk._cache_size()
+        before = _compiled._quick._cache_size()
         sg.solve(sine, solver, until=sg.Until(steps=3))
-        assert _compiled._chunk._cache_size() == before
+        assert _compiled._quick._cache_size() == before

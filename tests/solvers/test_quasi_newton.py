@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import stiffgrad as sg
+from stiffgrad.curvature.point import Point
 from stiffgrad.solvers import QuasiNewton
-from stiffgrad.solvers.quasi_newton import Line, State, _change
+from stiffgrad.solvers._own import Place
+from stiffgrad.solvers.quasi_newton import State, _secant
 
 
 def quadratic(eigenvalues, seed=0):
@@ -35,34 +37,38 @@ def taken(seed, n=5, pairs=1):
     s = 0.7 * direction
     y = jnp.linspace(0.5, 2.0, n) * s
     one = jnp.ones(())
-    state = State(w, one, g, inverse, direction, one, jnp.asarray(pairs), one, {})
-    return state, Line(one, 0.7 * one, w + s, 0.5 * one, g + y, one, jnp.asarray(True)), s, y
+    place = Place.start(np.asarray(w))._replace(point=Point(w, one, g))
+    return State(place, inverse, direction, 0.7 * one, jnp.asarray(pairs)), Point(w + s, 0.5 * one, g + y), s, y
 
 
 @pytest.mark.parametrize("pairs", [0, 1])
 def test_the_update_fulfils_the_secant_equation_and_gives_the_next_direction(pairs):
-    state, line, s, y = taken(0, pairs=pairs)
-    change = _change(state, line)
-    np.testing.assert_allclose(change.inverse @ y, s, rtol=1e-10)
-    np.testing.assert_allclose(change.direction, -change.inverse @ line.gradient, rtol=1e-10)
-    np.testing.assert_allclose(change.inverse, change.inverse.T, rtol=1e-12)
-    assert float(jnp.linalg.eigvalsh(change.inverse)[0]) > 0
+    state, new, s, y = taken(0, pairs=pairs)
+    secant = _secant(state, new, True)
+    inverse = secant.update(state.inverse)
+    np.testing.assert_allclose(inverse @ y, s, rtol=1e-10)
+    np.testing.assert_allclose(secant.direction, -inverse @ new.gradient, rtol=1e-10)
+    np.testing.assert_allclose(inverse, inverse.T, rtol=1e-12)
+    assert float(jnp.linalg.eigvalsh(inverse)[0]) > 0
 
 
 def test_scales_up_what_it_believed_too_stiff():
-    state, line, s, y = taken(1)
+    state, new, s, y = taken(1)
     stiff = float(s @ jnp.linalg.solve(state.inverse, s) / (s @ y))
     scale = max(1.0, stiff)
     v = jnp.eye(5) - jnp.outer(y, s) / (s @ y)
     expected = scale * v.T @ state.inverse @ v + jnp.outer(s, s) / (s @ y)
-    np.testing.assert_allclose(_change(state, line).inverse, expected, rtol=1e-9)
+    np.testing.assert_allclose(_secant(state, new, True).update(state.inverse), expected, rtol=1e-9)
 
 
-def test_no_secant_without_positive_curvature():
-    state, line, _, y = taken(2)
-    change = _change(state, line._replace(gradient=state.gradient - 0.1 * y))
-    np.testing.assert_array_equal(change.inverse, state.inverse)
-    assert int(change.pairs) == int(state.pairs)
+@pytest.mark.parametrize("when", [True, False])
+def test_no_secant_without_positive_curvature_or_after_a_rejection(when):
+    state, new, _, y = taken(2)
+    if when:
+        new = new._replace(gradient=state.place.point.gradient - 0.1 * y)
+    secant = _secant(state, new, when)
+    np.testing.assert_array_equal(secant.update(state.inverse), state.inverse)
+    assert not bool(secant.curved)
 
 
 def test_solves_stiff_quadratics_to_rounding():

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from stiffgrad.objective import Objective, derivatives
 from stiffgrad.objective.parameters import Layout
@@ -52,8 +53,7 @@ class Kronecker:
         Under a cross entropy the diagonal changes as fast as the probabilities do. Where samples are few beside the
         units of two layers, changes of coordinates, four to a step, cost more than they are worth.
         """
-        squares = all(block.loss.name == "squared" for block in objective.blocks)
-        return squares and derivatives.is_perceptron(objective) and 4 * cls.cost(objective) <= 0.5
+        return objective.sum_of_squares and objective.perceptron is not None and 4 * cls.cost(objective) <= 0.5
 
     @staticmethod
     def cost(objective: Objective) -> float:
@@ -64,8 +64,10 @@ class Kronecker:
     @classmethod
     def identity(cls, objective: Objective, dtype: Any) -> Kronecker:
         """P = 1, in the structure of `of`."""
-        eye, shapes = partial(jnp.eye, dtype=dtype), _shapes(objective.layout)
-        layers = tuple(Layer(eye(rows), eye(columns), jnp.ones((rows, columns), dtype)) for rows, columns in shapes)
+        shapes = _shapes(objective.layout)
+        eye: Any = partial(np.eye, dtype=dtype)
+        ones: Any = partial(np.ones, dtype=dtype)
+        layers = tuple(Layer(eye(rows), eye(columns), ones((rows, columns))) for rows, columns in shapes)
         return cls(layers, objective.layout)
 
     @classmethod
@@ -87,7 +89,7 @@ class Kronecker:
             pairs = zip(factors(piece), vectors, strict=True)
             return [((d @ p) ** 2).T @ ((a @ q) ** 2) for (d, a), (p, q) in pairs]
 
-        decays = _matrices(objective.layout, objective.decay.astype(w.dtype))
+        decays = derivatives.layer_matrices(objective.layout, objective.decay.astype(w.dtype))
         layers = [
             Layer(p, q, jnp.sqrt(e + damping + jnp.mean(decay)))
             for (p, q), e, decay in zip(vectors, total(diagonal), decays, strict=True)
@@ -111,18 +113,14 @@ class Kronecker:
         return self._flat([p @ (m * r) @ q.T for (p, q, r), m in self._with(slope)])
 
     def _with(self, v: jax.Array) -> Any:
-        return zip(self.layers, _matrices(self.layout, v.astype(self.layers[0].root.dtype)), strict=True)
+        return zip(
+            self.layers, derivatives.layer_matrices(self.layout, v.astype(self.layers[0].root.dtype)), strict=True
+        )
 
     def _flat(self, matrices: list[jax.Array]) -> jax.Array:
-        params = [{"weight": matrix[:, :-1], "bias": matrix[:, -1]} for matrix in matrices]
-        return self.layout.flatten(params)
+        return derivatives.flat_layers(self.layout, matrices)
 
 
 def _shapes(layout: Layout) -> list[tuple[int, int]]:
     """(out, in + 1) of every layer."""
     return [(shape[0], shape[1] + 1) for shape in layout.shapes if len(shape) == 2]
-
-
-def _matrices(layout: Layout, v: jax.Array) -> list[jax.Array]:
-    """A vector of n numbers as one matrix (out, in + 1) a layer, biases last."""
-    return [jnp.concatenate([layer["weight"], layer["bias"][:, None]], axis=1) for layer in layout.unflatten(v)]

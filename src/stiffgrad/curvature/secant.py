@@ -7,12 +7,11 @@ the memory and a small triangular system, without the two-loop recursion, which 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import solve_triangular
 
 
@@ -56,9 +55,10 @@ class Memory(NamedTuple):
 
 
 def empty(size: int, n: int, dtype: Any, space: Coordinates | None = None) -> Memory:
-    """A memory for `size` pairs, without any."""
-    small = jnp.zeros((size + 1, size + 1))
-    return Memory(jnp.zeros((2 * (size + 1), n), dtype), small, small, jnp.zeros((), jnp.int32), space)
+    """A memory for `size` pairs, without any: NumPy's arrays, so that nothing is compiled for them."""
+    small = np.zeros((size + 1, size + 1))
+    rows = np.zeros((2 * (size + 1), n), dtype)
+    return Memory(rows, small, small, np.zeros((), np.int32), space)  # type: ignore[arg-type]
 
 
 def moved(memory: Memory, space: Coordinates) -> Memory:
@@ -137,159 +137,3 @@ def _inverse_product(memory: Memory, g: jax.Array, first: Any) -> jax.Array:
     back = solve_triangular(upper, diagonal * forward + scale * (yy @ forward - along[1]), trans=1)
     mix = jnp.zeros((2, slots)).at[:, order].set(jnp.where(valid, jnp.stack([back, -scale * forward]), 0.0))
     return (scale * g + norm * mix.astype(memory.rows.dtype).ravel() @ memory.rows).astype(g.dtype)
-
-
-Evaluate = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
-LINE_TRIES = 6
-ROUNDING = 8.0  # energies within so many units of rounding are equal
-SINGLE_SLACK = 1e-3  # relative, of an energy in float32, whose rounding follows the outputs and not their small loss
-
-
-class Point(NamedTuple):
-    """Weights (n,), their energy, and its gradient (n,)."""
-
-    w: jax.Array
-    loss: jax.Array
-    gradient: jax.Array
-
-
-class Sweep(NamedTuple):
-    """The result of `sweep`.
-
-    Attributes
-    ----------
-    point : Point
-        The end, evaluated exactly; the start where `good` is False.
-    memory : Memory
-        With the pairs of the sweep.
-    path : scalar
-        Sum of |s| / |g| over its steps.
-    exact, single : scalars
-        Evaluations of either kind.
-    taken : scalar
-        Steps.
-    alone : bool
-        Whether the sweep fell back to one exact step.
-    good : bool
-        Whether the energy fell.
-    """
-
-    point: Point
-    memory: Memory
-    path: jax.Array
-    exact: jax.Array
-    single: jax.Array
-    taken: jax.Array
-    alone: jax.Array
-    good: jax.Array
-
-
-class _Line(NamedTuple):
-    sweep: Sweep
-    direction: jax.Array
-    slope: jax.Array
-    t: jax.Array
-    tries: jax.Array
-    done: jax.Array
-
-
-def sweep(
-    exact: Evaluate,
-    single: Evaluate,
-    start: Point,
-    memory: Memory,
-    repeats: Any,
-    alone: Any = False,
-    enabled: Any = True,
-) -> Sweep:
-    """Up to `repeats` secant steps w - t B^-1 g, all but the last evaluated by `single`, the last by `exact`.
-
-    t is 1, or shorter by backtracking. A step is good if it fulfils Armijo's condition or, near rounding, the
-    approximate Wolfe condition, which needs only gradients (Hager and Zhang 2005, equation 1.3). A sweep that does not
-    lower the exact energy is taken back and repeated as one exact step.
-
-    Parameters
-    ----------
-    exact, single : callables
-        w -> (energy, gradient); `single` may be rounded to float32.
-    start : Point
-        Evaluated exactly.
-    memory : Memory
-        Pairs so far.
-    repeats : int
-        Steps of a sweep; it may be known only at run time.
-    alone : bool
-        Take one exact step from the outset.
-    enabled : bool
-        Otherwise do nothing: cheaper than a branch around the sweep, which would copy the memory.
-
-    Returns
-    -------
-    Sweep
-    """
-    first = -inverse_product(memory, start.gradient)
-    slope = jnp.vdot(start.gradient, first)
-    none, one = jnp.zeros((), jnp.int64), jnp.ones_like(start.loss)
-    alone = jnp.asarray(alone) | (repeats == 1)
-
-    def begin(memory: Memory, alone: jax.Array, exact: jax.Array, single: jax.Array) -> _Line:
-        fresh = Sweep(start, memory, jnp.zeros_like(start.loss), exact, single, none, alone, jnp.asarray(False))
-        return _Line(fresh, first, slope, one, none, ~(slope < 0))
-
-    def body(line: _Line) -> _Line:
-        old = line.sweep
-        last = old.alone | (old.taken == repeats - 1)
-        s = line.t * line.direction
-        loss, gradient = jax.lax.cond(last, exact, single, old.point.w + s)
-        new = Point(old.point.w + s, jnp.where(jnp.isfinite(loss), loss, jnp.inf), gradient)
-        good = _acceptable(line, new)
-        memory = remember(old.memory, s, gradient - old.point.gradient, good)
-        end = good & last
-        fell = _fell(new, start)
-        after = old._replace(
-            point=jax.tree.map(partial(jnp.where, good), new, old.point),
-            memory=memory,
-            path=old.path + jnp.where(good, jnp.linalg.norm(s) / jnp.linalg.norm(old.point.gradient), 0.0),
-            exact=old.exact + last,
-            single=old.single + ~last,
-            taken=old.taken + good,
-            good=end & fell,
-        )
-        direction = jax.lax.cond(good & ~last, lambda: -inverse_product(memory, gradient), lambda: line.direction)
-        tries = jnp.where(good, 0, line.tries + 1)
-        t = jnp.where(good, one, _shorter(line, new))
-        lost = (end & ~fell) | (tries >= LINE_TRIES) | ~(jnp.vdot(after.point.gradient, direction) < 0)
-        follow = _Line(after, direction, jnp.vdot(after.point.gradient, direction), t, tries, end | lost)
-        # What float32 spoiled is taken back, but not its pairs: they are directions only.
-        again = begin(memory, jnp.asarray(True), after.exact, after.single)
-        retry = lost & ~old.alone & ~(end & fell)
-        # A selection between the memory and itself would copy it.
-        return jax.tree.map(lambda a, b: b if a is b else jnp.where(retry, a, b), again, follow)
-
-    line = begin(memory, alone, none, none)
-    line = jax.lax.while_loop(lambda line: ~line.done, body, line._replace(done=line.done | ~jnp.asarray(enabled)))
-    found = line.sweep
-    return found._replace(point=jax.tree.map(partial(jnp.where, found.good), found.point, start))
-
-
-def _fell(new: Point, start: Point) -> jax.Array:
-    """Whether the energy is lower or, where it is equal up to rounding, the gradient smaller."""
-    rounding = ROUNDING * jnp.finfo(start.loss.dtype).eps * jnp.abs(start.loss)
-    smaller = jnp.linalg.norm(new.gradient) < jnp.linalg.norm(start.gradient)
-    return (new.loss < start.loss) | ((new.loss <= start.loss + rounding) & smaller)
-
-
-def _acceptable(line: _Line, new: Point) -> jax.Array:
-    """Armijo's condition or, near rounding, the approximate Wolfe condition."""
-    old = line.sweep.point
-    eps = jnp.finfo(old.loss.dtype).eps
-    slack = jnp.where(line.sweep.alone, ROUNDING * eps, SINGLE_SLACK) * jnp.abs(old.loss)
-    flat = jnp.vdot(new.gradient, line.direction) <= -0.8 * line.slope
-    return (new.loss <= old.loss + 1e-4 * line.t * line.slope) | ((new.loss <= old.loss + slack) & flat)
-
-
-def _shorter(line: _Line, new: Point) -> jax.Array:
-    """The minimum of the parabola through the energy and slope of the start and the energy found, bounded."""
-    excess = new.loss - line.sweep.point.loss - line.t * line.slope
-    part = -line.slope * line.t / (2.0 * jnp.maximum(excess, jnp.finfo(excess.dtype).tiny))
-    return line.t * jnp.clip(jnp.nan_to_num(part), 0.1, 0.5)

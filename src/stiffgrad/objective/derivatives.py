@@ -9,7 +9,7 @@ passes), never from reverse mode over the batch (N^2). Everything that sums over
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -186,52 +186,11 @@ def residual(objective: Objective, w: Any) -> jax.Array:
     return jnp.concatenate([b.rows(lambda piece: _block_residual(piece, layout, w)) for b in objective.blocks])
 
 
-def _row_map(block: Block, layout: Layout, w: Any) -> Callable[[Any], jax.Array]:
-    """U -> sqrt(c) R(z)' f(u), with R at w: its derivative at w is the block's part of A."""
-    fixed = jax.lax.stop_gradient(outputs(block, layout, w))
-    scale = jnp.sqrt(block.coefficients)[:, None]
-
-    def rows(u: Any) -> jax.Array:
-        z = outputs(block, layout, u)[:, :, None]
-        return (jax.vmap(block.loss.root)(fixed, block.targets, z)[:, :, 0] * scale).ravel()
-
-    return rows
-
-
-def push(objective: Objective, w: Any, d: Any) -> jax.Array:
-    """A d of shape (m,), matrix-free. Not for objectives in chunks."""
-    maps = [_row_map(block, objective.layout, w) for block in objective.blocks]
-    return jnp.concatenate([jax.jvp(rows, (w,), (d,))[1] for rows in maps])
-
-
-def pull(objective: Objective, w: Any, b: Any) -> jax.Array:
-    """A'b of shape (n,), matrix-free. Not for objectives in chunks."""
-    maps = [_row_map(block, objective.layout, w) for block in objective.blocks]
-    return jax.vjp(lambda u: jnp.concatenate([rows(u) for rows in maps]), w)[1](b)[0]
-
-
-def kernel(objective: Objective, w: Any) -> jax.Array:
-    """The lower triangle of AA', (m, m).
-
-    For a multilayer perceptron a row of A is, layer by layer, the outer product of a backward signal and the layer's
-    inputs, so AA' is a sum of Hadamard products of two thin Gram matrices, and A is never formed (Jacot, Gabriel,
-    Hongler 2018, section 4): m^2 times the widths instead of m^2 n operations.
-    """
-    if not is_perceptron(objective):
-        return gram.lower_gram(scaled_jacobian(objective, w))
-    layers = [layer_factors(block, objective.layout, w) for block in objective.blocks]
-    factors = [tuple(jnp.concatenate(part) for part in zip(*layer, strict=True)) for layer in zip(*layers, strict=True)]
-
-    def strip(rows: slice, columns: slice) -> jax.Array:
-        return sum(((d[rows] @ d[columns].T) * (a[rows] @ a[columns].T) for d, a in factors), jnp.zeros((), w.dtype))
-
-    return gram.lower_strips(factors[0][0].shape[0], strip)  # as many as rows of A, with padding
-
-
-def is_perceptron(objective: Objective) -> bool:
-    """Whether all blocks evaluate one multilayer perceptron, whose layers are known."""
+def perceptron(objective: Objective) -> MLP | None:
+    """The one multilayer perceptron that all blocks evaluate, whose layers are then known; None where there is none."""
     functions = {block.function for block in objective.blocks}
-    return len(functions) == 1 and isinstance(next(iter(functions)), MLP)
+    function = next(iter(functions))
+    return function if len(functions) == 1 and isinstance(function, MLP) else None
 
 
 def layer_factors(block: Block, layout: Layout, w: Any) -> list[tuple[jax.Array, jax.Array]]:
@@ -252,6 +211,16 @@ def layer_factors(block: Block, layout: Layout, w: Any) -> list[tuple[jax.Array,
     k = network.sizes[-1]
     flat = [signal.reshape(-1, signal.shape[-1]) for signal in signals]
     return list(zip(flat, [jnp.repeat(a, k, axis=0) for a in inputs], strict=True))
+
+
+def layer_matrices(layout: Layout, v: jax.Array) -> list[jax.Array]:
+    """A vector (n,) of a perceptron as one matrix (out, in + 1) a layer, biases last."""
+    return [jnp.concatenate([layer["weight"], layer["bias"][:, None]], axis=1) for layer in layout.unflatten(v)]
+
+
+def flat_layers(layout: Layout, matrices: Sequence[jax.Array]) -> jax.Array:
+    """The vector (n,) of one matrix (out, in + 1) a layer."""
+    return layout.flatten([{"weight": matrix[:, :-1], "bias": matrix[:, -1]} for matrix in matrices])
 
 
 def _with_signals(network: MLP, params: Any, zero: Any, x: Any) -> Any:

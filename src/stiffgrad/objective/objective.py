@@ -20,7 +20,8 @@ from stiffgrad.interop import Carrier, carry, refuse
 from stiffgrad.objective import derivatives
 from stiffgrad.objective.dense import Perceptron, recognised
 from stiffgrad.objective.derivatives import Block
-from stiffgrad.objective.losses import IDENTITY
+from stiffgrad.objective.losses import IDENTITY, SQUARED
+from stiffgrad.objective.networks import MLP
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.objective.placement import Placement
 from stiffgrad.objective.terms import Term, block_of, flat_decay, flat_start
@@ -108,6 +109,8 @@ class Objective:
         Number of outputs over all samples, m = N k; the height of the Jacobian.
     samples : int
         Number of samples N, over all terms.
+    elements : float
+        Intermediate numbers of an evaluation, over all samples: a bound, before the compiler fuses any away.
     uniform_decay : bool
         Whether all weights have the same decay.
 
@@ -133,6 +136,7 @@ class Objective:
     layout: Layout
     rows: int
     samples: int
+    elements: float
     uniform_decay: bool
 
     @float64
@@ -165,9 +169,10 @@ class Objective:
         self._w0 = placement.everywhere(flat_start(params, self.layout, kind))
         self.decay = placement.everywhere(flat_decay(weight_decay, params, self.layout, kind))
         built = [block_of(term, index, params, kind, placement) for index, term in enumerate(terms)]
-        self.blocks = tuple(block for block, _, _ in built)
-        self.samples = sum(count for _, count, _ in built)
-        self.rows = sum(count * width for _, count, width in built)
+        self.blocks = tuple(block for block, *_ in built)
+        self.samples = sum(count for _, count, _, _ in built)
+        self.rows = sum(count * width for _, count, width, _ in built)
+        self.elements = sum(count * elements for _, count, _, elements in built)
         self.uniform_decay = bool(np.ptp(np.asarray(self.decay)) == 0.0)
 
     @property
@@ -189,6 +194,39 @@ class Objective:
     def has_rows(self) -> bool:
         """Whether every loss knows its pseudo-residual, so that G = A'A and grad = A'r hold."""
         return all(block.loss.residual is not None for block in self.blocks)
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of a sample, k: over all terms their mean, rounded up."""
+        return -(-self.rows // self.samples)
+
+    @property
+    def gradient_flops(self) -> float:
+        """Operations of a gradient, about: three products a weight and sample, and ten for each intermediate number.
+
+        Counted from shapes, so that what is decided by it repeats exactly.
+        """
+        return 6.0 * self.size * self.samples + 10.0 * self.elements
+
+    @property
+    def sum_of_squares(self) -> bool:
+        """Whether every loss is the squared one: E is a sum of squares, with a decay of the weights as well."""
+        return all(block.loss == SQUARED for block in self.blocks)
+
+    @property
+    def residuals_may_vanish(self) -> bool:
+        """Whether E may fall to zero: a sum of squares without weight decay. There Gauss-Newton serves to the end."""
+        return self.sum_of_squares and not bool(np.any(np.asarray(self.decay) > 0))
+
+    @property
+    def whole_rows(self) -> bool:
+        """Whether the Jacobian can be formed as a whole: pseudo-residuals known, and no term in chunks."""
+        return self.has_rows and not any(block.chunked for block in self.blocks)
+
+    @property
+    def perceptron(self) -> MLP | None:
+        """The one multilayer perceptron that all terms evaluate, or None."""
+        return derivatives.perceptron(self)
 
     @float64
     def flatten(self, params: Params) -> Any:
@@ -241,7 +279,7 @@ class Objective:
         if decay.shape != (self.size,) or w0.shape != (self.size,):
             raise ValueError(f"decay has shape {decay.shape}, expected one number for each parameter, ({self.size},)")
         uniform = self.uniform_decay and decay is self.decay
-        meta = (self.layout, self.rows, self.samples, uniform)
+        meta = (self.layout, self.rows, self.samples, self.elements, uniform)
         new = _unflatten_objective(meta, (self.blocks, decay, w0))
         new._carrier = self._carrier
         return new
@@ -329,14 +367,14 @@ def _converted(w: Any, kind: Any) -> Any:
 
 
 def _flatten_objective(objective: Objective) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    meta = (objective.layout, objective.rows, objective.samples, objective.uniform_decay)
+    meta = (objective.layout, objective.rows, objective.samples, objective.elements, objective.uniform_decay)
     return (objective.blocks, objective.decay, objective._w0), meta
 
 
 def _unflatten_objective(meta: tuple[Any, ...], data: tuple[Any, ...]) -> Objective:
     objective = object.__new__(Objective)
     objective._carrier = None  # no part of the pytree: compiled code is shared between models
-    objective.layout, objective.rows, objective.samples, objective.uniform_decay = meta
+    objective.layout, objective.rows, objective.samples, objective.elements, objective.uniform_decay = meta
     objective.blocks, objective.decay, objective._w0 = data
     return objective
 

@@ -91,8 +91,11 @@ def _number(number: Any, name: str) -> float:
         raise TypeError(f"{name} must be a number, not {type(number).__name__}") from None
 
 
-def block_of(term: Term, index: int, params: Params, kind: Any, placement: Placement) -> tuple[Block, int, int]:
-    """Check one term, move its data to the device; the block, its number of samples, and of outputs of each."""
+def block_of(term: Term, index: int, params: Params, kind: Any, placement: Placement) -> tuple[Block, int, int, float]:
+    """Check one term, move its data to the device.
+
+    Returns the block, its number of samples, and those of outputs and of intermediate numbers of each sample.
+    """
     label = f"terms[{index}]"
     if not callable(term.function):
         raise TypeError(f"{label}: function must be callable as function(params, sample)")
@@ -108,7 +111,9 @@ def block_of(term: Term, index: int, params: Params, kind: Any, placement: Place
     coefficients = _coefficients(term, count, kind, label)
     block = Block(samples, targets, coefficients, term.function, loss)
     # The loss, its derivatives and the tangents of both: eight arrays like the outputs.
-    return placement.place(block, count, activations + 8.0 * width * jnp.dtype(kind).itemsize), count, width
+    size = jnp.dtype(kind).itemsize
+    placed = placement.place(block, count, activations + 8.0 * width * size)
+    return placed, count, width, activations / (4.0 * size)
 
 
 def _width(function: Callable[[Any, Any], Any], params: Params, first: Any, kind: Any, label: str) -> tuple[int, float]:

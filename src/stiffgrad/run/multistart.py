@@ -20,9 +20,9 @@ from stiffgrad.objective import Objective
 from stiffgrad.run.driver import Run, Until
 from stiffgrad.run.trace import Solution
 from stiffgrad.solvers._base import Limits, Solver
+from stiffgrad.solvers._combination import Combination
 from stiffgrad.solvers._compiled import ENDED, CompiledSolver, initial_rows, run_rows
 from stiffgrad.solvers._registry import resolve
-from stiffgrad.solvers.auto import Auto, choose
 
 CHUNK_SECONDS = 0.2  # of a chunk of all starts of a thread
 MAX_ROWS = 64  # rows a chunk can hold, for each start
@@ -69,7 +69,8 @@ def multistart(
     if not isinstance(objective, Objective):
         raise TypeError(f"objective must be a stiffgrad.Objective, not {type(objective).__name__}; see supervised")
     method = resolve(solver)
-    method = choose(objective).solver if isinstance(method, Auto) else method
+    if isinstance(method, Combination):  # all starts share one program: that of the method which runs first
+        method = method.members(objective)[0]
     if not isinstance(method, CompiledSolver):
         raise TypeError(f"solver={method.name!r} is not compiled: multistart takes 'auto', 'rosenbrock' and their like")
     until = Until(loss=1e-8) if until is None else until
@@ -161,7 +162,8 @@ class _Batch:
         w, numbers = part
         mine = [self.runs[i] for i in dict.fromkeys(numbers)]
         state, row = _initial(self.solver, self.objective, w)
-        self._report(numbers, state, np.asarray(row)[:, None, :], np.ones(len(w), int))
+        if not self.solver.bare_start:
+            self._report(numbers, state, np.asarray(row)[:, None, :], np.ones(len(w), int))
         length = 1.0  # nobody knows yet how long a step of all starts takes
         while any(run.outcome is None for run in mine):
             mark = time.perf_counter()

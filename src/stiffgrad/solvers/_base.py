@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -14,7 +15,6 @@ from stiffgrad._memory import require
 from stiffgrad._types import Outcome
 from stiffgrad.flow import Flow
 from stiffgrad.objective import Objective
-from stiffgrad.objective.losses import SQUARED
 
 
 class Limits(NamedTuple):
@@ -24,6 +24,7 @@ class Limits(NamedTuple):
     gradient_norm: float
     steps: float
     presentations: float
+    cost: float = np.inf  # of a compiled solver, in gradients: where a combination looks whether another does better
 
 
 class Finished(Exception):
@@ -77,6 +78,10 @@ class Monitor(Protocol):
         """Wall seconds until the budget ends (inf without one)."""
         ...
 
+    def compiling(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, time counts as compilation and not as solving."""
+        ...
+
 
 @runtime_checkable
 class Resumable(Protocol):
@@ -114,6 +119,7 @@ class Solver(abc.ABC):
     family: ClassVar[str]
     summary: ClassVar[str]  # one line for `stiffgrad solvers`
     source: ClassVar[str]  # the paper or code that defines the method
+    exact_rows: ClassVar[bool] = False  # its rows begin with the start, and their losses and gradients are exact
     squares_only: ClassVar[bool] = False  # whether it minimises sums of squares and nothing else
 
     @property
@@ -140,7 +146,7 @@ class Solver(abc.ABC):
 
 def check_sum_of_squares(objective: Objective, name: str) -> None:
     """Raise ValueError where E is not a sum of squares."""
-    if any(block.loss != SQUARED for block in objective.blocks):
+    if not objective.sum_of_squares:
         losses = ", ".join(block.loss.name for block in objective.blocks)
         raise ValueError(
             f"solver {name!r} minimises sums of squares only, and this objective has the loss {losses}; "

@@ -2,6 +2,11 @@
 
 Steps run in chunks inside one `lax.while_loop`. Python sees the loop only to stop, show and save; a chunk checks the
 targets after every step, and its length adapts to the time a step takes.
+
+How a program is compiled is a matter of its own. Full optimisation makes a step 1.1 to 3 times as fast and takes 3 to 5
+times as long to compile, which is most of what a user waits for who fits one network. So the "quick" compilation
+starts, and the full one takes over once the steps have done so much work, counted in operations, that it pays. See
+docs/first-call.md.
 """
 
 from __future__ import annotations
@@ -10,8 +15,8 @@ import abc
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,14 +31,23 @@ from stiffgrad.objective.placement import agreed
 from stiffgrad.solvers._base import Finished, Limits, Monitor, Solver
 
 State = TypeVar("State")
+Condition: TypeAlias = "Callable[[Rows], Any]"
 MAX_ROWS = 4096  # rows a chunk can hold: many, since calling one takes as long as 100 steps of a tiny network
+SPARE_ROWS = 256  # beyond those asked for: a frozen Jacobian is used up before a chunk ends
 WARM_UP = 1e7  # up to so many weights times samples a step is taken and thrown away first, twice: the libraries that
 # XLA calls set themselves up when first used, which takes tens of milliseconds; and the second tells how long it takes
 CHUNK_SECONDS = 0.05  # how long a chunk should take: timely stops and progress, little Python
+MANY_ROWS = 1000  # from this side on a matrix is factored faster by all BLAS threads, even on a busy machine
 
 # A row's `ended` says that the solver ended by itself, as one of these; 0 goes on.
 ENDED = {1: Outcome.STATIONARY, 2: Outcome.STALLED, 3: Outcome.DIVERGED, 4: Outcome.FAILED}
 STATIONARY, STALLED, DIVERGED, FAILED = ENDED
+
+NEVER = Limits(np.inf, np.inf, -1.0, -1.0, np.inf)
+QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+PAYS_SECONDS = 1.0  # of work with the quick compilation, after which the full one takes over: about what that takes
+# Of a gradient with the quick compilation: a call, and for each weight and sample, and each intermediate number.
+CALL_SECONDS, WEIGHT_SECONDS, ELEMENT_SECONDS = 3e-5, 3e-10, 3e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,23 +59,28 @@ class CompiledSolver(Solver, abc.ABC, Generic[State]):
     """
 
     columns: ClassVar[tuple[str, ...]]  # names of the row's entries beside "ended"; "loss" among them
-    factorizes: ClassVar[bool] = False  # whether a step factorizes dense matrices by LAPACK
     reasons: ClassVar[dict[int, str]] = {}  # words for the keys of `ENDED`
+    lasting: ClassVar[tuple[str, ...]] = ()  # of the state, which has a `place`: what stays true at other weights
+    bare_start: ClassVar[bool] = False  # `initial` evaluates nothing: the first step does, and reports the start
 
     @abc.abstractmethod
-    def initial(self, objective: Objective, w: jax.Array) -> tuple[State, dict[str, Any]]:
-        """The first state and its row (same structure as that of `step`), evaluations included."""
+    def initial(self, objective: Objective, w: Any) -> tuple[State, dict[str, Any]]:
+        """The first state and its row (same structure as that of a step).
 
-    @abc.abstractmethod
-    def step(self, objective: Objective, state: State) -> tuple[State, dict[str, Any]]:
-        """One accepted step (or none, if the method must give up): the next state and its row.
-
-        The row holds every name of `columns`, counts cumulative, and "ended" (0, or a key of `ENDED`).
+        With `bare_start` no evaluation is made, and the state may hold NumPy arrays: nothing is compiled for it.
         """
+
+    @abc.abstractmethod
+    def loop(self, objective: Objective, carry: Rows, going: Condition, within: Condition) -> Rows:
+        """Take steps and record their rows while `going`; `within` is the part of it that says stop at once."""
 
     @abc.abstractmethod
     def weights(self, state: State) -> jax.Array:
         """The flat weights in a state."""
+
+    def side(self, objective: Objective) -> int:
+        """Rows of the dense matrices that a step factorizes by LAPACK; 0 where it factorizes none."""
+        return 0
 
     def check(self, objective: Objective) -> None:
         """Raise ValueError where this solver cannot run this objective, before anything is compiled."""
@@ -71,40 +90,66 @@ class CompiledSolver(Solver, abc.ABC, Generic[State]):
         return self.reasons.get(ended, f"{self.name} ended by itself")
 
     def start(self, flow: Flow, w: NDArray[np.float64]) -> CompiledRun:
-        """Compile the initial evaluation and the loop."""
+        """Compile the loop, and the initial evaluation where there is one."""
         self.check(flow.objective)
-        weights = jnp.asarray(w, flow.objective.w0.dtype)
-        never = Limits(np.inf, np.inf, -1.0, -1.0)
-        with self._threads():
-            state, row = jax.block_until_ready(_initial(self, flow.objective, weights))
-            jax.block_until_ready(_chunk(self, flow.objective, state, row, never, 0))
-            seconds = 0.0
-            if flow.objective.size * flow.objective.samples <= WARM_UP:
-                always = Limits(-np.inf, -np.inf, np.inf, np.inf)
-                for _ in range(2):
-                    begin = time.perf_counter()
-                    jax.block_until_ready(_chunk(self, flow.objective, state, row, always, 1))
-                    seconds = time.perf_counter() - begin
-        return CompiledRun(self, flow.objective, weights, seconds)
+        run = CompiledRun(self, flow.objective, w, flow.compilation)
+        run.compile()
+        return run
 
     def advance(self, state: CompiledRun, monitor: Monitor) -> CompiledRun:
         """Run one chunk."""
-        with self._threads():
-            state.run_chunk(monitor)
+        state.run_chunk(monitor)
         return state
 
-    def _threads(self) -> contextlib.AbstractContextManager[object]:
-        return one_blas_thread() if self.factorizes else contextlib.nullcontext()
+
+@dataclasses.dataclass(frozen=True)
+class SteppedSolver(CompiledSolver[State], abc.ABC):
+    """A compiled solver given by one step."""
+
+    @abc.abstractmethod
+    def step(self, objective: Objective, state: State) -> tuple[State, dict[str, Any]]:
+        """One step: the next state and its row.
+
+        The row holds every name of `columns`, counts cumulative, and "ended" (0, or a key of `ENDED`). It may hold
+        "recorded": False for a trial that was rejected, which is no row of the trace.
+        """
+
+    def loop(self, objective: Objective, carry: Rows, going: Condition, within: Condition) -> Rows:
+        def body(carry: Rows) -> Rows:
+            state, row = self.step(objective, carry.state)
+            return carry.with_row(self, state, row)
+
+        return jax.lax.while_loop(going, body, carry)
 
 
-def initial_rows(solver: CompiledSolver[Any], objective: Objective, w: jax.Array) -> Any:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """What a compiled loop carries: the solver's state, its last row, all rows of the chunk, and how many there are."""
+
+    state: Any
+    row: jax.Array
+    rows: jax.Array
+    count: jax.Array
+
+    def with_row(self, solver: CompiledSolver[Any], state: Any, row: dict[str, Any]) -> Rows:
+        """After a step; a trial that was rejected leaves no row."""
+        recorded = jnp.asarray(row.get("recorded", True)) | (jnp.asarray(row["ended"]) > 0)
+        packed = jnp.where(recorded, _packed(solver, row), self.row)
+        return Rows(state, packed, self.rows.at[self.count].set(packed), self.count + recorded)
+
+
+def initial_rows(solver: CompiledSolver[Any], objective: Objective, w: Any) -> Any:
     """The first state and its packed row."""
     state, row = solver.initial(objective, w)
     return state, _packed(solver, row)
 
 
-def _packed(solver: CompiledSolver[Any], row: dict[str, Any]) -> jax.Array:
-    return jnp.stack([jnp.asarray(row[name], jnp.float64) for name in (*solver.columns, "ended")])
+def _packed(solver: CompiledSolver[Any], row: dict[str, Any]) -> Any:
+    names = (*solver.columns, "ended")
+    if all(isinstance(row[name], float | int | np.generic | np.ndarray) for name in names):
+        return np.array([row[name] for name in names], float)
+    return jnp.stack([jnp.asarray(row[name], jnp.float64) for name in names])
 
 
 def run_rows(
@@ -116,98 +161,148 @@ def run_rows(
     length: Any,
     max_rows: int = MAX_ROWS,
 ) -> Any:
-    """Up to `length` steps; returns the state, its row, all rows, and how many of them are filled."""
+    """At least `length` steps, a few more at most; returns the state, its row, all rows, and how many are filled."""
     names = (*solver.columns, "ended")
 
     def column(row: jax.Array, name: str, missing: float) -> Any:
         return row[names.index(name)] if name in names else missing
 
-    def going(carry: Any) -> Any:
-        _, row, _, count = carry
-        stop = (
+    def within(carry: Rows) -> Any:
+        row = carry.row
+        # A start that has not been evaluated yet is, whatever the limits are.
+        return (column(row, "loss", 0.0) == np.inf) | ~(
             (column(row, "loss", np.inf) <= limits.loss)
             | (column(row, "gradient_norm", np.inf) <= limits.gradient_norm)
             | (column(row, "steps", 0) >= limits.steps)
             | (column(row, "presentations", 0) >= limits.presentations)
             | (column(row, "ended", 0) > 0)
         )
-        return (count < length) & ~stop
 
-    def body(carry: Any) -> Any:
-        state, _, rows, count = carry
-        state, row = solver.step(objective, state)
-        packed = _packed(solver, row)
-        return state, packed, rows.at[count].set(packed), count + 1
+    def going(carry: Rows) -> Any:
+        return (carry.count < length) & (column(carry.row, "cost", 0) < limits.cost) & within(carry)
 
-    rows = jnp.zeros((max_rows, len(names)))
-    return jax.lax.while_loop(going, body, (state, row, rows, jnp.asarray(0)))
+    rows = jnp.zeros((max_rows + SPARE_ROWS, len(names)))
+    carry = solver.loop(objective, Rows(state, jnp.asarray(row), rows, jnp.asarray(0)), going, within)
+    return carry.state, carry.row, carry.rows, carry.count
 
 
-def _plain(leaf: jax.Array) -> jax.Array:
+def _plain(leaf: Any) -> Any:
     """The leaf itself; the numbers of a random key, whose type no file knows."""
     return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 
-def _like(old: jax.Array, values: NDArray[Any]) -> jax.Array:
+def _like(old: Any, values: NDArray[Any]) -> Any:
     """Saved values on the devices and in the type of what they replace."""
     plain = _plain(old)
     if values.shape != plain.shape or values.dtype != plain.dtype:
         raise ValueError(f"an array of the state is {values.dtype} {values.shape}, not {plain.dtype} {plain.shape}")
+    if isinstance(old, np.ndarray):
+        return values
     new = jnp.asarray(values)
     new = jax.random.wrap_key_data(new, impl=jax.random.key_impl(old)) if plain is not old else new
     return jax.device_put(new, old.sharding)
 
 
 _initial = jax.jit(initial_rows)
-_chunk = jax.jit(run_rows)
+_full = jax.jit(run_rows)
+_quick = jax.jit(run_rows, compiler_options=QUICK)
+
+
+def nominal_seconds(objective: Objective) -> float:
+    """Of a gradient with the quick compilation, counted from shapes: for choices that must repeat exactly."""
+    weights = WEIGHT_SECONDS * objective.size * objective.samples
+    return CALL_SECONDS + weights + ELEMENT_SECONDS * objective.elements
 
 
 class CompiledRun:
     """One run of a compiled solver: its state on the device, and the length of the next chunk."""
 
-    def __init__(
-        self, solver: CompiledSolver[Any], objective: Objective, w: jax.Array, seconds_a_step: float = 0.0
-    ) -> None:
+    def __init__(self, solver: CompiledSolver[Any], objective: Objective, w: Any, compilation: str = "quick") -> None:
         self.solver = solver
         self.objective = objective
-        self.w = w
+        self.w = jnp.asarray(w, objective.w0.dtype)
         self.state: Any = None
         self.row: Any = None
-        self._length = CHUNK_SECONDS / seconds_a_step if seconds_a_step else 1.0
-        self._seconds_a_step = seconds_a_step
+        self.names = (*solver.columns, "ended")
+        self._length = 1.0
+        self._seconds_a_step = 0.0
+        self.starting = False  # whether the rows being reported begin with the first evaluation of a start
+        # Quick until so many presentations: a count, so that a run repeats exactly.
+        quick = compilation == "quick" and "presentations" in solver.columns
+        self._full = not (quick and all(device.platform == "cpu" for device in self.w.devices()))
+        self._quick_until = float(np.ceil(PAYS_SECONDS / nominal_seconds(objective)))
+
+    def _begin(self) -> tuple[Any, Any]:
+        begin = initial_rows if self.solver.bare_start else _initial
+        return begin(self.solver, self.objective, np.asarray(self.w) if self.solver.bare_start else self.w)
+
+    def compile(self) -> None:
+        """Compile the loop; run a step or two that are thrown away, where that is cheap."""
+        with self._threads():
+            state, row = jax.block_until_ready(self._begin())
+            jax.block_until_ready(self._chunk(state, row, NEVER, 0))
+            if self.objective.size * self.objective.samples <= WARM_UP:
+                always = Limits(-np.inf, -np.inf, np.inf, np.inf, np.inf)
+                for _ in range(2):
+                    begin = time.perf_counter()
+                    _, _, _, count = jax.block_until_ready(self._chunk(state, row, always, 2))
+                    self._seconds_a_step = (time.perf_counter() - begin) / max(1, int(count))
+                self._length = CHUNK_SECONDS / max(self._seconds_a_step, 1e-9)
+
+    def restart(self, w: NDArray[np.floating]) -> None:
+        """Go on from other weights; what the solver has learned, and its counts, stay."""
+        fresh, _ = self.solver.initial(self.objective, np.asarray(w))
+        kept = {name: getattr(self.state, name) for name in self.solver.lasting}
+        place = fresh.place._replace(tally=self.state.place.tally, flow_time=self.state.place.flow_time)
+        self.state = fresh._replace(place=place, **kept)
+        unknown = {"loss": np.inf, "gradient_norm": np.inf, "ended": 0.0}
+        self.row = np.array([unknown.get(name, value) for name, value in zip(self.names, self.row, strict=True)])
+        self.starting = True
 
     def run_chunk(self, monitor: Monitor) -> None:
-        """Start on the first call, then run one chunk; report its rows."""
-        names = (*self.solver.columns, "ended")
-        if self.state is None:
-            self.state, self.row = _initial(self.solver, self.objective, self.w)
-            first = np.asarray(self.row)[None]
-            if self._report(monitor, dict(zip(names, first.T, strict=True))):
-                return
+        """Report the start on the first call, then run one chunk and report its rows."""
+        with self._threads():
+            if self.state is None:
+                self._start(monitor)
+            elif self.starting:
+                self._report(monitor, self._steps(monitor, 1))
+                self.starting = False
+            else:
+                self._go_on(monitor)
+
+    def _start(self, monitor: Monitor) -> None:
+        self.state, row = self._begin()
+        self.row = np.asarray(row)
+        if self.solver.bare_start:
+            self.starting = True
+            self._report(monitor, self._steps(monitor, 1))
+            self.starting = False
+        elif not self._report(monitor, self.row[None]):
+            self._go_on(monitor)
+
+    def _go_on(self, monitor: Monitor) -> None:
+        self._change_compilation(monitor)
         target = monitor.next_time
         capped = self._toward(target) if np.isfinite(target) else None
         wanted = 1.0 if monitor.steps_only or np.isfinite(target) else self._length
         length = min(MAX_ROWS, max(1.0, min(wanted, self._affordable(monitor.seconds_left()))))
         length = int(agreed(length))
         begin = time.perf_counter()
-        state, row, rows, count = _chunk(self.solver, self.objective, self.state, self.row, monitor.limits, length)
-        done = int(count)  # waits: Ctrl-C raises here, with the state still that of the last row recorded
+        rows = self._steps(monitor, length)
         seconds = time.perf_counter() - begin
-        filled = np.asarray(rows)[:done]
-        self.state, self.row = state, row
-        if done:
-            self._seconds_a_step = seconds / done
+        if len(rows):
+            self._seconds_a_step = seconds / len(rows)
             self._length = min(4.0 * length, CHUNK_SECONDS / max(self._seconds_a_step, 1e-9))
-            if capped is not None and filled[-1][names.index("flow_time")] >= target * (1 - 1e-12):
-                monitor.reach(np.asarray(self.solver.weights(state)))
+            if capped is not None and rows[-1][self.names.index("flow_time")] >= target * (1 - 1e-12):
+                monitor.reach(np.asarray(self.solver.weights(self.state)))
                 self._resize(max(capped, self._step_size()))
-            self._report(monitor, dict(zip(names, filled.T, strict=True)))
-        elif row[-1]:  # it had ended by itself before it was saved
-            raise Finished(ENDED[int(row[-1])], self.solver.reason(int(row[-1])))
+            self._report(monitor, rows)
+        elif self.row[-1]:  # it had ended by itself before it was saved
+            raise Finished(ENDED[int(self.row[-1])], self.solver.reason(int(self.row[-1])))
 
     def _toward(self, time: float) -> float:
         """Bound the next step so that a step ends at a flow time; returns the size it would have had."""
-        size, left = self._step_size(), time - float(self.state.flow_time)
+        size, left = self._step_size(), time - float(getattr(self.state, "place", self.state).flow_time)
         if left < 2.0 * size:  # no tiny step at the end
             self._resize(left if left <= size else left / 2.0)
         return size
@@ -228,20 +323,45 @@ class CompiledRun:
 
     def resume(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from the leaves of a state."""
-        state, row = _initial(self.solver, self.objective, self.w)
+        state, row = self._begin()
         leaves, structure = jax.tree.flatten(state)
         names = ["row", *map(str, range(len(leaves)))]
         if sorted(names) != sorted(arrays):
             raise ValueError(f"a state of {self.solver.name!r} has {len(leaves)} arrays, not {len(arrays) - 1}")
         filled = [_like(old, arrays[name]) for name, old in zip(names, [row, *leaves], strict=True)]
-        self.row, self.state = filled[0], jax.tree.unflatten(structure, filled[1:])
+        self.row, self.state = np.asarray(filled[0]), jax.tree.unflatten(structure, filled[1:])
+
+    def _steps(self, monitor: Monitor, length: int) -> NDArray[np.float64]:
+        state, row, rows, count = self._chunk(self.state, self.row, monitor.limits, length)
+        filled = np.asarray(rows)[: int(count)]  # waits: Ctrl-C raises here, with the state still that of the last row
+        self.state, self.row = state, np.asarray(row)
+        return filled
+
+    def _chunk(self, state: Any, row: Any, limits: Limits, length: int) -> Any:
+        if self._full:
+            return _full(self.solver, self.objective, state, row, limits, length)
+        limits = limits._replace(presentations=min(limits.presentations, self._quick_until))
+        return _quick(self.solver, self.objective, state, row, limits, length)
+
+    def _change_compilation(self, monitor: Monitor) -> None:
+        """From the quick to the full one, where the work that is done says that it pays."""
+        if not self._full and self.row[self.names.index("presentations")] >= self._quick_until:
+            self._full = True
+            with monitor.compiling():
+                jax.block_until_ready(self._chunk(self.state, self.row, NEVER, 0))
 
     def _affordable(self, seconds_left: float) -> float:
         return seconds_left / self._seconds_a_step if self._seconds_a_step else 1.0
 
-    def _report(self, monitor: Monitor, rows: dict[str, NDArray[np.float64]]) -> bool:
+    def _report(self, monitor: Monitor, packed: NDArray[np.float64]) -> bool:
+        rows = dict(zip(self.names, packed.T, strict=True))
         ended = int(rows.pop("ended")[-1])
         stop = monitor.chunk(self.solver.weights(self.state), rows)
         if ended and not stop:
             raise Finished(ENDED[ended], self.solver.reason(ended))
         return stop
+
+    def _threads(self) -> contextlib.AbstractContextManager[object]:
+        """One BLAS thread for small matrices: see `one_blas_thread`."""
+        side = self.solver.side(self.objective)
+        return one_blas_thread() if 0 < side < MANY_ROWS else contextlib.nullcontext()

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from stiffgrad import _checks
 from stiffgrad.curvature.lanczos import lanczos, ritz
 from stiffgrad.objective import Objective, derivatives
-from stiffgrad.solvers._compiled import DIVERGED, FAILED, CompiledSolver
+from stiffgrad.solvers._compiled import DIVERGED, FAILED, SteppedSolver
 
 DAMPING = 2.0 / 13.0  # epsilon of the paper: the stability polynomial stays below 1 - epsilon / 3 inside its interval
 RADIUS_STEPS = 8  # Lanczos products for an estimate of the spectral radius
@@ -104,7 +104,7 @@ class _Attempt(NamedTuple):
 
 @partial(jax.tree_util.register_dataclass, data_fields=["rtol", "atol"], meta_fields=["max_stages"])
 @dataclasses.dataclass(frozen=True)
-class Chebyshev(CompiledSolver[State]):
+class Chebyshev(SteppedSolver[State]):
     """Stabilised explicit Runge-Kutta: gradients only, a few vectors of memory, an interval of stability of 0.65 s^2.
 
     A gradient flow's Jacobian is symmetric and its spectrum real, which is what these methods are made for: where

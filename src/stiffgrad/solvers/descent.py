@@ -15,7 +15,7 @@ import optax
 
 from stiffgrad import _checks
 from stiffgrad.objective import Objective, derivatives
-from stiffgrad.solvers._compiled import DIVERGED, STALLED, CompiledSolver
+from stiffgrad.solvers._compiled import DIVERGED, STALLED, SteppedSolver
 
 EXPLODED = 1e6  # diverged: the loss is this many times the first one plus one
 
@@ -106,7 +106,7 @@ class DescentState(NamedTuple):
     meta_fields=["method", "batch_size"],
 )
 @dataclasses.dataclass(frozen=True)
-class Descent(CompiledSolver[DescentState]):
+class Descent(SteppedSolver[DescentState]):
     """A method of gradient descent from Optax, with a constant learning rate; the whole loop is compiled.
 
     A full-batch step costs exactly one loss and gradient, at the new weights: the loss recorded belongs to the weights

@@ -15,7 +15,7 @@ import optimistix as optx
 from stiffgrad import _checks
 from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._base import require_matrices
-from stiffgrad.solvers._compiled import FAILED, STALLED, STATIONARY, CompiledSolver
+from stiffgrad.solvers._compiled import FAILED, STALLED, STATIONARY, SteppedSolver
 from stiffgrad.solvers._ode import LOOSE, REST
 
 PATIENCE = 1000  # steps without progress after which the flow rests
@@ -61,7 +61,7 @@ VectorField = Callable[[Any, Any, Any], Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class DiffraxSolver(CompiledSolver[DiffraxState], abc.ABC):
+class DiffraxSolver(SteppedSolver[DiffraxState], abc.ABC):
     """The loop that all Diffrax methods share: attempt, ask the controller, record.
 
     Parameters

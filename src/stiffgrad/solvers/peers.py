@@ -26,7 +26,7 @@ from stiffgrad import _checks
 from stiffgrad.flow import Flow
 from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._base import Monitor, Solver, check_sum_of_squares, has_decay, require_matrices
-from stiffgrad.solvers._compiled import FAILED, STALLED, CompiledRun, CompiledSolver
+from stiffgrad.solvers._compiled import FAILED, STALLED, CompiledRun, SteppedSolver
 
 REJECTIONS = 200  # steps in a row that may be rejected; halving 60 times changes no number of float64 any more
 
@@ -40,7 +40,7 @@ class PeerState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimistixSolver(CompiledSolver[PeerState], abc.ABC):
+class OptimistixSolver(SteppedSolver[PeerState], abc.ABC):
     """A solver with Optimistix's interface in our compiled loop: one row an accepted step.
 
     Each call of its `step` evaluates one trial point; our step repeats it until a trial is accepted.
@@ -252,7 +252,7 @@ class LBFGSState(NamedTuple):
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class OptaxLBFGS(CompiledSolver[LBFGSState]):
+class OptaxLBFGS(SteppedSolver[LBFGSState]):
     """Optax's L-BFGS with its defaults: the last ten steps, and a zoom line search for the strong Wolfe conditions.
 
     Every trial of the line search costs a loss and a gradient.
