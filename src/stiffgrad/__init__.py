@@ -1,22 +1,62 @@
 """Train neural networks by solving stiff ODEs, with no learning rate."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from stiffgrad._config import configure
 
 configure()
 
-from stiffgrad import solvers  # noqa: E402
-from stiffgrad._compare import Comparison, compare  # noqa: E402
-from stiffgrad._types import Outcome, SolveError  # noqa: E402
-from stiffgrad.analysis import minimum, same_minimum, spectrum, stiffness, stiffness_along  # noqa: E402
-from stiffgrad.objective import Objective, Term, least_squares, minimise, supervised  # noqa: E402
-from stiffgrad.objective.networks import MLP, mlp  # noqa: E402
-from stiffgrad.run.checkpoint import Checkpoint  # noqa: E402
-from stiffgrad.run.driver import Step, Until, solve  # noqa: E402
-from stiffgrad.run.multistart import multistart  # noqa: E402
-from stiffgrad.run.trace import FlowPath, Solution, Statistics, Trace, load  # noqa: E402
-from stiffgrad.solvers._ode import ToleranceSchedule  # noqa: E402
+if TYPE_CHECKING:
+    from stiffgrad import solvers
+    from stiffgrad._compare import Comparison, compare
+    from stiffgrad._types import Outcome, SolveError
+    from stiffgrad.analysis.minimum import minimum
+    from stiffgrad.analysis.same_minimum import same_minimum
+    from stiffgrad.analysis.spectrum import spectrum
+    from stiffgrad.analysis.stiffness import stiffness, stiffness_along
+    from stiffgrad.objective import Objective, Term, least_squares, minimise, supervised
+    from stiffgrad.objective.networks import MLP, mlp
+    from stiffgrad.run.checkpoint import Checkpoint
+    from stiffgrad.run.driver import Step, Until, solve
+    from stiffgrad.run.multistart import multistart
+    from stiffgrad.run.trace import FlowPath, Solution, Statistics, Trace, load
+    from stiffgrad.solvers._ode import ToleranceSchedule
 
-__version__ = "0.1.0"
+# Where each name lives. A module is imported when a name of it is first used: a run waits for what it needs, no more.
+_HOMES = {
+    "_compare": ("Comparison", "compare"),
+    "_types": ("Outcome", "SolveError"),
+    "analysis": ("minimum", "same_minimum", "spectrum", "stiffness", "stiffness_along"),
+    "objective": ("Objective", "Term", "least_squares", "minimise", "supervised"),
+    "objective.networks": ("MLP", "mlp"),
+    "run.checkpoint": ("Checkpoint",),
+    "run.driver": ("Step", "Until", "solve"),
+    "run.multistart": ("multistart",),
+    "run.trace": ("FlowPath", "Solution", "Statistics", "Trace", "load"),
+    "solvers._ode": ("ToleranceSchedule",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"stiffgrad.{_HOME[name]}"), name)
+    elif name == "__version__":
+        value = importlib.import_module("importlib.metadata").version("stiffgrad")
+    elif name in ("solvers", "pde", "estimators"):
+        value = importlib.import_module(f"stiffgrad.{name}")
+    else:
+        raise AttributeError(f"module 'stiffgrad' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "MLP",

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
+
+from stiffgrad.curvature.linalg import solve_triangle
 
 
 class Coordinates(Protocol):
@@ -133,7 +134,7 @@ def _inverse_product(memory: Memory, g: jax.Array, first: Any) -> jax.Array:
     upper = jnp.triu(sy, 1) + jnp.diag(diagonal)
     some = memory.filled > 0
     scale = jnp.where(some, sy[-1, -1] / jnp.where(some, yy[-1, -1], 1.0), first)
-    forward = solve_triangular(upper, along[0])
-    back = solve_triangular(upper, diagonal * forward + scale * (yy @ forward - along[1]), trans=1)
+    forward = solve_triangle(upper, along[0], lower=False)
+    back = solve_triangle(upper, diagonal * forward + scale * (yy @ forward - along[1]), lower=False, transpose=True)
     mix = jnp.zeros((2, slots)).at[:, order].set(jnp.where(valid, jnp.stack([back, -scale * forward]), 0.0))
     return (scale * g + norm * mix.astype(memory.rows.dtype).ravel() @ memory.rows).astype(g.dtype)

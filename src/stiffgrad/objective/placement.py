@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from stiffgrad._memory import device_bytes
@@ -153,6 +152,8 @@ def agreed(number: float) -> float:
     """
     if jax.process_count() == 1:
         return number
+    from jax.experimental import multihost_utils  # only where there are many
+
     return float(multihost_utils.broadcast_one_to_all(np.asarray(number, float)))
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from types import TracebackType
-
-from rich.live import Live
-from rich.text import Text
+from typing import Any
 
 _SHOWN = (
     ("loss", "loss", "{:.4e}"),
@@ -27,7 +25,9 @@ class Progress:
 
     def __init__(self, name: str, shown: bool) -> None:
         self._name = name
-        self._live = Live(refresh_per_second=10, transient=False) if shown else None
+        self._live: Any
+        self._text: Any
+        self._live, self._text = _rich() if shown else (None, None)
         self._next = 0.0
 
     def __enter__(self) -> Progress:
@@ -47,7 +47,15 @@ class Progress:
         self._next = now + EVERY_SECONDS
         shown = ((label, form, row.get(key, _NAN)) for key, label, form in _SHOWN)
         parts = [f"{label} {form.format(value)}" for label, form, value in shown if value == value]
-        self._live.update(Text(f"{self._name}  " + "  ".join(parts)))
+        self._live.update(self._text(f"{self._name}  " + "  ".join(parts)))
 
 
 _NAN = float("nan")
+
+
+def _rich() -> Any:
+    """Imported when it is used: a run that shows nothing need not wait for it."""
+    from rich.live import Live
+    from rich.text import Text
+
+    return Live(refresh_per_second=10, transient=False), Text
