@@ -15,7 +15,7 @@ from stiffgrad import Outcome, SolveError, Until, solve
 from stiffgrad.objective import derivatives
 from stiffgrad.run import driver
 from stiffgrad.solvers import Finished, Solver, _compiled
-from stiffgrad.solvers._compiled import DIVERGED, CompiledSolver
+from stiffgrad.solvers._compiled import DIVERGED, SteppedSolver
 
 START = np.array([3.0, 4.0])  # E = |w|^2/2, so loss 12.5 and gradient norm 5
 
@@ -62,7 +62,7 @@ class Toy(Solver):
 
 @partial(jax.tree_util.register_dataclass, data_fields=["rate"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
-class Descent(CompiledSolver):
+class Descent(SteppedSolver):
     """Gradient descent, compiled."""
 
     name: ClassVar[str] = "compiled-toy"
