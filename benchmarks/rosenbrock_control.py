@@ -10,8 +10,7 @@ import numpy as np
 
 import stiffgrad as sg
 from stiffgrad.laboratory import problems
-from stiffgrad.solvers import Rosenbrock
-from stiffgrad.solvers._control import Control
+from stiffgrad.solvers import Control, Rosenbrock
 
 VARIANTS = {
     "default": {},

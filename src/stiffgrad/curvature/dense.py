@@ -136,7 +136,7 @@ class GaussNewton(Curvature):
         return derivatives.residual(objective, w) if self.dual(objective) else None
 
     def side(self, objective: Objective) -> int:
-        return objective.rows if self.dual(objective) else objective.size
+        return objective.stacked_rows if self.dual(objective) else objective.size
 
     def flops(self, objective: Objective) -> float:
         n, m = float(objective.size), float(objective.rows)

@@ -224,6 +224,13 @@ class Objective:
         return self.has_rows and not any(block.chunked for block in self.blocks)
 
     @property
+    def stacked_rows(self) -> int:
+        """Rows of the Jacobian as it is formed: more than `rows` where samples are padded for devices."""
+        if sum(block.coefficients.size for block in self.blocks) == self.samples:
+            return self.rows
+        return int(jax.eval_shape(derivatives.residual, self, self._w0).shape[0])
+
+    @property
     def perceptron(self) -> MLP | None:
         """The one multilayer perceptron that all terms evaluate, or None."""
         return derivatives.perceptron(self)

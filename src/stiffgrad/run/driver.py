@@ -446,7 +446,7 @@ class Run:
         try:
             self.state = self.solver.start(self.flow, self.w)
             self.flow.reset()
-            if not self.solver.exact_rows:
+            if not self.solver.exact_rows or self._saved is not None:
                 loss, norm = self.flow.prime(self.w)
         except KeyboardInterrupt:
             self.outcome, self.reason = Outcome.INTERRUPTED, "Ctrl-C while compiling"
@@ -456,6 +456,8 @@ class Run:
             self._go_on(self._saved, {"loss": loss, "gradient_norm": norm})
         elif not self.solver.exact_rows or self.outcome is not None:
             self._first_row(loss, norm)
+        if self._saved is None and self._save_at is not None and self._save_at[0] == 0.0:
+            self.reach(self.w)
         with self._progress:
             while self.outcome is None:
                 self._advance()
@@ -474,8 +476,6 @@ class Run:
     def _first_row(self, loss: float, norm: float) -> None:
         row = {**dict.fromkeys(COLUMNS, np.nan), "loss": loss, "gradient_norm": norm, "wall_seconds": 0.0}
         self.trace.append({**row, "flow_time": 0.0, "steps": 0.0, "presentations": 0.0})
-        if self._save_at is not None and self._save_at[0] == 0.0:
-            self.reach(self.w)
         if self.outcome is None:
             self._after()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from stiffgrad.solvers import _registry
@@ -14,8 +15,10 @@ __all__ = ["Finished", "Limits", "Monitor", "Solver", "create", "names", "resolv
 def __getattr__(name: str) -> Any:
     if name in _registry.classes():
         return solver_class(_registry.classes()[name])
+    if name == "Control":
+        return importlib.import_module("stiffgrad.solvers._control").Control
     raise AttributeError(f"stiffgrad.solvers has no {name!r}; see stiffgrad.solvers.names()")
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *_registry.classes()})
+    return sorted({*__all__, "Control", *_registry.classes()})

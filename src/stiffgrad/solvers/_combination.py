@@ -144,7 +144,7 @@ class Contest:
         for number, run in self.runs.items():
             found |= {f"{number}.{name}": array for name, array in run.arrays().items()}
             columns = self.last.get(number, {})
-            found[f"{number}.last"] = np.array([run.starting, *(columns.get(name, np.nan) for name in CUMULATIVE)])
+            found[f"{number}.last"] = np.array([columns.get(name, np.nan) for name in CUMULATIVE])
         mark = self._mark or (np.nan,) * 3
         exhausted = [number in self.exhausted for number in range(len(self.members))]
         turns = self.current, self._moved, self._probing, self._rate, self._patience, self._left
@@ -165,10 +165,9 @@ class Contest:
             run = self.runs.setdefault(
                 number, CompiledRun(member, self.flow.objective, self.runs[0].w, self.flow.compilation)
             )
-            starting, *columns = own.pop("last").tolist()
+            columns = own.pop("last").tolist()
             if not np.all(np.isnan(columns)):
                 self.last[number] = {name: value for name, value in zip(CUMULATIVE, columns) if not np.isnan(value)}
-            run.starting = bool(starting)
             if own:
                 run.resume(own)
 

@@ -196,7 +196,7 @@ def _like(old: Any, values: NDArray[Any]) -> Any:
     plain = _plain(old)
     if values.shape != plain.shape or values.dtype != plain.dtype:
         raise ValueError(f"an array of the state is {values.dtype} {values.shape}, not {plain.dtype} {plain.shape}")
-    if isinstance(old, np.ndarray):
+    if isinstance(old, np.ndarray | np.generic):
         return values
     new = jnp.asarray(values)
     new = jax.random.wrap_key_data(new, impl=jax.random.key_impl(old)) if plain is not old else new
@@ -257,28 +257,22 @@ class CompiledRun:
         self.state = fresh._replace(place=place, **kept)
         unknown = {"loss": np.inf, "gradient_norm": np.inf, "ended": 0.0}
         self.row = np.array([unknown.get(name, value) for name, value in zip(self.names, self.row, strict=True)])
-        self.starting = True
 
     def run_chunk(self, monitor: Monitor) -> None:
-        """Report the start on the first call, then run one chunk and report its rows."""
+        """Evaluate and report the start where that is due, else run one chunk and report its rows."""
         with self._threads():
             if self.state is None:
-                self._start(monitor)
-            elif self.starting:
-                self._report(monitor, self._steps(monitor, 1))
+                self.state, row = self._begin()
+                self.row = np.asarray(row)
+                if not self.solver.bare_start and self._report(monitor, self.row[None]):
+                    return
+            if self.row[self.names.index("loss")] == np.inf and self.solver.bare_start:
+                rows = self._steps(monitor, 1)
+                self.starting = True
+                self._report(monitor, rows)
                 self.starting = False
             else:
                 self._go_on(monitor)
-
-    def _start(self, monitor: Monitor) -> None:
-        self.state, row = self._begin()
-        self.row = np.asarray(row)
-        if self.solver.bare_start:
-            self.starting = True
-            self._report(monitor, self._steps(monitor, 1))
-            self.starting = False
-        elif not self._report(monitor, self.row[None]):
-            self._go_on(monitor)
 
     def _go_on(self, monitor: Monitor) -> None:
         self._change_compilation(monitor)

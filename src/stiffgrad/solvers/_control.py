@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from stiffgrad import _checks
 from stiffgrad.curvature.point import Point
 
 SMALLER = 0.99  # where only the gradient can judge, it must shrink by this factor: else a run would creep for ever
@@ -79,6 +80,11 @@ class Control:
     leap: float = 10.0
     shrink: float = 0.25
     longest: float = 1e30
+
+    def check(self) -> None:
+        """Raise ValueError or TypeError for a field that is no positive number."""
+        for field in dataclasses.fields(self):
+            _checks.positive(f"control.{field.name}", getattr(self, field.name))
 
     def next_step(self, h: jax.Array, verdict: Verdict) -> jax.Array:
         """The step to try next."""

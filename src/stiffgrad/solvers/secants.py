@@ -126,7 +126,7 @@ class Secants(SteppedSolver[State]):
         _checks.flag("mixed", self.mixed)
         _checks.flag("coordinates", self.coordinates)
         _checks.positive("damping", self.damping)
-        needed = 8.0 * objective.size * (pairs + 8)
+        needed = 8.0 * objective.size * (pairs + 8.0) + 64.0 * pairs**2
         require(needed, f"solver 'secants' with pairs={pairs}", "lower pairs")
 
     def weights(self, state: State) -> jax.Array:

@@ -20,7 +20,7 @@ import numpy as np
 from stiffgrad import _checks
 from stiffgrad._memory import require
 from stiffgrad.curvature.dense import Curvature, GaussNewton, Hessian, Linearised
-from stiffgrad.curvature.point import evaluated
+from stiffgrad.curvature.point import chosen, evaluated
 from stiffgrad.objective import Objective
 from stiffgrad.solvers._compiled import STALLED, STATIONARY, CompiledSolver, Condition, Rows
 from stiffgrad.solvers._control import DEFAULT, Control, Verdict, judge
@@ -38,6 +38,7 @@ class State(NamedTuple):
     """Between two trials."""
 
     place: Place
+    base: jax.Array  # the weights of the Jacobian
     residual: Any  # of the point, where the dual form needs it
     h: jax.Array
     factored_h: jax.Array  # the h of the factor
@@ -88,6 +89,10 @@ class WMethod(CompiledSolver[State]):
         if self.curvature == "gauss-newton" and not objective.has_gauss_newton:
             raise ValueError("curvature='gauss-newton' needs outputs, which minimise(loss) lacks: use 'hessian'")
         _checks.whole("w_steps", self.w_steps)
+        _checks.number("promise", self.promise, least=0.0)
+        if not isinstance(self.control, Control):
+            raise TypeError(f"control={self.control!r} must be a stiffgrad.solvers.Control")
+        self.control.check()
         for name in ("correction", "adaptive"):
             _checks.flag(name, getattr(self, name))
         if self.h0 is not None:
@@ -113,10 +118,10 @@ class WMethod(CompiledSolver[State]):
         """The start, nothing evaluated."""
         side, zero = self.side(objective), np.zeros((), w.dtype)
         h = zero if self.h0 is None else np.asarray(self.h0, w.dtype)
-        residual = np.zeros(objective.rows, w.dtype) if self._needs_residual(objective) else None
+        residual = np.zeros(objective.stacked_rows, w.dtype) if self._needs_residual(objective) else None
         no, yes = np.asarray(False), np.asarray(True)
         lower = np.zeros((side, side), w.dtype)
-        state = State(Place.start(w), residual, h, zero, lower, np.zeros((), np.int64), no, yes)  # type: ignore[arg-type]
+        state = State(Place.start(w), w, residual, h, zero, lower, np.zeros((), np.int64), no, yes)  # type: ignore[arg-type]
         return state, blank_row(self.columns)
 
     def _needs_residual(self, objective: Objective) -> bool:
@@ -126,8 +131,11 @@ class WMethod(CompiledSolver[State]):
         """Linearise; try steps until the Jacobian has served; and again."""
 
         def serve(carry: Rows) -> Rows:
-            model = self.model.linearise(objective, carry.state.place.point.w)
-            state = self._linearised(carry.state, model)
+            # A loop that is entered again in the middle makes the same Jacobian once more: chunks change nothing.
+            old = carry.state
+            base = jnp.where(old.stale, old.place.point.w, old.base)
+            model = self.model.linearise(objective, base)
+            state = chosen(old.stale, self._linearised(old, model, base), old)
 
             def body(carry: Rows) -> Rows:
                 return carry.with_row(self, *self._trial(objective, model, carry.state))
@@ -138,13 +146,13 @@ class WMethod(CompiledSolver[State]):
 
         return jax.lax.while_loop(going, serve, carry)
 
-    def _linearised(self, state: State, model: Linearised) -> State:
+    def _linearised(self, state: State, model: Linearised, base: jax.Array) -> State:
         kind = "hessians" if self.curvature == "hessian" else "jacobians"
         first = FIRST / jnp.maximum(jnp.abs(model.scale()), 1e-8)
         h = jnp.where(state.h > 0, state.h, first)
         place = state.place._replace(tally=state.place.tally.plus(**{kind: 1}))
         no = jnp.asarray(False)
-        return state._replace(place=place, h=h, reused=jnp.zeros_like(state.reused), again=no, stale=no)
+        return state._replace(place=place, base=base, h=h, reused=jnp.zeros_like(state.reused), again=no, stale=no)
 
     def _trial(self, objective: Objective, model: Linearised, state: State) -> tuple[State, dict[str, Any]]:
         """One step: with a new factorization, or a W-step with the old one; what came of it; what comes next."""
@@ -166,6 +174,7 @@ class WMethod(CompiledSolver[State]):
         more = accepted & started & (verdict.ratio > self.promise) & (reused < self.w_steps)
         after = State(
             place=place,
+            base=state.base,
             residual=None if residual is None else jnp.where(accepted, residual, state.residual),
             h=jnp.where(again | ~started, state.h, self._next_h(state, verdict)),
             factored_h=h,
