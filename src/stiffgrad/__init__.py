@@ -9,6 +9,8 @@ from stiffgrad._config import configure
 
 configure()
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from stiffgrad import solvers
     from stiffgrad._compare import Comparison, compare
@@ -44,8 +46,6 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(importlib.import_module(f"stiffgrad.{_HOME[name]}"), name)
-    elif name == "__version__":
-        value = importlib.import_module("importlib.metadata").version("stiffgrad")
     elif name in ("solvers", "pde", "estimators"):
         value = importlib.import_module(f"stiffgrad.{name}")
     else:
