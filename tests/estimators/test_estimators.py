@@ -372,3 +372,91 @@ def test_prediction_in_numpy_is_the_network():
         expected = [apply(params, x) for x in X[:3]]
         found = _training.outputs(Network((10, 3, 2), activation), params, X[:3])
         np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+# ---- what else a user of scikit-learn expects
+
+
+def test_missing_values_are_filled_and_flagged():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3))
+    y = X[:, 0] + 3 * (X[:, 1] > 0.5) + 0.1 * rng.normal(size=400)
+    X[X[:, 1] > 0.5, 1] = np.nan  # that a value is missing says something
+    model = FlowRegressor(**QUICK).fit(X[:200], y[:200])
+    assert model.score(X[200:], y[200:]) > 0.9
+    assert model.feature_importances_.shape == (3,)
+    assert model.feature_importances_[:2].min() > 3 * model.feature_importances_[2]
+    labels = FlowClassifier(**QUICK).fit(X[:200], y[:200] > 1)
+    assert labels.score(X[200:], y[200:] > 1) > 0.9
+    with pytest.raises(ValueError, match=r"X has missing values \(NaN\), and had none in fit"):
+        FlowRegressor(**QUICK).fit(X[:, [0, 2]], y).predict(X[:, [0, 1]])
+
+
+def test_gradients_are_those_of_the_prediction():
+    model = FlowRegressor(**QUICK).fit(X[TRAIN, :3] * [1, 10, 100], 5 * Y[TRAIN])
+    points, h = X[:4, :3] * [1, 10, 100], 1e-4
+    numeric = [(model.predict(points + h * e) - model.predict(points - h * e)) / (2 * h) for e in np.eye(3)]
+    np.testing.assert_allclose(model.gradient(points), np.transpose(numeric), rtol=1e-5)
+    two = FlowRegressor(**QUICK).fit(X[TRAIN, :3], np.column_stack([Y[TRAIN], -Y[TRAIN]]))
+    assert two.gradient(points).shape == (4, 2, 3)
+
+
+def test_quantiles_and_covariances(regressor):
+    mean, std = regressor.predict(X[TEST], return_std=True)
+    low, middle, high = regressor.predict(X[TEST], quantiles=[0.05, 0.5, 0.95])
+    np.testing.assert_allclose(middle, mean)
+    np.testing.assert_allclose(high - low, 2 * 1.6448536 * std, rtol=1e-6)
+    again, covariance = regressor.predict(X[TEST], return_cov=True)
+    np.testing.assert_array_equal(again, mean)
+    np.testing.assert_allclose(np.sqrt(np.diag(covariance)), std, rtol=1e-6)
+    assert np.linalg.eigvalsh(covariance).min() > 0
+    with pytest.raises(ValueError, match=r"quantiles=\[0.5, 2\] must be"):
+        regressor.predict(X[TEST], quantiles=[0.5, 2])
+    with pytest.raises(ValueError, match="one of return_std, return_cov and quantiles"):
+        regressor.predict(X[TEST], return_std=True, return_cov=True)
+
+
+def test_the_exported_function_predicts_the_same(regressor, classifier):
+    np.testing.assert_allclose(regressor.export()(X), regressor.predict(X), rtol=1e-12)
+    np.testing.assert_array_equal(classifier.classes_[classifier.export()(IRIS).argmax(1)], classifier.predict(IRIS))
+
+
+def test_importances_find_the_columns_that_matter(regressor):
+    importances = regressor.feature_importances_
+    assert importances.sum() == pytest.approx(1)
+    assert importances[:5].min() > importances[5:].max()  # friedman1: the other five are noise
+
+
+def test_the_name_that_scikit_learn_has_for_the_sigmoid():
+    by_name = [FlowRegressor((4,), activation=name, random_state=0).fit(X, Y) for name in ("logistic", "sigmoid")]
+    np.testing.assert_array_equal(by_name[0].predict(X), by_name[1].predict(X))
+
+
+def test_a_class_of_one_member():
+    labels = np.where(np.arange(75) == 0, 7, LABELS[EVEN])
+    model = FlowClassifier(random_state=0).fit(IRIS[EVEN], labels)
+    assert model.classes_.tolist() == [0, 1, 2, 7]
+    assert np.isfinite(model.predict_proba(IRIS)).all()
+
+
+@pytest.mark.parametrize("estimator", [FlowRegressor, FlowClassifier])
+def test_errors_name_the_estimator(estimator):
+    with pytest.raises(TypeError, match=estimator.__name__):
+        estimator(layers=3)
+
+
+def test_data_without_noise_is_followed_to_a_small_error():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (600, 2))
+    y = np.sin(3 * X[:, 0]) * np.exp(-(X[:, 1] ** 2)) + X[:, 0] * X[:, 1]
+    model = FlowRegressor(random_state=0, restarts=1).fit(X[:300], y[:300])
+    assert np.sqrt(np.mean((model.predict(X[300:]) - y[300:]) ** 2)) < 1e-3 * y.std()
+    assert model.loss_ <= model.best_loss_
+    assert "gradient is zero" not in model.solution_.message
+
+
+def test_verbose_off_a_terminal_prints_lines(capsys):
+    FlowRegressor(verbose=True, **QUICK).fit(X, Y)
+    printed = capsys.readouterr().out
+    assert printed.startswith("evidence")
+    assert printed.endswith("\n")

@@ -98,7 +98,7 @@ def test_the_second_phase_never_lowers_the_evidence(curve):
 
 
 def test_it_ends_by_itself(curve):
-    assert curve[3].outcome is sg.Outcome.STATIONARY
+    assert curve[3].outcome is sg.Outcome.TARGET
     assert curve[3].statistics.steps < 400
 
 

@@ -7,11 +7,13 @@ import dataclasses
 import itertools
 import numbers
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.impute import SimpleImputer
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -30,13 +32,17 @@ from stiffgrad.solvers._base import Solver
 REST = Until(gradient_norm=1e-9, wall_seconds=20.0)
 STARTS = 3  # for regression on up to so many rows: there F has more local maxima, and a fit is cheap
 SMALL = 500  # samples, by their weights
+DEEP = 5e5  # entries of the Jacobian up to which "auto" tries two hidden layers for regression
+NOISELESS = 1e-6  # part of the targets' variance: where one layer leaves no more, a second is not tried
+SENSED = 1000  # samples at which derivatives are taken for the importances of columns
 WEAK = 1e-4  # the decay beside a validation stop, beyond dense sizes
 
 
 class FlowEstimator(BaseEstimator, abc.ABC):
     """Base of `FlowClassifier` and `FlowRegressor`; their docstrings describe parameters and attributes."""
 
-    _auto: tuple[tuple[int, ...], ...] = ((20,),)  # hidden layers that "auto" fits, the largest last
+    _auto: tuple[tuple[int, ...], ...] = ((20,), (20, 20))  # hidden layers that "auto" fits, the largest last
+    _alone: tuple[int, ...] = (20,)  # hidden layers where "auto" fits one network only
 
     _parameter_constraints: dict[str, Any] = {  # noqa: RUF012  # scikit-learn's own convention
         "hidden_layer_sizes": [
@@ -61,7 +67,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
 
     def __init__(
         self,
-        hidden_layer_sizes: Any = (20,),
+        hidden_layer_sizes: Any = "auto",
         activation: str = "tanh",
         *,
         alpha: str | float = "evidence",
@@ -110,6 +116,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
 
     def _fit(self, X: Matrix, y: Matrix, weights: Matrix, stratify: Any = None) -> None:
         """Fit standardised networks to checked X (N, d) and y (N, k)."""
+        X = self._fitted_inputs(X)
         random = check_random_state(self.random_state)
         used = weights > 0
         if not used.any():
@@ -126,23 +133,32 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         self._set_scale(X, weights)
         targets = self._scaled_targets(y, weights)
         inputs = self._inputs(X)
+        several = held_out is None and (self.alpha == "evidence" or (self.alpha == "relevance" and self._regression))
         tasks = [
             Task(inputs, targets, weights, self._loss(), (X.shape[1], *sizes, targets.shape[1]), self._activation)
-            for sizes in (self._networks() if held_out is None and self._dense else self._networks()[-1:])
+            for sizes in (self._networks() if several else [self._network_alone()])
         ]
-        if self._loss() != "squared" and self.alpha == "evidence" and held_out is None:
+        if self.alpha == "evidence" and held_out is None and not self._regression:
             self._keep(self._committee(tasks, random), tasks[-1])
         else:
-            self._keep([self._best_of_restarts(tasks[-1], held_out, random)], tasks[-1])
+            self._keep([self._best_network(tasks, held_out, random)], tasks[-1])
+
+    @property
+    def _regression(self) -> bool:
+        return self._loss() == "squared"
 
     def _networks(self) -> list[tuple[int, ...]]:
         """Hidden layers of the architectures to fit, the largest last."""
         return list(self._auto) if isinstance(self.hidden_layer_sizes, str) else [_hidden(self.hidden_layer_sizes)]
 
+    def _network_alone(self) -> tuple[int, ...]:
+        """Hidden layers where only one architecture is fitted."""
+        return self._alone if isinstance(self.hidden_layer_sizes, str) else _hidden(self.hidden_layer_sizes)
+
     def _stops_by_validation(self, samples: int, inputs: int, outputs: int) -> bool:
-        sizes = (inputs, *self._networks()[-1], outputs)
+        sizes = (inputs, *self._network_alone(), outputs)
         count = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
-        rows = samples if self._loss() == "squared" else min(samples, ROWS)
+        rows = samples if self._regression else min(samples, ROWS)
         self._dense = count <= DENSE and rows * outputs * count <= ENTRIES
         return bool(self.early_stopping or (isinstance(self.alpha, str) and not self._dense))
 
@@ -166,7 +182,19 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         starts = None if isinstance(self.restarts, str) else self.restarts
         return _committee.committee(tasks, self._settings(), start, starts)
 
-    def _best_of_restarts(self, task: Task, held_out: Any, random: Any) -> Fitted:
+    def _best_network(self, tasks: list[Task], held_out: Any, random: Any) -> Fitted:
+        """Of the architectures, the one of the highest evidence; a larger one is left out where it would take long."""
+        begin = time.perf_counter()
+        best = self._best_of_restarts(tasks[0], held_out, random)
+        for task in tasks[1:]:
+            entries = len(task.X) * task.network.size * task.y.shape[1]
+            late = self.wall_seconds is not None and time.perf_counter() - begin > self.wall_seconds
+            if not isinstance(self.alpha, str) or entries > DEEP or late or (best.noise or 1.0) < NOISELESS:
+                break
+            best = max(best, self._best_of_restarts(task, held_out, random, 1), key=lambda fitted: _rank(fitted, False))
+        return best
+
+    def _best_of_restarts(self, task: Task, held_out: Any, random: Any, most: int = 10**9) -> Fitted:
         validation = None
         if held_out is not None:
             inputs, y, weights = self._inputs(held_out[0]), held_out[1], held_out[2]
@@ -178,7 +206,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         until = settings.until
         results: list[Fitted] = []
         begin = time.perf_counter()
-        for _ in range(self._restarts(task, validation is not None)):
+        for _ in range(min(most, self._restarts(task, validation is not None))):
             if self.wall_seconds is not None:
                 left = self.wall_seconds - (time.perf_counter() - begin)
                 if left <= 0 and results:
@@ -231,8 +259,50 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         self.n_layers_ = len(fitted.sizes)
         self.n_outputs_ = fitted.sizes[-1]
         if self.alpha == "relevance" and fitted.decays is not None:
-            strength = 1.0 / np.sqrt(fitted.decays[: self.n_features_in_])
-            self.feature_importances_ = strength / strength.sum()
+            strength = 1.0 / np.sqrt(fitted.decays[: task.X.shape[1]])
+        else:
+            rows = np.random.default_rng(0).choice(len(task.X), min(SENSED, len(task.X)), replace=False)
+            strength = np.sqrt(np.mean(self._slopes(task.X[rows]) ** 2, axis=(0, 1)))
+        self.feature_importances_ = self._by_column(strength)
+
+    def _by_column(self, strength: Matrix) -> Matrix:
+        """Shares of the columns of X; what tells that a value is missing counts for its column."""
+        strength, d = np.array(strength, float), self.n_features_in_
+        if self._imputer is not None:
+            np.add.at(strength, self._imputer.indicator_.features_, strength[d:])
+        found = strength[:d]
+        return found / found.sum() if found.sum() > 0 else np.full(d, 1.0 / d)
+
+    def _slopes(self, inputs: Matrix) -> Matrix:
+        """Derivatives of the outputs in the scaled inputs, (N, k, d)."""
+        found = []
+        for member in self._members:
+            network, w = self._network_of(member), _training.flat(member.params)
+            k = member.sizes[-1]
+            heads = np.broadcast_to(np.eye(k), (len(inputs), k, k))
+            first = network.signals(w, network.forward(w, inputs), heads)[0]
+            found.append(member.share * (first @ network.split(w)[0][0]))
+        return np.sum(found, axis=0)
+
+    # ---- missing values
+
+    def _fitted_inputs(self, X: Matrix) -> Matrix:
+        """X with medians where values are missing, and, for columns with missing values, a column that tells where."""
+        self._imputer = None
+        if np.isnan(X).any():
+            self._imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+            return np.asarray(self._imputer.fit_transform(X))
+        return X
+
+    def _filled(self, X: Matrix) -> Matrix:
+        imputer = getattr(self, "_imputer", None)
+        if imputer is not None:
+            return np.asarray(imputer.transform(X))
+        if np.isnan(X).any():
+            raise ValueError(
+                "X has missing values (NaN), and had none in fit: fill them first, for example with SimpleImputer"
+            )
+        return X
 
     # ---- after the fit
 
@@ -307,7 +377,8 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     def _outputs(self, X: Any) -> tuple[Matrix, Matrix]:
         """Scaled inputs (N, d) and outputs (N, k) of the network, in the units it was trained in."""
         check_is_fitted(self, "n_layers_")
-        X = self._inputs(validate_data(self, X, reset=False, dtype=np.float64))
+        X = validate_data(self, X, reset=False, dtype=np.float64, ensure_all_finite="allow-nan")
+        X = self._inputs(self._filled(X))
         parts = [
             member.share * _training.outputs(self._network_of(member), member.params, X) for member in self._members
         ]
@@ -332,6 +403,47 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             network = self._network_of(member)
             parts.append(_training.covariances(network, member.params, member.covariance, X))
         return np.average(parts, axis=0, weights=[member.share for member in self._members])
+
+    def export(self) -> Callable[[Any], Matrix]:
+        """The prediction as a plain function of X (N, d) on NumPy arrays: it holds weights only, and checks nothing.
+
+        It gives what `predict` does, (N,) or (N, k); of a classifier the logits, before they are moderated.
+
+        Raises
+        ------
+        ValueError
+            For a model of data with missing values.
+        """
+        check_is_fitted(self, "n_layers_")
+        if getattr(self, "_imputer", None) is not None:
+            raise ValueError("export() needs a model of data without missing values: fill them before fit")
+        networks = [
+            (member.share, [(layer["weight"].copy(), layer["bias"].copy()) for layer in member.params])
+            for member in self._members
+        ]
+        activation, (mean, scale), (shift, unit) = (
+            ACTIVATIONS[self.activation],
+            (self._x_mean, self._x_scale),
+            self._y_scale,
+        )
+        flat = bool(getattr(self, "_flat", False))
+
+        def predict(X: Any) -> Matrix:
+            inputs, total = (np.asarray(X, float) - mean) / scale, 0.0
+            for share, layers in networks:
+                a = inputs
+                for weight, bias in layers[:-1]:
+                    a = activation(a @ weight.T + bias)[0]
+                total = total + share * (a @ layers[-1][0].T + layers[-1][1])
+            found = np.asarray(total * unit + shift)
+            return found.ravel() if flat else found
+
+        return predict
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
 
 def mean_and_scale(X: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:

@@ -75,6 +75,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
     """
 
     _auto = ((), (20,), (20, 20))
+    _alone = (20, 20)
 
     _parameter_constraints = {  # noqa: RUF012
         **FlowEstimator._parameter_constraints,
@@ -125,7 +126,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
     @float64
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> FlowClassifier:
         """Fit to X (N, d) and labels y, (N,), or (N, k) of zeros and ones for several labels a sample."""
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True)
+        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, ensure_all_finite="allow-nan")
         check_classification_targets(y)
         if type_of_target(y) == "multiclass-multioutput":
             raise ValueError("y has several columns of more than two classes each: fit one FlowClassifier a column")

@@ -15,11 +15,12 @@ from stiffgrad.run.progress import Progress
 from stiffgrad.run.trace import Solution, Statistics, TraceBuilder
 
 ADVICE = {
-    Outcome.STATIONARY: "Nothing more is gained.",
+    Outcome.TARGET: "Further steps would gain less than the fit's own threshold.",
     Outcome.OUT_OF_STEPS: "Raise max_iter, or go on with warm_start=True.",
     Outcome.OUT_OF_TIME: "Raise wall_seconds, or go on with warm_start=True.",
     Outcome.INTERRUPTED: "The validation score did not improve any more: its best weights are kept.",
 }
+ENDED = {Outcome.TARGET: "decays and weights are found"}
 
 
 class Record:
@@ -80,14 +81,14 @@ class Record:
 
     def solution(self, params: Params, w: Matrix, loss: float, gradient_norm: float, best: Params | None) -> Solution:
         """What the run leaves behind."""
-        outcome = self.outcome or Outcome.STATIONARY
+        outcome = self.outcome or Outcome.TARGET  # the gradient need not vanish: decays and leave-one-out end it
         return Solution(
             params=params,
             w=w,
             loss=loss,
             gradient_norm=gradient_norm,
             outcome=outcome,
-            message=f"{self.name}: {outcome.value}. {ADVICE[outcome]}",
+            message=f"{self.name}: {ENDED.get(outcome, outcome.value)}. {ADVICE[outcome]}",
             statistics=Statistics.from_row(self._trace.last),
             trace=self._trace.build(),
             wall_seconds=time.perf_counter() - self._begin,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import validate_data
@@ -12,6 +14,7 @@ from sklearn.utils.validation import validate_data
 from stiffgrad._float64 import float64
 from stiffgrad.estimators._base import FlowEstimator, checked_weights, mean_and_scale
 from stiffgrad.estimators._network import Matrix
+from stiffgrad.estimators._training import flat
 
 
 class FlowRegressor(RegressorMixin, FlowEstimator):
@@ -22,10 +25,10 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
 
     Parameters
     ----------
-    hidden_layer_sizes : sequence of int, default (20,)
-        Units of each hidden layer.
+    hidden_layer_sizes : sequence of int or "auto", default "auto"
+        Units of each hidden layer. "auto": one layer of 20, or, for small tables where the evidence is higher, two.
     activation : str, default "tanh"
-        "tanh", "sigmoid", "relu", "gelu", "silu", "softplus" or "sine".
+        "tanh", "sigmoid" (or "logistic"), "relu", "gelu", "silu", "softplus" or "sine".
     alpha : "evidence", "relevance" or float, default "evidence"
         "evidence": one decay for the weights and one for the biases of each layer, from the data. "relevance": each
         input column has its own (automatic relevance determination), see `feature_importances_`. A number means what
@@ -69,7 +72,8 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     log_evidence_ : float or None
         In nats; compare networks on the same data by it.
     feature_importances_ : array of shape (d,)
-        With alpha="relevance": the typical size of the weights of each column, adding up to 1.
+        The root mean square derivative of the outputs in each standardised column, adding up to 1; with
+        alpha="relevance" the typical size of the weights of each column.
     n_iter_, n_features_in_, feature_names_in_, n_outputs_, n_layers_
         As in scikit-learn.
     solution_ : Solution
@@ -92,14 +96,54 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     True
     """
 
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "tanh",
+        *,
+        alpha: str | float = "evidence",
+        solver: Any = "auto",
+        max_iter: int = 1000,
+        wall_seconds: float | None = None,
+        restarts: int | str = "auto",
+        random_state: Any = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        standardise: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes,
+            activation,
+            alpha=alpha,
+            solver=solver,
+            max_iter=max_iter,
+            wall_seconds=wall_seconds,
+            restarts=restarts,
+            random_state=random_state,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            standardise=standardise,
+            verbose=verbose,
+        )
+
     def _loss(self) -> str:
         return "squared"
 
     @_fit_context(prefer_skip_nested_validation=True)
     @float64
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> FlowRegressor:
-        """Fit to X (N, d) and y, (N,) or (N, k); `sample_weight` (N,) counts a sample so many times."""
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        """Fit to X (N, d) and y, (N,) or (N, k); `sample_weight` (N,) counts a sample so many times.
+
+        Missing values of X (NaN) are filled with medians, and a column that tells where is added.
+        """
+        X, y = validate_data(
+            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_all_finite="allow-nan"
+        )
         weights = checked_weights(sample_weight, X)
         self._flat = np.ndim(y) == 1
         y = np.asarray(y, np.float64)
@@ -120,21 +164,66 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     def _unscaled_outputs(self, z: Matrix) -> Matrix:
         return z * self._y_std + self._y_mean
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    def predict(
+        self, X: Any, return_std: bool = False, return_cov: bool = False, quantiles: Sequence[float] | None = None
+    ) -> Any:
         """Predictions of shape (N,) or (N, k).
 
         With `return_std` also the standard deviations of a new observation, of the same shape: the uncertainty of the
-        network in Laplace's approximation (MacKay 1992), and the noise.
+        network in Laplace's approximation (MacKay 1992), and the noise. With `return_cov` instead the covariances of
+        new observations at all these points with each other, (N, N), for one target. With `quantiles`, numbers between
+        0 and 1, only those of new observations, of shape (quantiles, N) or (quantiles, N, k).
         """
+        if (return_std + return_cov + (quantiles is not None)) > 1:
+            raise ValueError(
+                "predict gives one of return_std, return_cov and quantiles at a time: ask again for others"
+            )
         inputs, z = self._outputs(X)
         mean = self._unscaled_outputs(z)
-        if not return_std:
+        if not return_std and not return_cov and quantiles is None:
             return mean.ravel() if self._flat else mean
         if self._covariance is None or self._noise is None:
-            raise ValueError("return_std=True needs alpha='evidence' or 'relevance': error bars follow from it")
+            asked = "return_std=True" if return_std else "return_cov=True" if return_cov else "quantiles"
+            raise ValueError(f"{asked} needs alpha='evidence' or 'relevance': error bars follow from it")
+        if return_cov:
+            return mean.ravel(), self._joint(inputs)
         variance = np.diagonal(self._covariances(inputs), axis1=1, axis2=2) + self._noise
         std = np.sqrt(variance) * self._y_std
+        if quantiles is not None:
+            q = np.asarray(quantiles, float)
+            if q.ndim != 1 or not np.all((q > 0) & (q < 1)):
+                raise ValueError(f"quantiles={quantiles!r} must be a sequence of numbers between 0 and 1")
+            found = mean + norm.ppf(q)[:, None, None] * std
+            return found[:, :, 0] if self._flat else found
         return (mean.ravel(), std.ravel()) if self._flat else (mean, std)
+
+    def _joint(self, inputs: Matrix) -> Matrix:
+        if self.n_outputs_ != 1:
+            raise ValueError(
+                f"return_cov=True is for one target, this model has {self.n_outputs_}: use return_std=True"
+            )
+        assert self._covariance is not None
+        assert self._noise is not None
+        network, w = self._network, flat(self._params)
+        a = network.ordered(w, network.forward(w, inputs), np.ones((len(inputs), 1, 1)))
+        found = a @ self._covariance @ a.T
+        found[np.diag_indices_from(found)] += self._noise
+        return found * self._y_std[0] ** 2
+
+    def gradient(self, X: Any) -> Matrix:
+        """Derivatives of the prediction in the columns of X, (N, d) or (N, k, d), in units of y by units of X.
+
+        Examples
+        --------
+        >>> X = np.linspace(-1, 1, 50)[:, None]
+        >>> model = FlowRegressor(random_state=0).fit(X, X.ravel() ** 2)
+        >>> bool(np.allclose(model.gradient([[0.5]]), 1.0, atol=0.01))
+        True
+        """
+        inputs, _ = self._outputs(X)
+        slopes = self._slopes(inputs)[:, :, : self.n_features_in_] / self._x_scale[: self.n_features_in_]
+        found = slopes * self._y_std[:, None]
+        return found[:, 0] if self._flat else found
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
