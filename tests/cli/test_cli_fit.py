@@ -240,8 +240,9 @@ def test_tables_with_semicolons_commas_and_dates(tmp_path):
     (tmp_path / "data.csv").write_text("a;when;y\n" + "\n".join(rows) + "\n")
     result = run("fit", tmp_path / "data.csv", "--target", "y", "--out", tmp_path / "m")
     assert result.exit_code == 0, result.output
-    for words in ("separated by a semicolon", "when: dates, as days", "decimal comma", "held-out R2: 0.9"):
+    for words in ("separated by a semicolon", "when: dates, as days", "decimal comma"):
         assert words in result.output
+    assert float(result.output.split("held-out R2: ")[1].split()[0].rstrip(";,")) > 0.9
     (tmp_path / "new.csv").write_text("a;when\n1,234;2020-01-05\n")  # alone it would be unclear; the model knows
     result = run("predict", tmp_path / "m", tmp_path / "new.csv", "--out", tmp_path / "out.csv")
     assert result.exit_code == 0, result.output

@@ -39,7 +39,7 @@ LOG_RANGE = 18.0  # decays stay within exp(+-18): a group that is pruned does no
 GAIN = (0.1, 0.01)  # nats, and nats a sample: less in so many steps is not worth them
 EXACT = 1e-10  # variance of the noise, of that of the targets, below which a phase ends: data without noise have no end
 AGAIN = 3  # further steps of the weights at most with one matrix, in the first phase
-PATIENCE = (5, 2)  # steps without that gain that end each phase
+PATIENCE = (12, 8)  # steps without that gain that end each phase
 
 
 @dataclasses.dataclass(frozen=True)
