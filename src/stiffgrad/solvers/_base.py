@@ -24,6 +24,7 @@ class Limits(NamedTuple):
     gradient_norm: float
     steps: float
     presentations: float
+    rows: float = np.inf  # of a compiled solver, in one chunk: 1 where every point is looked at
     cost: float = np.inf  # of a compiled solver, in gradients: where a combination looks whether another does better
 
 

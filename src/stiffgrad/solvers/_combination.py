@@ -290,7 +290,7 @@ class _Window:
             limits.gradient_norm,
             limits.steps - contest.others("steps"),
             limits.presentations - contest.others("presentations"),
-            contest.window_end(),
+            cost=contest.window_end(),
         )
 
     def chunk(self, w: Any, rows: Mapping[str, NDArray[np.float64]]) -> bool:

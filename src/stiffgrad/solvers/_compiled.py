@@ -43,7 +43,7 @@ MANY_ROWS = 1000  # from this side on a matrix is factored faster by all BLAS th
 ENDED = {1: Outcome.STATIONARY, 2: Outcome.STALLED, 3: Outcome.DIVERGED, 4: Outcome.FAILED}
 STATIONARY, STALLED, DIVERGED, FAILED = ENDED
 
-NEVER = Limits(np.inf, np.inf, -1.0, -1.0, np.inf)
+NEVER = Limits(np.inf, np.inf, -1.0, -1.0)
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 PAYS_SECONDS = 1.0  # of work with the quick compilation, after which the full one takes over: about what that takes
 # Of a gradient with the quick compilation: a call, and for each weight and sample, and each intermediate number.
@@ -176,6 +176,7 @@ def run_rows(
             | (column(row, "steps", 0) >= limits.steps)
             | (column(row, "presentations", 0) >= limits.presentations)
             | (column(row, "ended", 0) > 0)
+            | (carry.count >= limits.rows)
         )
 
     def going(carry: Rows) -> Any:
@@ -242,7 +243,7 @@ class CompiledRun:
             state, row = jax.block_until_ready(self._begin())
             jax.block_until_ready(self._chunk(state, row, NEVER, 0))
             if self.objective.size * self.objective.samples <= WARM_UP:
-                always = Limits(-np.inf, -np.inf, np.inf, np.inf, np.inf)
+                always = Limits(-np.inf, -np.inf, np.inf, np.inf)
                 for _ in range(2):
                     begin = time.perf_counter()
                     _, _, _, count = jax.block_until_ready(self._chunk(state, row, always, 2))
@@ -326,7 +327,8 @@ class CompiledRun:
         self.row, self.state = np.asarray(filled[0]), jax.tree.unflatten(structure, filled[1:])
 
     def _steps(self, monitor: Monitor, length: int) -> NDArray[np.float64]:
-        state, row, rows, count = self._chunk(self.state, self.row, monitor.limits, length)
+        limits = monitor.limits._replace(rows=1.0) if monitor.steps_only else monitor.limits
+        state, row, rows, count = self._chunk(self.state, self.row, limits, length)
         filled = np.asarray(rows)[: int(count)]  # waits: Ctrl-C raises here, with the state still that of the last row
         self.state, self.row = state, np.asarray(row)
         return filled
