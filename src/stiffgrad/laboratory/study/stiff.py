@@ -105,8 +105,8 @@ def answer(lab: Lab) -> Finding:
 
 
 def _span(turns: dict[str, float]) -> str:
-    ends = sorted({f"{100 * value:.3g}%" for value in (min(turns.values()), max(turns.values()))})
-    return " to ".join(ends)
+    ends = [f"{100 * value:.4g}%" for value in (min(turns.values()), max(turns.values()))]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def along(lab: Lab, problem: str) -> dict[str, Any]:
