@@ -51,7 +51,7 @@ def answer(lab: Lab) -> Finding:
             f"Finite differences take {mean} times the seconds of autodiff ({span(slow)}), and are slower by a "
             "tenth or "
             f"more on {len(slower)} of {len(slow)} networks.",
-            f"They take {geometric_mean(steps)} times the steps ({span(steps)}), so the path is the same where that is 1.",
+            f"They take {geometric_mean(steps)} times the steps ({span(steps)}): 1 is the same path.",
             f"With the Gauss-Newton matrix vode takes {geometric_mean(gauss['wall_seconds'])} times the seconds "
             f"({span(gauss['wall_seconds'])}) and {geometric_mean(gauss['presentations'])} times the presentations.",
         ],
