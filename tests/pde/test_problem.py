@@ -47,6 +47,13 @@ def test_a_term_is_its_weight_times_the_mean_of_half_the_squares():
     assert value(pde.boundary(lambda x: x[0] ** 2 + 3 * x[0] * x[1] + 4, 12)) == pytest.approx(8.0)
 
 
+def test_one_number_holds_for_every_component():
+    two = (lambda params, x: params["one"] * jnp.array([x[0], x[0]]), {"one": np.array(1.0)})
+    points = [[0.5, 1.0]]
+    assert value(pde.boundary(0.5, points), network=two) == 0.0
+    assert value(pde.boundary([0.5, 1.5], points), network=two) == 0.5
+
+
 def test_equations_may_use_numpy_and_jax_numpy_alike():
     def with_numpy(u, x):
         lists = np.array([u(x), u([x[0], x[1]]), u(np.array([x[0], x[1]]))])

@@ -27,6 +27,7 @@ def test_an_equation_is_solved_and_its_error_measured(problem):
     t = np.linspace(0, 1, 7)[:, None]
     assert solution.errors(np.exp(-3 * t), t).rms < 1e-4
     assert solution.u([0.0]) == pytest.approx(1.0, abs=1e-5)
+    np.testing.assert_array_equal(solution.u(t[:, 0]), solution.u(t))
     assert solution.residuals["interior"] == pytest.approx(
         np.sqrt(np.mean(problem.residual("interior", solution.params, problem.points["interior"]) ** 2))
     )

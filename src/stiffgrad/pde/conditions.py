@@ -151,7 +151,7 @@ def boundary(
     Parameters
     ----------
     value : number, array or callable
-        What u is there: a number (or one for each component), or a function value(x) of one point. Or an equation
+        What u is there: a number for all components, or one for each, or a function value(x) of one point. Or an equation
         (u, x) -> what must vanish, for derivatives: `lambda u, x: pde.derivative(u, x, 0)`.
     points : int or array of shape (N, d), optional
         How many over all faces, or which.
@@ -375,7 +375,8 @@ def _targets(condition: Condition, label: str, points: Points, width: int) -> Po
     elif callable(value):
         rows = np.stack([_evaluated(value, label, point) for point in points])
     else:
-        rows = np.broadcast_to(np.ravel(value), (len(points), np.size(value)))
+        count = width if np.ndim(value) == 0 else np.size(value)  # one number holds for every component
+        rows = np.broadcast_to(np.ravel(value), (len(points), count))
     if rows.shape[1] != width:
         raise ValueError(
             f"{label}: the value has {rows.shape[1]} components, but u has {width}: give one for each, or write an "

@@ -176,8 +176,13 @@ class Problem:
 
     @float64
     def evaluate(self, params: Params, points: Any) -> np.ndarray:
-        """The solution at points of shape (N, d), or at one of shape (d,), with the parameters `params`."""
+        """The solution at points of shape (N, d), or at one of shape (d,), with the parameters `params`.
+
+        In one dimension (N,) will do.
+        """
         where = np.asarray(points, float)
+        if len(self.domain) == 1 and where.ndim == 1 and len(where) != 1:
+            where = where[:, None]
         weights = params["network"] if self.inverse else params
         if where.ndim == 1 and len(where) == len(self.domain):
             return np.asarray(Solution(self.network, weights)(where))
