@@ -151,7 +151,7 @@ def boundary(
     Parameters
     ----------
     value : number, array or callable
-        What u is there: a number for all components, or one for each, or a function value(x) of one point. Or an equation
+        What u is there: a number for all components, or one for each, or a function value(x) of one point. An equation
         (u, x) -> what must vanish, for derivatives: `lambda u, x: pde.derivative(u, x, 0)`.
     points : int or array of shape (N, d), optional
         How many over all faces, or which.
