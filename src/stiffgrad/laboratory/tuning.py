@@ -111,7 +111,8 @@ def _run(tuning: Tuning, rate: float, seed: int, seconds: float) -> dict[str, An
     try:
         solver = create(tuning.method.solver, **dict(tuning.method.options), learning_rate=rate)
         stop = problem.targets[tuning.target] if isinstance(tuning.target, str) else tuning.target
-        solution = solve(problem.objective(seed), solver, until=stop.until(seconds), throw=False)
+        until = stop.until(seconds)
+        solution = solve(problem.objective(seed), solver, until=until, throw=False, compilation="full")
     except Exception as error:  # a rate that fails is a result: the worst one
         return {**run, "reached": False, "loss": np.inf, "wall_seconds": np.inf, "message": f"{error}"}
     if solution.outcome is Outcome.INTERRUPTED:

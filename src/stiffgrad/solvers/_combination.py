@@ -28,7 +28,7 @@ CUMULATIVE = (
 )  # fmt: skip
 
 
-COMPILE_SECONDS = 0.5  # nominal seconds of work that a method which has not run yet must be worth
+COMPILE_SECONDS = 1.0  # nominal seconds of work that a method which has not run yet must be worth
 
 
 @dataclasses.dataclass(frozen=True)
