@@ -90,6 +90,13 @@ def test_one_class_is_predicted_always():
     assert np.all(np.isfinite(model.predict_proba(X)))
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e-150, 1e150, 1e300])
+def test_estimators_do_not_see_the_units_of_a_column(size):
+    expected = FlowRegressor(random_state=0, restarts=1, max_iter=20).fit(X, Y).predict(X)
+    found = FlowRegressor(random_state=0, restarts=1, max_iter=20).fit(X * [size, 1.0], Y).predict(X * [size, 1.0])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_estimators_stand_constant_and_doubled_columns():
     odd = np.column_stack([X[:, 0], X[:, 0], np.full(12, 7.0), 1e-150 * X[:, 1]])
     found = FlowRegressor(random_state=0, restarts=1).fit(odd, Y).predict(odd)

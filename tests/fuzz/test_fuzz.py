@@ -145,19 +145,15 @@ def _whole():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=30), "c": rng.choice(["x", "y"], 30)})
     TableModel.fit(frame.assign(y=frame["a"]), "y").save(folder / "model")
-    sg.solve(bowl(), "adam", until=sg.Until(steps=3), checkpoint=folder / "checkpoint")
+    sg.solve(bowl(), "adam", until=sg.Until(steps=3), checkpoint=folder / "checkpoint").save(folder / "solution")
     cell = json.dumps(failed_cell(Cell("xor", Method.of("vode"), 0, 4.0), "x", 0.1)).encode()
     table = frame.to_csv(index=False).encode()
-    files = {kind: (folder / kind).read_bytes() for kind in ("model", "checkpoint")}
+    files = {kind: (folder / kind).read_bytes() for kind in ("model", "checkpoint", "solution")}
     return {**files, "cell": cell, "table": table}
 
 
 def bowl():
     return sg.minimise(lambda w: (w**2).sum(), np.ones(2))
-
-
-def _read_cell(path):
-    report.write(path.parent)
 
 
 def _read_table(path):
@@ -172,6 +168,7 @@ def _read_table(path):
 READERS = {
     "model": TableModel.load,
     "checkpoint": lambda path: sg.solve(bowl(), "adam", until=sg.Until(steps=3), checkpoint=path),
+    "solution": sg.load,
     "cell": lambda path: report.read(path.parent),
     "table": _read_table,
 }

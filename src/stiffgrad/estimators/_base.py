@@ -447,9 +447,15 @@ class FlowEstimator(BaseEstimator, abc.ABC):
 
 
 def mean_and_scale(X: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:
-    """Weighted mean and standard deviation of each column; a constant column gets the scale 1."""
+    """Weighted mean and standard deviation of each column; a constant column gets the scale 1.
+
+    Columns are brought near 1 by a power of two first, which changes no digit, so that no square over- or underflows.
+    """
+    unit = np.exp2(np.floor(np.log2(np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny))))
+    X = X / unit
     mean = np.average(X, axis=0, weights=weights)
-    scale = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weights))
+    scale = unit * np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weights))
+    mean = unit * mean
     return mean, np.where(scale > 10 * np.finfo(float).eps * np.abs(mean), scale, 1.0)
 
 
