@@ -206,6 +206,19 @@ def test_ctrl_c_returns_what_there_is(objective):
     np.testing.assert_allclose(solution.params, START / 16)
 
 
+def test_ctrl_c_before_the_first_row_returns_the_start(objective, monkeypatch):
+    def interrupted(self, state, monitor):
+        raise KeyboardInterrupt
+
+    for name in ("rosenbrock", "quasi-newton", "auto", "adam", "bdf"):
+        with monkeypatch.context() as patch:
+            patch.setattr(sg.solvers.solver_class(name), "advance", interrupted)
+            solution = solve(objective, name)
+        assert solution.outcome is Outcome.INTERRUPTED
+        assert np.array_equal(solution.w, START)
+        assert solution.loss == pytest.approx(12.5)
+
+
 @KINDS
 def test_validation_is_recorded_and_its_best_parameters_are_kept(objective, solver):
     # Along w = START / 2^k the distance to START / 4 is least at k = 2.

@@ -515,6 +515,8 @@ class Run:
     def collect(self, wall_seconds: float, compile_seconds: float) -> Solution:
         """The solution of a run that has ended."""
         assert self.outcome is not None
+        if self.trace.empty:  # it ended before the solver's own first row
+            self._first_row(np.nan, np.nan)
         w = np.asarray(self.w, self.objective.w0.dtype)
         if self.state is not None and self.outcome is not Outcome.DIVERGED:
             self._keeper.write(self._save())

@@ -196,6 +196,11 @@ class TraceBuilder:
             self._kept = sum(map(len, self._pieces))
 
     @property
+    def empty(self) -> bool:
+        """Whether no row was recorded yet."""
+        return self._last is None
+
+    @property
     def last(self) -> dict[str, float]:
         """The newest row."""
         assert self._last is not None, "no row was recorded yet"
