@@ -168,10 +168,12 @@ def run_rows(
         return row[names.index(name)] if name in names else missing
 
     def within(carry: Rows) -> Any:
-        row = carry.row
-        # A start that has not been evaluated yet is, whatever the limits are.
-        return (column(row, "loss", 0.0) == np.inf) | ~(
-            (column(row, "loss", np.inf) <= limits.loss)
+        row, loss = carry.row, column(carry.row, "loss", 0.0)
+        seen = carry.count > 0
+        # A start that has not been evaluated yet is, whatever the limits are; one whose loss is not finite is the end.
+        return ((loss == np.inf) & ~seen) | ~(
+            (seen & ~jnp.isfinite(loss))
+            | (column(row, "loss", np.inf) <= limits.loss)
             | (column(row, "gradient_norm", np.inf) <= limits.gradient_norm)
             | (column(row, "steps", 0) >= limits.steps)
             | (column(row, "presentations", 0) >= limits.presentations)
