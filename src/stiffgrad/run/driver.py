@@ -461,6 +461,8 @@ class Run:
         with self._progress:
             while self.outcome is None:
                 self._advance()
+        if self.trace.empty:  # stopped before the solver reported the start
+            self._first_row(*self.flow.prime(self.w))
 
     def stop(self, outcome: Outcome, reason: str) -> None:
         """End the run, unless it has ended already."""
