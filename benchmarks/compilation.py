@@ -6,7 +6,7 @@ import time
 
 os.environ["STIFFGRAD_CACHE_DIR"] = ""
 
-import jax  # noqa: E402
+import jax
 
 jax.config.update("jax_enable_x64", True)
 

@@ -461,8 +461,6 @@ class Run:
         with self._progress:
             while self.outcome is None:
                 self._advance()
-        if self.trace.empty:  # stopped before the solver reported the start
-            self._first_row(*self.flow.prime(self.w))
 
     def stop(self, outcome: Outcome, reason: str) -> None:
         """End the run, unless it has ended already."""
@@ -518,7 +516,7 @@ class Run:
         """The solution of a run that has ended."""
         assert self.outcome is not None
         if self.trace.empty:  # it ended before the solver's own first row
-            self._first_row(np.nan, np.nan)
+            self._first_row(*self.flow.prime(self.w))
         w = np.asarray(self.w, self.objective.w0.dtype)
         if self.state is not None and self.outcome is not Outcome.DIVERGED:
             self._keeper.write(self._save())
