@@ -10,7 +10,7 @@ from stiffgrad.laboratory import problems
 from stiffgrad.solvers import _compiled
 
 inside = 0.0
-chunk = _compiled._chunk
+chunk = _compiled._full
 
 
 def timed(*arguments):
@@ -23,7 +23,7 @@ def timed(*arguments):
     return result
 
 
-_compiled._chunk = timed
+_compiled._full = timed
 print("| problem | solver | solving, s | outside compiled code |\n|---|---|---|---|")
 for name, solver in (("sine", "rosenbrock"), ("product2d", "rosenbrock"), ("digits-decay-1e-3", "exponential")):
     problem = problems.get(name)
@@ -31,8 +31,8 @@ for name, solver in (("sine", "rosenbrock"), ("product2d", "rosenbrock"), ("digi
     until = sg.Until(loss=target.loss, gradient_norm=target.gradient_norm)
     for seed in range(2):
         objective = problem.objective(seed)
-        sg.solve(objective, solver, until=until)
+        sg.solve(objective, solver, until=until, compilation="full")
         inside = 0.0
-        solution = sg.solve(objective, solver, until=until)
+        solution = sg.solve(objective, solver, until=until, compilation="full")
         share = 1.0 - inside / solution.wall_seconds
         print(f"| {name} | {solver} | {solution.wall_seconds:.3f} | {share:.1%} |", flush=True)

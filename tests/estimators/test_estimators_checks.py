@@ -7,9 +7,12 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from stiffgrad.estimators import FlowClassifier, FlowRegressor
 
+# One network of one size: the checks fit some hundred times, and ask about the interface, not about accuracy.
+SMALL = {"hidden_layer_sizes": (8,), "restarts": 1}
+
 
 @pytest.mark.filterwarnings("default::sklearn.exceptions.SkipTestWarning")
-@parametrize_with_checks([FlowClassifier(), FlowRegressor()])
+@parametrize_with_checks([FlowClassifier(**SMALL), FlowRegressor(**SMALL)])
 def test_scikit_learn_checks(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("default")
