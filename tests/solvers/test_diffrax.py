@@ -74,7 +74,7 @@ def test_the_steps_are_those_of_diffeqsolve(name):
         method[name],
         t0=0.0,
         t1=float(times[-1]),
-        dt0=solver.initial(objective, objective.w0)[0].step_size,
+        dt0=solver.initial(objective, jnp.asarray(objective.w0))[0].step_size,
         y0=jnp.array([-1.2, 1.0]),
         stepsize_controller=diffrax.PIDController(rtol=1e-5, atol=1e-5),
         max_steps=4096,
