@@ -92,17 +92,6 @@ options = {"maxiter": 10**6, "maxfun": 10**6, "ftol": 0.0, "gtol": 0.0}
 minimize(evaluate, np.asarray(w0), jac=True, method="L-BFGS-B", callback=stop, options=options)
 report(seen[0])
 """,
-    "BFGS (Optimistix)": _DATA
-    + _JAX
-    + """
-import optimistix
-class Solver(optimistix.BFGS):
-    def terminate(self, fn, y, args, options, state, tags):
-        done, result = super().terminate(fn, y, args, options, state, tags)
-        return done | (state.f_info.f <= target), result
-found = optimistix.minimise(lambda w, _: loss(w), Solver(1e-14, 1e-14), w0, max_steps=5000, throw=False)
-report(loss(found.value))
-""",
     "LM (MINPACK)": _DATA
     + _JAX
     + """
