@@ -16,7 +16,10 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    suite: Annotated[list[str] | None, typer.Option(help="dense, gradient-norm, easy or success; repeatable.")] = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option(help="dense, easy, ... as listed in the docs, or first-call; repeatable."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of results and tables.")] = Path("runs/bench"),
     problem: Annotated[list[str] | None, typer.Option(help="Only this problem of the suite; repeatable.")] = None,
     solver: Annotated[list[str] | None, typer.Option(help="Only this solver of the suite; repeatable.")] = None,
@@ -27,7 +30,9 @@ def bench(
 ) -> None:
     """Run the benchmark: our integrators, never with an option, against their peers. A second run resumes."""
     with one_line_errors():
-        if floor:
+        if suite and "first-call" in suite:
+            _first_call(problem, seeds, out)
+        elif floor:
             _floor(problem or ["sine", "product2d"], seconds)
         else:
             _suites(suite or _suites_with(problem), out, problem, solver, seeds, seconds, jobs)
@@ -66,6 +71,14 @@ def _suites(
             if rows:
                 print_table(f"{name}: seconds of each peer over {own}'s", columns, rows, columns[1:])
         typer.echo(f"written: {out / name}")
+
+
+def _first_call(problems: list[str] | None, repeats: int | None, out: Path) -> None:
+    from stiffgrad.laboratory.first_call import HEADER, PROBLEMS, first_call
+
+    out.mkdir(parents=True, exist_ok=True)
+    typer.echo(HEADER)
+    first_call(problems or PROBLEMS, repeats=repeats or 5, out=out / "first-call.json", say=typer.echo)
 
 
 def _floor(problems: list[str], seconds: float | None) -> None:

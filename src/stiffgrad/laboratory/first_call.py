@@ -24,6 +24,7 @@ from stiffgrad.laboratory import problems
 from stiffgrad.laboratory.problems.base import NetworkProblem
 from stiffgrad.laboratory.store import write_json
 
+HEADER = "| problem | method | total | compile | solve | total, cache | compile | solve |\n" + "|---" * 8 + "|"
 PROBLEMS = ("xor", "encoder", "iris", "wine", "diabetes", "two-spirals", "product2d", "digits")
 
 # What every script begins with: the data, the network and the loss of a problem.
