@@ -89,7 +89,11 @@ def replacing(path: Path) -> Iterator[Any]:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name[:100]}.{socket.gethostname()}.{os.getpid()}.{next(_count)}.part")
+    """A name that is free: what a killed process of the same number left, as in a container, may still be there."""
+    while True:
+        part = path.with_name(f".{path.name[:100]}.{socket.gethostname()}.{os.getpid()}.{next(_count)}.part")
+        if not os.path.lexists(part):
+            return part
 
 
 @contextlib.contextmanager
