@@ -52,7 +52,7 @@ class MLP:
         """Outputs with `shifts` added to what each layer sums up, and the inputs of each layer.
 
         A row of the Jacobian in the weights of a layer is the outer product of the derivative in its shift and its
-        inputs: what `derivatives.kernel` needs.
+        inputs: what `derivatives.layer_factors` needs.
         """
         activation, inputs = ACTIVATIONS[self.activation], []
         for i, (layer, shift) in enumerate(zip(params, shifts, strict=True)):

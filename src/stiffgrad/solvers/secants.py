@@ -19,7 +19,7 @@ from stiffgrad.curvature.point import Point, chosen, evaluated
 from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._compiled import STALLED, STATIONARY, SteppedSolver
 from stiffgrad.solvers._control import judge
-from stiffgrad.solvers._own import ROW, Place, blank_row, number
+from stiffgrad.solvers._own import ROW, Place, blank_row, number, relative_length
 from stiffgrad.solvers._tally import Prices
 
 SWEEP = 8  # secant steps between two evaluations in full precision
@@ -181,7 +181,7 @@ class Secants(SteppedSolver[State]):
         known = start.known
         good = ~known | ((slope < 0) & _acceptable(old, new, state, slope, alone))
         lost = ~good & ((state.tries + 1 >= LINE_TRIES) | ~(slope < 0))
-        path = state.path + jnp.where(good, jnp.linalg.norm(s) / _positive(jnp.linalg.norm(old.gradient)), 0.0)
+        path = state.path + jnp.where(good, relative_length(s, old.gradient), 0.0)
         # What was evaluated in full precision is judged against the last such point.
         moved = good & last & judge(start, new, 0.0).accepted
         spoiled = lost | (good & last & ~moved)
@@ -271,10 +271,6 @@ def traceable(call: Callable[[jax.Array], Any], w: jax.Array) -> bool:
     except TypeError:
         return False
     return True
-
-
-def _positive(number: jax.Array) -> jax.Array:
-    return jnp.where(number > 0, number, 1.0)
 
 
 def _acceptable(old: Point, new: Point, state: State, slope: jax.Array, alone: Any) -> jax.Array:
