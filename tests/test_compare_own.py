@@ -79,6 +79,8 @@ def test_the_starts_of_an_objective_are_its_numbers_in_another_order():
         ({"until": sg.Until(loss=1.0, wall_seconds=None)}, ValueError, "wall_seconds"),
         ({"solvers": []}, ValueError, "solvers is empty"),
         ({"solvers": ["newton"]}, ValueError, "newton"),
+        ({"solvers": "newton"}, ValueError, "solver='newton'"),
+        ({"solvers": [sg.solvers.LSODA()]}, TypeError, r"pairs \('lsoda', "),
     ],
 )
 def test_bad_arguments_are_named(changes, error, match):

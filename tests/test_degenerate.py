@@ -22,6 +22,8 @@ def locked():
 
 
 KINDS = {
+    "lists": X.tolist,
+    "tuples": lambda: tuple(map(tuple, X)),
     "read-only": locked,
     "Fortran order": lambda: np.asfortranarray(X),
     "reversed view": lambda: X[::-1].copy()[::-1],
@@ -78,7 +80,7 @@ def test_numbers_too_large_get_a_sentence():
     apply, params = sg.mlp([2, 1])
     with pytest.raises(sg.SolveError, match="the loss is inf at the start"):
         sg.solve(sg.supervised(apply, params, 1e160 * (X + 0.5), Y))
-    with pytest.raises(ValueError, match=r"too large for float32: .* rescale"):
+    with pytest.raises(ValueError, match=r"too large for float32, first at .* rescale"):
         sg.supervised(apply, params, 1e150 * X, Y, dtype="float32")
     with pytest.raises(TypeError, match="samples must hold numbers"):
         sg.supervised(apply, params, np.array([["a", "b"]] * 12), Y)

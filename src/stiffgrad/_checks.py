@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,25 @@ def choice(name: str, value: Any, options: Sequence[Any]) -> Any:
     raise ValueError(f"{name}={_shown(value)} is unknown; use one of {', '.join(map(repr, options))}")
 
 
+def unknown(name: str, value: Any, known: Iterable[str], remedy: str = "") -> ValueError:
+    """The error for a name that is none of those known: it says which one is near, and lists them all.
+
+    Examples
+    --------
+    >>> print(unknown("solver", "L-BFGS", ["bfgs", "lbfgs"]))
+    solver='L-BFGS' is unknown, did you mean 'lbfgs'? Use one of bfgs, lbfgs
+    """
+    names = list(known)
+    plain = {_plain(one): one for one in reversed(names)}
+    near = difflib.get_close_matches(_plain(str(value)), plain, n=1)
+    guess = f", did you mean {plain[near[0]]!r}? Use" if near else "; use"
+    return ValueError(f"{name}={_shown(value)} is unknown{guess} one of {', '.join(names)}{remedy}")
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
 def flag(name: str, value: Any) -> bool:
     """True or False; "no" and 0 are neither. Raises TypeError.
 
@@ -137,4 +157,4 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-__all__ = ["choice", "flag", "number", "positive", "whole"]
+__all__ = ["choice", "flag", "number", "positive", "unknown", "whole"]

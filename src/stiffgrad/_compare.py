@@ -137,7 +137,7 @@ def compare(
         raise TypeError(f"problem must be an Objective or a function seed -> Objective, not {type(problem).__name__}")
     until = DEFAULT if until is None else until
     given = problems.add(_problem(problem, until))
-    named = [solver if isinstance(solver, str) else (solver[0], dict(solver[1])) for solver in solvers]
+    named = [_named(solver) for solver in ([solvers] if isinstance(solvers, str) else solvers)]
     seconds = until.wall_seconds or 0.0
     folder = Path(tempfile.mkdtemp(prefix="stiffgrad-") if out is None else out)
     remove = functools.partial(shutil.rmtree, folder, ignore_errors=True)
@@ -151,6 +151,16 @@ def compare(
     if out is None:
         weakref.finalize(found, remove)
     return found
+
+
+def _named(solver: Any) -> str | tuple[str, dict[str, Any]]:
+    """A name, or a name with options: what a result's key is made of."""
+    if isinstance(solver, str):
+        return solver
+    if isinstance(solver, tuple) and len(solver) == 2 and isinstance(solver[0], str):
+        return solver[0], dict(solver[1])
+    name = f"{solver.name!r}" if isinstance(solver, Solver) else "'adam'"
+    raise TypeError(f"solvers must be names or pairs ({name}, {{option: value}}), not {type(solver).__name__} objects")
 
 
 def _problem(problem: Objective | Callable[[int], Objective], until: Until) -> Problem:

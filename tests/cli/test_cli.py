@@ -5,6 +5,7 @@ import pathlib
 import pytest
 from typer.testing import CliRunner
 
+import stiffgrad
 from stiffgrad import solvers
 from stiffgrad.cli import app
 from stiffgrad.laboratory import problems
@@ -29,6 +30,7 @@ def test_lists_name_everything() -> None:
         ([*RUN, "--seconds", "-3"], "seconds=-3.0 must be a positive"),
         ([*RUN, "--jobs", "0"], "jobs=0"),
         ([*RUN, "--target", "deepest"], "target='deepest'"),
+        (["compare", "data.csv:x", "--solver", "lsoda"], "'data.csv:x' must be FILE.py:NAME"),
         (["bench", "--suite", "nope"], "suite='nope' is unknown"),
         (["bench", "--problem", "nope"], "problem='nope' is not in suite 'dense'"),
         (["bench", "--suite", "dense", "--problem", "digits"], "problem='digits' is not in suite 'dense'"),
@@ -51,6 +53,12 @@ def test_an_unwritable_folder_is_one_line_and_exit_code_2(tmp_path: pathlib.Path
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
     assert "name a folder that can be written" in result.stderr
+
+
+def test_the_version_is_said() -> None:
+    result = runner.invoke(app, ["--version"])
+    assert result.exit_code == 0
+    assert result.stdout == f"stiffgrad {stiffgrad.__version__}\n"
 
 
 def test_a_report_about_nothing_is_refused(tmp_path: pathlib.Path) -> None:

@@ -154,3 +154,22 @@ def test_text_that_a_spreadsheet_would_run_is_escaped(tmp_path):
     _csv.write(frame, tmp_path / "out.csv")
     lines = (tmp_path / "out.csv").read_text().split()
     assert lines == ["'=a,n", "'=1+1,-1.5", "'@x,2.0", "-5,3.0", "up,4.0"]
+
+
+@pytest.mark.parametrize("form", ["{}%", "${}.00", "{} kg", "€ {}"])
+def test_numbers_with_a_unit_beside_each_are_no_categories(form):
+    frame = pd.DataFrame({"x": [form.format(i) for i in range(20)], "z": np.arange(20)})
+    with pytest.raises(ValueError, match=r"column 'x' holds numbers with .* beside them, such as .*leave that out"):
+        Columns.of(frame)
+
+
+def test_names_with_numbers_stay_categories_and_names_of_rows_are_left_out():
+    frame = pd.DataFrame({"group": [f"group {i % 12}" for i in range(60)], "row": [f"row {i}" for i in range(60)]})
+    columns, _ = Columns.of(frame)
+    assert len(columns.categories["group"]) == 12
+    assert columns.left_out == ["row"]
+
+
+def test_rows_without_a_target_are_counted():
+    frame = pd.DataFrame({"x": np.arange(12.0), "y": [*np.arange(10.0), None, None]})
+    assert TableModel.fit(frame, "y").notes == ["2 rows without a value of 'y' left out"]

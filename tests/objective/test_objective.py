@@ -155,12 +155,17 @@ BAD = [
     ({"X": np.where(X == 2.0, np.inf, X)}, ValueError, "samples contains NaN or infinity"),
     ({"X": X + 1j}, TypeError, "samples must hold numbers"),
     ({"X": X.astype(str)[:, :1] + "m"}, TypeError, "samples must hold numbers"),
-    ({"X": X.tolist()}, ValueError, "samples must be arrays, not lists"),
+    ({"X": [[1.0, 2.0], [3.0]]}, ValueError, "X is a list of rows of different lengths"),
+    ({"X": [["a", "b"]] * 4}, TypeError, "samples must hold numbers"),
+    ({"X": X[:, :, None]}, ValueError, r"x has shape \(2, 1\), but a perceptron of sizes=\[2, 3, 2\] takes one"),
     ({"X": None}, ValueError, "samples must be arrays"),
     ({"y": None}, TypeError, "y is None"),
     ({"y": np.ones((4, 3))}, ValueError, r"give shape \(4, 2\)"),
     ({"y": NAN}, ValueError, r"targets \(y\) contains NaN"),
-    ({"y": [0, 1, 1, 0]}, ValueError, "must be arrays, not lists"),
+    ({"y": NAN}, ValueError, r"first at index \[2, 1\]"),
+    ({"y": [0, 1, 1, 0]}, ValueError, r"give shape \(4, 2\)"),
+    ({"y": [[0], [1], [1], [0]], "loss": "cross_entropy"}, ValueError, r"or labels of shape \(4,\)"),
+    ({"apply": lambda p, x: np.tanh(np.asarray(p[0]["weight"])) @ x}, ValueError, "use jax.numpy in its place"),
     ({"y": np.array(list("abab"))}, TypeError, r"targets \(y\) must hold numbers"),
     ({"y": np.array([0, 1, 2, 0]), "loss": "cross_entropy"}, ValueError, "from 0 to 1 .*seen 0 to 2"),
     ({"y": np.array([0, 1, -1, 0]), "loss": "cross_entropy"}, ValueError, "seen -1 to 1"),
@@ -213,3 +218,15 @@ def test_bad_input_names_the_argument(changes, error, named):
 def test_bad_calls_name_the_argument(call, error, named):
     with pytest.raises(error, match=named):
         call()
+
+
+def test_labels_may_be_a_list():
+    listed, plain = (supervised(y=y, loss="cross_entropy") for y in ([0, 1, 1, 0], np.array([0, 1, 1, 0])))
+    assert float(listed.value(listed.w0)) == float(plain.value(plain.w0))
+
+
+def test_a_solution_in_the_place_of_its_parameters_is_named():
+    objective = supervised()
+    solution = sg.solve(objective, "lbfgs", until=sg.Until(steps=1))
+    with pytest.raises(ValueError, match="params is a Solution: pass its parameters"):
+        sg.minimum(objective, solution)

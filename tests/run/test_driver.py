@@ -340,7 +340,8 @@ def test_until_as_plain_numbers():
     ("arguments", "error", "named"),
     [
         ({"objective": bowl}, TypeError, "objective must be a stiffgrad.Objective, not function"),
-        ({"solver": "newton"}, ValueError, "solver='newton' is unknown; use one of .*vode"),
+        ({"solver": "euler"}, ValueError, "solver='euler' is unknown; use one of .*vode"),
+        ({"solver": "L-BFGS"}, ValueError, "solver='L-BFGS' is unknown, did you mean 'lbfgs'"),
         ({"solver": 3}, TypeError, "solver must be a name or an object"),
         ({"until": 3.0}, TypeError, "until must be"),
         ({"validation": 3.0}, TypeError, "validation must be"),

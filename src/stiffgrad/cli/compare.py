@@ -70,7 +70,7 @@ def _own(
     if problem or jobs != 1:
         raise ValueError(f"{source!r} goes neither with --problem nor with --jobs: its runs are in this process")
     file, separator, name = source.rpartition(":")
-    if not separator or not Path(file).is_file():
+    if not separator or not file.endswith(".py") or not Path(file).is_file():
         raise ValueError(f"{source!r} must be FILE.py:NAME of a file that exists")
     defined = runpy.run_path(file)
     if name not in defined:

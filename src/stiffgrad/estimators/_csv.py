@@ -32,6 +32,8 @@ _POINT = re.compile(
 _COMMA = re.compile(rf"[+-]?(?:(?:\d+|[1-9]\d{{0,2}}(?:[.'\u00a0\u202f ]\d{{3}})+)(?:,\d*)?|,\d+){_EXPONENT}|{_WORDS}")
 _SEPARATORS = re.compile("['\u00a0\u202f ]")
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?")
+# What stands beside every number of a column: a currency, a percent sign, or a blank and a unit.
+_BESIDE = re.compile(r"(?P<before>[$€£¥]?)\s*(?P<number>[+-]?\d[\d.,' ]*?)(?P<after>\s*[%$€£¥]|\s+[a-zA-Z°µ]{1,3})?")
 _DAY = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})")
 
 
@@ -151,11 +153,23 @@ def numbers(column: pd.Series, decimal: str, must: bool = False) -> tuple[pd.Ser
                 f"column {column.name!r} must hold numbers alone, and {len(bad)} of its values are none, such as "
                 f"{value!r} in {where}: correct them, or leave those fields empty"
             )
+        _check_units(column.name, [value for _, value in bad])
         return None, ""
     marks = sorted({value for value in texts if value is not None and value not in good})
     note = f"{column.name}: {', '.join(map(repr, marks))} taken as missing" if marks else ""
     plain = [_plain(value, decimal) if value in good else None for value in texts]
     return pd.Series(_converted(plain), index=column.index, name=column.name), note
+
+
+def _check_units(name: Any, texts: Sequence[str]) -> None:
+    """Refuse numbers with a unit beside each: as text every one would be a category of its own."""
+    found = [_BESIDE.fullmatch(value) for value in texts]
+    units = {(match["before"], (match["after"] or "").strip()) for match in found if match}
+    if all(found) and len(set(texts)) > FEW and units != {("", "")}:
+        shown = ", ".join(sorted({repr(before or after) for before, after in units} - {"''"}))
+        raise ValueError(
+            f"column {name!r} holds numbers with {shown} beside them, such as {texts[0]!r}: leave that out"
+        )
 
 
 def _plain(value: str | None, decimal: str) -> str:

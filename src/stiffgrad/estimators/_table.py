@@ -18,7 +18,7 @@ from stiffgrad.estimators._classifier import FlowClassifier
 from stiffgrad.estimators._network import Matrix
 from stiffgrad.estimators._regressor import FlowRegressor
 
-MAX_CATEGORIES = 60  # a text column with more is an identifier or free text, and is left out
+MAX_CATEGORIES = 60  # a text column with more is an identifier or free text, and is left out; see `_is_free`
 MAX_CLASSES = 20  # whole numbers with no more different values are classes
 HELD_OUT = 0.2
 MISSING = "missing"
@@ -59,7 +59,7 @@ class Columns:
             if pd.api.types.is_numeric_dtype(column):
                 values = _finite(column.to_numpy(np.float64, na_value=np.nan), name)[:, None]
                 medians[name] = float(SimpleImputer(strategy="median").fit(values).statistics_[0])
-            elif column.nunique() > MAX_CATEGORIES or (name.startswith("column ") and name.endswith(" without a name")):
+            elif _is_free(column) or (name.startswith("column ") and name.endswith(" without a name")):
                 left_out.append(name)
             else:
                 encoder = OneHotEncoder(sparse_output=False).fit(_text(column))
@@ -107,6 +107,11 @@ def _is_text(column: pd.Series) -> bool:
     return not pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
+def _is_free(column: pd.Series) -> bool:
+    """Whether text has so many values that it is free text, or names each row: no categories to learn from."""
+    return column.nunique() > MAX_CATEGORIES or (column.nunique() > _csv.FEW and 2 * column.nunique() > column.count())
+
+
 def _finite(values: Matrix, name: str) -> Matrix:
     if np.isinf(values).any():
         raise ValueError(f"column {name!r} contains infinity: remove or correct those rows")
@@ -152,7 +157,7 @@ class TableModel:
             raise ValueError(f"the column {twice[0]!r} occurs twice: rename or remove one")
         if target not in frame.columns:
             raise ValueError(f"target={target!r} is no column; the table has {', '.join(map(str, frame.columns))}")
-        frame = frame[frame[target].notna()]
+        rows, frame = len(frame), frame[frame[target].notna()]
         if len(frame) < 5:
             raise ValueError(f"the table has {len(frame)} rows with a value of {target!r}; at least 5 are needed")
         if task is not None:
@@ -166,6 +171,7 @@ class TableModel:
         split = train_test_split(X, y, test_size=HELD_OUT, random_state=seed, stratify=classes)
         score = _estimator(task, seed).fit(split[0], split[2]).score(split[1], split[3])
         notes += [note] if note else []
+        notes += [f"{rows - len(y)} rows without a value of {target!r} left out"] if len(y) < rows else []
         return cls(target, columns, _estimator(task, seed).fit(X, y), float(score), notes)
 
     @property

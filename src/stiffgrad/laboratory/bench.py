@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stiffgrad import _checks
 from stiffgrad.laboratory.compare import compare
 from stiffgrad.laboratory.environment import environment
 from stiffgrad.laboratory.performance import Summary, summarise
@@ -141,7 +142,7 @@ def bench(
 def select(suite: str, problems: Sequence[str] = (), solvers: Sequence[str] = ()) -> Suite:
     """A suite, or the part of it with these problems and solvers. Raises ValueError for names it lacks."""
     if suite not in SUITES:
-        raise ValueError(f"suite={suite!r} is unknown; use one of {', '.join(SUITES)}")
+        raise _checks.unknown("suite", suite, SUITES)
     whole = SUITES[suite]
     all_solvers = [*whole.own, *map(_name, whole.peers)]
     for kind, asked, known in (("problem", problems, whole.problems), ("solver", solvers, all_solvers)):

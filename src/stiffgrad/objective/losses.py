@@ -13,6 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from stiffgrad import _checks
+
 Function = Callable[[Any, Any], jax.Array]
 
 
@@ -127,7 +129,7 @@ def resolve(loss: str | Callable[[Any, Any], Any] | Loss) -> Loss:
         return loss
     if isinstance(loss, str):
         if loss not in LOSSES:
-            raise ValueError(f"loss={loss!r} is unknown; use one of {', '.join(LOSSES)}, or a callable l(outputs, y)")
+            raise _checks.unknown("loss", loss, LOSSES, ", or a callable l(outputs, y)")
         return LOSSES[loss]
     if callable(loss):
         return Loss(getattr(loss, "__name__", "callable"), loss)

@@ -43,6 +43,11 @@ class MLP:
 
     def __call__(self, params: Any, x: Any) -> jax.Array:
         """Outputs of shape (sizes[-1],)."""
+        if np.shape(x) != self.sizes[:1]:
+            raise ValueError(
+                f"x has shape {np.shape(x)}, but a perceptron of sizes={list(self.sizes)} takes one sample of shape "
+                f"({self.sizes[0]},); for many: jax.vmap(apply, (None, 0))(params, X)"
+            )
         activation = ACTIVATIONS[self.activation]
         for layer in params[:-1]:
             x = activation(layer["weight"] @ x + layer["bias"])
@@ -103,10 +108,10 @@ def mlp(
     if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"sizes={list(sizes)!r} must name at least inputs and outputs, each a positive whole number")
     if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise ValueError(f"activation={activation!r} is unknown; use one of {', '.join(ACTIVATIONS)}")
+        raise _checks.unknown("activation", activation, ACTIVATIONS)
     initial = initial or ("siren" if activation == "sine" else "he" if activation in _HE else "glorot")
     if initial not in _LIMITS:
-        raise ValueError(f"initial={initial!r} is unknown; use one of {', '.join(_LIMITS)}")
+        raise _checks.unknown("initial", initial, _LIMITS)
     _checks.whole("seed", seed)
     weights = sum((float(before) + 1.0) * float(after) for before, after in itertools.pairwise(sizes))
     require(8.0 * weights, f"a perceptron of sizes={list(sizes)}", "take fewer units")

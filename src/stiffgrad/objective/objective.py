@@ -24,7 +24,7 @@ from stiffgrad.objective.losses import IDENTITY, SQUARED
 from stiffgrad.objective.networks import MLP
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.objective.placement import Placement
-from stiffgrad.objective.terms import Term, block_of, flat_decay, flat_start
+from stiffgrad.objective.terms import Term, block_of, flat_decay, flat_start, gathered
 
 
 class Compiled:
@@ -451,6 +451,7 @@ def supervised(
         raise TypeError(
             "y is None or missing: supervised needs a target for each sample; see least_squares for residuals"
         )
+    X, y = gathered(X, "X"), gathered(y, "y")
     carrier = carry(apply, None if params is ... else params)
     if carrier is None and params is ...:
         raise refuse(apply)

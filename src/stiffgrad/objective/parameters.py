@@ -47,6 +47,8 @@ class Layout:
         leaves, treedef = jax.tree.flatten(params)
         shapes = tuple(tuple(np.shape(leaf)) for leaf in leaves)
         if treedef != self.treedef or shapes != self.shapes:
+            if hasattr(params, "params"):
+                raise ValueError(f"params is a {type(params).__name__}: pass its parameters, its attribute params")
             raise ValueError(
                 f"params has structure {treedef} with shapes {shapes}, but the objective was built for "
                 f"{self.treedef} with shapes {self.shapes}; pass parameters of that structure"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,7 @@ class Term:
     function : callable
         function(params, sample) -> array of outputs (or residuals), for one sample.
     samples : pytree of arrays
-        All samples; every leaf has the leading axis N.
+        All samples; every leaf has the leading axis N. A list of numbers, or of lists of them, is one array.
     targets : array or pytree, optional
         One target for each sample. None: zero, so that "squared" is half the squared residual.
         For "cross_entropy" either whole-number labels of shape (N,) or rows of class probabilities.
@@ -124,11 +125,18 @@ def _width(function: Callable[[Any, Any], Any], params: Params, first: Any, kind
     except (TypeError, ValueError, IndexError, KeyError) as error:
         shapes = [np.shape(leaf) for leaf in jax.tree.leaves(first)]
         remedy = "; if it wants a vector, give each sample an axis: X[:, None]" if shapes == [()] else ""
-        raise ValueError(f"{label}: function fails on one sample of shape {shapes}: {error}{remedy}") from error
+        if isinstance(error, jax.errors.TracerArrayConversionError):
+            remedy = "; NumPy cannot be differentiated: use jax.numpy in its place"
+        raise ValueError(f"{label}: function fails on one sample of shape {shapes}: {_first(error)}{remedy}") from error
     width = math.prod(shape.shape) if hasattr(shape, "shape") else -1
     if width < 1 or not jnp.issubdtype(shape.dtype, jnp.floating):
         raise TypeError(f"{label}: function must return one non-empty array of real numbers, not {shape}")
     return width, activations
+
+
+def _first(error: Exception) -> str:
+    """What an error says, without the advice for developers of JAX that may follow."""
+    return str(error).partition("\n")[0]
 
 
 def _check_scalar(loss: Loss, width: int, targets: Any, kind: Any, label: str) -> None:
@@ -143,8 +151,28 @@ def _check_scalar(loss: Loss, width: int, targets: Any, kind: Any, label: str) -
         raise ValueError(f"{label}: loss must return a scalar, one real number, for one sample, not {shape}")
 
 
+def gathered(data: Any, name: str) -> Any:
+    """Lists of numbers, or of lists of them, as one array; any other pytree as it is.
+
+    Raises ValueError for rows of different lengths.
+
+    Examples
+    --------
+    >>> gathered([[1, 2], [3, 4]], "X").shape
+    (2, 2)
+    """
+    leaves = jax.tree.leaves(data, is_leaf=lambda node: not isinstance(node, list | tuple))
+    if not isinstance(data, list | tuple) or not all(isinstance(leaf, numbers.Real) for leaf in leaves):
+        return data
+    try:
+        return np.array(data)
+    except ValueError:
+        raise ValueError(f"{name} is a list of rows of different lengths: give each the same") from None
+
+
 def _device(data: Any, kind: Any, name: str) -> Any:
     def convert(leaf: Any) -> jax.Array:
+        place = ""
         if isinstance(leaf, jax.Array):  # it may be sharded over devices: leave it where it is
             array = without_types(leaf)
             array = array.astype(kind) if jnp.issubdtype(leaf.dtype, jnp.floating) else array
@@ -156,17 +184,20 @@ def _device(data: Any, kind: Any, name: str) -> Any:
                     raise TypeError("complex numbers have no order; give real and imaginary parts")
                 with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
                     seen = seen if seen.dtype.kind in "iub" else seen.astype(kind)
-                finite, array = bool(np.all(np.isfinite(seen))), jnp.asarray(seen)
+                bad = ~np.isfinite(seen)
+                finite, array = not bad.any(), jnp.asarray(seen)
+                if bad.ndim and not finite:
+                    place = f", first at index {[int(i) for i in np.unravel_index(np.argmax(bad), bad.shape)]}"
             except (TypeError, ValueError) as error:
                 raise TypeError(f"{name} must hold numbers: {error}") from None
         if not finite:
             raise ValueError(
-                f"{name} contains NaN or infinity, or numbers too large for {jnp.dtype(kind).name}: remove or fill "
-                "those samples first, or rescale them"
+                f"{name} contains NaN or infinity, or numbers too large for {jnp.dtype(kind).name}{place}: remove or "
+                "fill those samples first, or rescale them"
             )
         return array
 
-    return jax.tree.map(convert, data)
+    return jax.tree.map(convert, gathered(data, name))
 
 
 def _count(samples: Any, name: str) -> int:
@@ -176,7 +207,7 @@ def _count(samples: Any, name: str) -> int:
     if len(counts) != 1 or None in counts:
         seen = [tuple(leaf.shape) for leaf in jax.tree.leaves(samples)][:8]
         raise ValueError(
-            f"{name} must be arrays, not lists, that share their leading axis (one entry a sample); seen shapes {seen}"
+            f"{name} must be arrays that share their leading axis (one entry a sample); seen shapes {seen}"
         )
     (count,) = counts
     if not count:
@@ -197,9 +228,10 @@ def _targets(targets: Any, loss: Loss, count: int, width: int, kind: Any, label:
     if loss.name == "cross_entropy" and targets.ndim == 1:
         return _one_hot(targets, width, kind, label)
     if targets.size != count * width:
+        labels = f", or labels of shape ({count},)" if loss.name == "cross_entropy" else ""
         raise ValueError(
             f"{label}: targets (y) have shape {targets.shape}, but the function returns {width} outputs a sample; "
-            f"give shape ({count}, {width})"
+            f"give shape ({count}, {width}){labels}"
         )
     targets = targets.reshape(count, width).astype(kind)
     low, high = (float(np.asarray(targets).min()), float(np.asarray(targets).max()))

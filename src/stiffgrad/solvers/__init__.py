@@ -17,7 +17,13 @@ def __getattr__(name: str) -> Any:
         return solver_class(_registry.classes()[name])
     if name == "Control":
         return importlib.import_module("stiffgrad.solvers._control").Control
-    raise AttributeError(f"stiffgrad.solvers has no {name!r}; see stiffgrad.solvers.names()")
+    known = {letters.replace("-", ""): letters for letters in names()}
+    hint = (
+        f": stiffgrad.solvers.create({known[name.lower()]!r}, ...) makes one with options"
+        if name.lower() in known
+        else ""
+    )
+    raise AttributeError(f"stiffgrad.solvers has no {name!r}{hint}; see stiffgrad.solvers.names()")
 
 
 def __dir__() -> list[str]:

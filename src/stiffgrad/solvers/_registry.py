@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 from typing import Any
 
+from stiffgrad import _checks
 from stiffgrad._extras import needing
 from stiffgrad.solvers._base import Solver
 
@@ -77,7 +78,7 @@ def classes() -> dict[str, str]:
 def solver_class(name: str) -> type[Solver]:
     """The class behind a name. Raises ValueError with the known names, ImportError where its library is missing."""
     if name not in _REGISTRY:
-        raise ValueError(f"solver={name!r} is unknown; use one of {', '.join(_REGISTRY)}")
+        raise _checks.unknown("solver", name, _REGISTRY)
     module, cls = _REGISTRY[name][0].split(":")
     with needing(_EXTRAS.get(module, "all"), f"solver {name!r}"):
         return getattr(importlib.import_module(f"stiffgrad.solvers.{module}"), cls)

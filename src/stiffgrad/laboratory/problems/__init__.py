@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stiffgrad import _checks
 from stiffgrad.laboratory.problems import data, equations
 from stiffgrad.laboratory.problems.base import (
     LEVELS,
@@ -140,7 +141,7 @@ def get(name: str) -> Problem:
     if name in _ADDED:
         return _ADDED[name]
     if name not in _REGISTRY:
-        raise ValueError(f"problem={name!r} is unknown; use one of {', '.join(_REGISTRY)}")
+        raise _checks.unknown("problem", name, _REGISTRY)
     return _REGISTRY[name]
 
 
