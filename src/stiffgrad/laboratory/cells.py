@@ -94,6 +94,7 @@ class Cell:
     @property
     def content(self) -> dict[str, Any]:
         """What is hashed and saved."""
+        package = problems.origin(self.problem)
         return {
             "problem": self.problem,
             "solver": self.method.solver,
@@ -102,6 +103,7 @@ class Cell:
             "seconds": self.seconds,
             "target": self.target if isinstance(self.target, str) else str(self.target),
             **({"path": self.path} if self.path else {}),
+            **({"package": package} if package else {}),
             "protocol": PROTOCOL,
             "code": code(),
         }

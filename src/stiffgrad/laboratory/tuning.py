@@ -39,12 +39,14 @@ class Tuning:
     @property
     def content(self) -> dict[str, Any]:
         """What is hashed and saved."""
+        package = problems.origin(self.problem)
         return {
             "problem": self.problem,
             "solver": self.method.solver,
             "options": dict(self.method.options),
             "seconds": self.seconds,
             "target": self.target if isinstance(self.target, str) else str(self.target),
+            **({"package": package} if package else {}),
             "rates": list(RATES),
             "seeds": list(SEEDS),
             "protocol": PROTOCOL,

@@ -146,7 +146,10 @@ def _check_scalar(loss: Loss, width: int, targets: Any, kind: Any, label: str) -
     try:
         shape = jax.eval_shape(loss.value, jnp.zeros(width, kind), first)
     except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise ValueError(f"{label}: loss fails on {width} outputs and one target: {error}") from error
+        raise ValueError(
+            f"{label}: loss fails on {width} outputs and one target: {_first(error)}; it must be l(outputs, target) in "
+            f"jax.numpy, or one of {', '.join(LOSSES)}"
+        ) from error
     if getattr(shape, "shape", None) != () or not jnp.issubdtype(shape.dtype, jnp.floating):
         raise ValueError(f"{label}: loss must return a scalar, one real number, for one sample, not {shape}")
 
@@ -188,7 +191,7 @@ def _device(data: Any, kind: Any, name: str) -> Any:
                 finite, array = not bad.any(), jnp.asarray(seen)
                 if bad.ndim and not finite:
                     place = f", first at index {[int(i) for i in np.unravel_index(np.argmax(bad), bad.shape)]}"
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, RuntimeError) as error:  # PyTorch raises the last
                 raise TypeError(f"{name} must hold numbers: {error}") from None
         if not finite:
             raise ValueError(

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stiffgrad import _checks
-from stiffgrad.laboratory.problems import data, equations
+from stiffgrad.laboratory.problems import data, equations, packages
 from stiffgrad.laboratory.problems.base import (
     LEVELS,
     PARTS,
@@ -110,14 +110,14 @@ _REGISTRY: dict[str, Problem] = {p.name: p for p in (*_REAL, *_CLASSIC, *_FUNCTI
 
 
 def names() -> list[str]:
-    """All problem names.
+    """All problem names: the built-in ones, and those of installed packages.
 
     Examples
     --------
     >>> "digits" in names(), "iris-decay-1e-3" in names()
     (True, True)
     """
-    return list(_REGISTRY)
+    return [*_REGISTRY, *packages.installed(tuple(_REGISTRY))]
 
 
 _ADDED: dict[str, Problem] = {}
@@ -138,11 +138,21 @@ def get(name: str) -> Problem:
     >>> problem.objective(seed=0).size, str(problem.targets["deep"])
     (13, 'loss 1e-05')
     """
-    if name in _ADDED:
-        return _ADDED[name]
-    if name not in _REGISTRY:
-        raise _checks.unknown("problem", name, _REGISTRY)
-    return _REGISTRY[name]
+    for known in (_ADDED, _REGISTRY):
+        if name in known:
+            return known[name]
+    found = packages.installed(tuple(_REGISTRY))
+    if name not in found:
+        raise _checks.unknown("problem", name, names())
+    return found[name].problem
+
+
+def origin(name: str) -> str | None:
+    """The installed package that brings a problem, with its version; None for our own."""
+    if name in _ADDED or name in _REGISTRY:
+        return None
+    found = packages.installed(tuple(_REGISTRY))
+    return found[name].package if name in found else None
 
 
 __all__ = [
@@ -158,4 +168,5 @@ __all__ = [
     "get",
     "gradient_norms",
     "names",
+    "origin",
 ]
