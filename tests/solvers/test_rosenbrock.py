@@ -17,6 +17,8 @@ from stiffgrad.curvature.dense import GaussNewton
 from stiffgrad.curvature.point import Point
 from stiffgrad.objective import derivatives
 from stiffgrad.objective.gram import lower_gram
+from stiffgrad.objective.parameters import Layout
+from stiffgrad.objective.products import Factors
 from stiffgrad.solvers import ROS2, Rosenbrock
 from stiffgrad.solvers._compiled import Rows
 from stiffgrad.solvers.w_method import WMethod
@@ -103,7 +105,7 @@ def test_primal_and_dual_give_the_same_step(seed):
     h, decay = jnp.asarray(10.0 ** generator.uniform(-2, 3)), 10.0 ** generator.uniform(-4, 0)
     here = Point(jnp.asarray(w), jnp.asarray(0.5 * r @ r), jnp.asarray(a.T @ r + decay * w))
     primal = dense.Primal(None, here.w, jnp.asarray(a.T @ a + decay * np.eye(9)))
-    dual = dense.Dual(None, here.w, rows.DenseRows(jnp.asarray(a)), jnp.asarray(a @ a.T), jnp.asarray(decay))
+    dual = dense.Dual(None, here.w, whole(a), jnp.asarray(a @ a.T), jnp.asarray(decay))
     step, slope = primal.descend(primal.factor(h), h, here, None)
     other, other_slope = dual.descend(dual.factor(h), h, here, jnp.asarray(r))
     assert np.allclose(other, step, rtol=1e-10, atol=1e-10 * np.abs(step).max())
@@ -126,6 +128,11 @@ def test_energy_never_rises(seed, loss, decay):
     assert np.all(np.diff(losses) <= 8 * np.finfo(float).eps * losses[:-1])
 
 
+def whole(a):
+    """A as one block of rows and one leaf."""
+    return rows.FactoredRows([[Factors(jnp.asarray(a))]], Layout.of(np.zeros(a.shape[1])))
+
+
 @pytest.mark.parametrize("loss", ["squared", "binary_cross_entropy", "cross_entropy"])
 def test_rows_by_layers_are_the_dense_rows(loss):
     """Both Gram matrices from layer factors, A d and A'b without A."""
@@ -137,7 +144,7 @@ def test_rows_by_layers_are_the_dense_rows(loss):
     a = np.asarray(derivatives.scaled_jacobian(objective, w))
     layered = rows.rows_at(objective, w)
     assert isinstance(layered, rows.LayeredRows)
-    for found in (layered, rows.DenseRows(jnp.asarray(a))):
+    for found in (layered, whole(a)):
         assert np.allclose(np.tril(found.kernel()), np.tril(a @ a.T), atol=1e-13)
         assert np.allclose(np.tril(found.gram()), np.tril(a.T @ a), atol=1e-13)
         assert np.allclose(found.push(d), a @ d, atol=1e-13)

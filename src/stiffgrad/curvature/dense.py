@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from stiffgrad.curvature import linalg
 from stiffgrad.curvature.point import Point
-from stiffgrad.curvature.rows import Rows, rows_at
+from stiffgrad.curvature.rows import Rows, kernel_costs, rows_at
 from stiffgrad.objective import derivatives
 from stiffgrad.objective.objective import Objective
 
@@ -139,12 +139,16 @@ class GaussNewton(Curvature):
         return objective.stacked_rows if self.dual(objective) else objective.size
 
     def flops(self, objective: Objective) -> float:
-        n, m = float(objective.size), float(objective.rows)
-        return m * m * n if self.dual(objective) else m * n * n
+        if self.dual(objective):
+            return kernel_costs(objective)[0]
+        return float(objective.rows) * float(objective.size) ** 2
 
     def bytes(self, objective: Objective) -> float:
-        rows = 2.0 * objective.rows * objective.size if objective.whole_rows else 0.0
-        return objective.w0.dtype.itemsize * (rows + 4.0 * self.side(objective) ** 2)
+        square = 4.0 * objective.w0.dtype.itemsize * self.side(objective) ** 2
+        if self.dual(objective):
+            return kernel_costs(objective)[1] + square
+        entries = float(objective.rows) * objective.size if objective.whole_rows else 0.0
+        return 2.0 * objective.w0.dtype.itemsize * entries + square
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,7 @@ from stiffgrad.objective import gram
 from stiffgrad.objective.losses import Loss
 from stiffgrad.objective.networks import MLP
 from stiffgrad.objective.parameters import Layout
+from stiffgrad.objective.products import Factors, Program
 
 
 class Objective(Protocol):
@@ -211,6 +212,28 @@ def layer_factors(block: Block, layout: Layout, w: Any) -> list[tuple[jax.Array,
     k = network.sizes[-1]
     flat = [signal.reshape(-1, signal.shape[-1]) for signal in signals]
     return list(zip(flat, [jnp.repeat(a, k, axis=0) for a in inputs], strict=True))
+
+
+def leaf_factors(block: Block, layout: Layout, w: Any) -> list[Factors]:
+    """For each leaf of the parameters, the factors of the rows of A that belong to an unchunked block.
+
+    Their leading axis is that of the rows, N k; a sum of outer products over their second axis gives A.
+    """
+    leaves, treedef = jax.tree.flatten(layout.unflatten(w))
+    model = lambda leaves, x: jnp.ravel(jnp.asarray(block.function(jax.tree.unflatten(treedef, leaves), x)))  # noqa: E731
+    program = Program.of(model, leaves, jax.tree.map(lambda leaf: leaf[0], block.samples))
+
+    def sample(x: Any, y: Any, c: Any) -> Any:
+        z, factors = program.factors(leaves, x)
+
+        def scaled(left: jax.Array) -> jax.Array:
+            flat = block.loss.root(z, y, left.reshape(len(z), -1))
+            return jnp.sqrt(c) * flat.reshape(left.shape)
+
+        return [factor._replace(left=scaled(factor.left)) for factor in factors]
+
+    stacked = jax.vmap(sample)(block.samples, block.targets, block.coefficients)
+    return jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), stacked)
 
 
 def layer_matrices(layout: Layout, v: jax.Array) -> list[jax.Array]:
