@@ -26,6 +26,7 @@ def bench(
     seeds: Annotated[int | None, typer.Option(help="Number of random starts; by default the suite's.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Budget of each run, in seconds of solving.")] = None,
     jobs: Annotated[int, typer.Option(help="Runs at a time; above 1, times compare less well.")] = 1,
+    dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, whose workers run the cells.")] = None,
     floor: Annotated[bool, typer.Option(help="Instead: rosenbrock's time against the cost of its products.")] = False,
 ) -> None:
     """Run the benchmark: our integrators, never with an option, against their peers. A second run resumes."""
@@ -35,7 +36,7 @@ def bench(
         elif floor:
             _floor(problem or ["sine", "product2d"], seconds)
         else:
-            _suites(suite or _suites_with(problem), out, problem, solver, seeds, seconds, jobs)
+            _suites(suite or _suites_with(problem), out, problem, solver, seeds, seconds, jobs, dask)
 
 
 def _suites_with(problem: list[str] | None) -> list[str]:
@@ -54,6 +55,7 @@ def _suites(
     seeds: int | None,
     seconds: float | None,
     jobs: int,
+    dask: str | None,
 ) -> None:
     from stiffgrad.laboratory import bench as benchmark
     from stiffgrad.laboratory.show import COLUMNS, NUMBERS, shown
@@ -61,7 +63,7 @@ def _suites(
     for name in suites:  # all of them before the first one runs for hours
         benchmark.select(name, problem or (), solver or ())
     for name in suites:
-        summary = benchmark.bench(name, out, seeds, seconds, problem or (), solver or (), jobs, progress=True)
+        summary = benchmark.bench(name, out, seeds, seconds, problem or (), solver or (), jobs, True, dask)
         print_table(f"{name}: all runs, median seconds", COLUMNS, map(shown, summary.rows), NUMBERS)
         fastest = benchmark.SPEEDUP_COLUMNS
         title = f"{name}: {benchmark.SUITES[name].summary}"

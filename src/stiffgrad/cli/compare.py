@@ -35,6 +35,7 @@ def compare(
     seconds: Annotated[float, typer.Option(help="Budget of each run, in seconds of solving.")] = 30.0,
     jobs: Annotated[int, typer.Option(help="Runs at a time; above 1, times compare less well.")] = 1,
     target: Annotated[str, typer.Option(help="Where a run stops: easy, medium or deep.")] = "deep",
+    dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, whose workers run the cells.")] = None,
 ) -> None:
     """Run solvers on problems from the same starts. A second run does only what is missing."""
     from stiffgrad.laboratory.compare import compare as run
@@ -43,9 +44,11 @@ def compare(
 
     with one_line_errors():
         if source is not None:
+            if dask is not None:
+                raise ValueError(f"{source!r} does not go with --dask: its runs are in this process")
             results = _own(source, problem, solver, seeds, seconds, out, jobs, loss, gradient_norm)
         else:
-            results = run(problem or [], solver, seeds, seconds, out, jobs=jobs, target=target, progress=True)
+            results = run(problem or [], solver, seeds, seconds, out, jobs, target, progress=True, dask=dask)
         rows = [shown(row) for row in table(results)]
     print_table(f"Median seconds of solving, {seeds} starts, {seconds:g} s each", COLUMNS, rows, NUMBERS)
     for words in failures(results):

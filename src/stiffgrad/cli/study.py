@@ -24,6 +24,9 @@ def study(
     markdown: Annotated[
         Path | None, typer.Option(help="Write the answers as Markdown too; figures go beside it.")
     ] = None,
+    dask: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler, whose workers run the networks.")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Answer this question alone; any number of times.")] = None,
 ) -> None:
     """Answer by experiment why a stiff solver was slower. Resumes; writes study.html and findings.json."""
@@ -32,7 +35,9 @@ def study(
         from stiffgrad.report import study as pages
 
         chosen = "quick" if quick else scale
-        findings = run(out, scale=chosen, only=tuple(only or ()), say=lambda words: typer.echo(words, err=True))
+        findings = run(
+            out, scale=chosen, only=tuple(only or ()), say=lambda words: typer.echo(words, err=True), dask=dask
+        )
         page = pages.write(out)
         if markdown is not None:
             pages.write_markdown(findings, markdown)

@@ -94,6 +94,7 @@ def bench(
     solvers: Sequence[str] = (),
     jobs: int = 1,
     progress: bool = False,
+    dask: str | None = None,
 ) -> Summary:
     """Run a suite, or what is missing of it, and write its tables.
 
@@ -109,7 +110,7 @@ def bench(
         Budget of a run, in seconds of solving; by default the suite's.
     problems, solvers : sequences of str, optional
         Only these of the suite.
-    jobs, progress
+    jobs, progress, dask
         As for `compare`.
 
     Returns
@@ -133,6 +134,7 @@ def bench(
         jobs=jobs,
         target=chosen.target,
         progress=progress,
+        dask=dask,
     )
     summary = summarise(results, chosen.own)
     _write(folder, suite, chosen, summary)

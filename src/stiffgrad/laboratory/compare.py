@@ -27,6 +27,7 @@ def compare(
     target: str = "deep",
     isolated: bool = True,
     progress: bool = False,
+    dask: str | None = None,
 ) -> list[dict[str, Any]]:
     """Run every method on every problem from the same starts; methods take turns, so that drift hits all alike.
 
@@ -49,6 +50,9 @@ def compare(
         Run cells in a process of their own, so that a crash is a result; False: in this one.
     progress : bool
         Show a progress bar.
+    dask : str, optional
+        Address of the scheduler of a Dask cluster, such as "tcp://10.0.0.1:8786", whose workers run the cells, each in
+        a process of its own; `jobs` is then theirs to say. Times compare where the workers' machines are alike.
 
     Returns
     -------
@@ -64,13 +68,14 @@ def compare(
     """
     cells = plan(problems, solvers, seeds, seconds, target)
     _check_jobs(jobs, isolated)
+    _check_dask(dask, jobs, isolated)
     folder = Store(out).folder
     Store(folder / TUNING)
     missing = [cell for cell in cells if not is_done(folder, cell)]
     tunings = dict.fromkeys(tuning_of(cell) for cell in missing if tunable(cell.method))
     first = [_tuning_task(folder, tuning) for tuning in tunings if read_json(tuning_path(folder, tuning)) is None]
-    run_all(first, jobs if isolated else 0, progress, "tuning")
-    run_all([_cell_task(folder, cell) for cell in missing], jobs if isolated else 0, progress, "comparing")
+    run_all(first, jobs if isolated else 0, progress, "tuning", dask)
+    run_all([_cell_task(folder, cell) for cell in missing], jobs if isolated else 0, progress, "comparing", dask)
     return [result for cell in cells if (result := read_json(cell_path(folder, cell))) is not None]
 
 
@@ -120,6 +125,15 @@ def _check_jobs(jobs: int, isolated: bool) -> None:
         raise ValueError(f"jobs={jobs!r} must be a whole number, at least 1")
     if jobs > 1 and not isolated:
         raise ValueError(f"jobs={jobs} needs isolated=True: cells at a time are processes")
+
+
+def _check_dask(dask: str | None, jobs: int, isolated: bool) -> None:
+    if dask is None:
+        return
+    if not isinstance(dask, str) or not dask:
+        raise TypeError(f"dask={dask!r} must be the address of a scheduler, such as 'tcp://127.0.0.1:8786'")
+    if jobs != 1 or not isolated:
+        raise ValueError("dask goes neither with jobs nor with isolated=False: the cluster's workers are processes")
 
 
 def cell_path(folder: Path, cell: Cell) -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from stiffgrad.laboratory.cluster import completed
 from stiffgrad.laboratory.store import write_json
 from stiffgrad.laboratory.workers import Crashed, Worker
 
@@ -48,13 +49,19 @@ class Job:
     seconds: float
 
 
-def run_all(tasks: Sequence[Job], jobs: int, progress: bool = False, title: str = "running") -> None:
-    """Run the tasks in order, `jobs` at a time, each in a process; 0: in this process.
+def run_all(
+    tasks: Sequence[Job], jobs: int, progress: bool = False, title: str = "running", dask: str | None = None
+) -> None:
+    """Run the tasks in order, `jobs` at a time, each in a process; 0: in this process. With `dask`: on that cluster.
 
     Raises KeyboardInterrupt on Ctrl-C, after the processes were ended; the files of finished tasks stay.
     """
     with _Shown(title, len(tasks), progress and bool(tasks)) as shown:
-        if jobs:
+        if dask is not None:
+            for task, result in completed(tasks, dask, GRACE_SECONDS) if tasks else ():
+                with shown.running(task.label):
+                    write_json(task.path, result)
+        elif jobs:
             _run_in_processes(tasks, min(jobs, len(tasks)), shown)
         else:
             for task in tasks:

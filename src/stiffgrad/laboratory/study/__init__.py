@@ -38,6 +38,7 @@ def run(
     scale: str | Scale = "full",
     only: Sequence[str] = (),
     say: Callable[[str], None] = lambda words: None,
+    dask: str | None = None,
 ) -> dict[str, Any]:
     """Run what is missing, answer the questions, and write `findings.json`.
 
@@ -52,6 +53,8 @@ def run(
         Keys of the questions to answer; all without it.
     say : callable
         Told one line for each run that was made.
+    dask : str, optional
+        Address of a Dask scheduler, whose workers make the runs; tuning and answers are made here.
 
     Returns
     -------
@@ -71,7 +74,7 @@ def run(
         raise ValueError(f"scale={scale!r} is unknown; use one of {', '.join(SCALES)}")
     chosen = SCALES[scale] if isinstance(scale, str) else scale
     folder = Path(out)
-    lab = Lab(Store(folder / "runs"), chosen, say)
+    lab = Lab(Store(folder / "runs"), chosen, say, dask)
     asked = [question for question in QUESTIONS if not only or question.KEY in only]
     for question in asked:
         question.plan(lab)

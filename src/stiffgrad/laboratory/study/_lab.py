@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad.analysis import minimum, same_minimum, stiffness
-from stiffgrad.laboratory.cells import Cell, Method, objective_of, run_cell
+from stiffgrad.laboratory.cells import Cell, Method, failed_cell, objective_of, run_cell
 from stiffgrad.laboratory.environment import code
 from stiffgrad.laboratory.problems import Target
+from stiffgrad.laboratory.schedule import Job, run_all
 from stiffgrad.laboratory.statistics import Amount, check_one_run
-from stiffgrad.laboratory.store import Store
+from stiffgrad.laboratory.store import Store, finite
 from stiffgrad.laboratory.study._networks import EXACT, NETWORKS, REST, SECONDS, loss_at
 from stiffgrad.laboratory.tables import costs_of
 from stiffgrad.laboratory.tuning import Tuning, tunable, tune
@@ -117,8 +118,9 @@ Methods = Mapping[str, Method]
 class Lab:
     """Runs by network, name and start. Questions first `want` them, then `make` runs all in turns, then they read."""
 
-    def __init__(self, store: Store, scale: Scale, say: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, scale: Scale, say: Callable[[str], None], dask: str | None = None) -> None:
         self.store = store
+        self.dask = dask
         self.scale = scale
         self.say = say
         self._cells: dict[tuple[str, Method, int], Cell] = {}
@@ -156,17 +158,37 @@ class Lab:
         tunings = dict.fromkeys(_tuning_of(cell) for cell in self._cells.values() if tunable(cell.method))
         rates = {tuning: self._tuned(tuning) for tuning in tunings}
         ordered = sorted(self._cells.items(), key=lambda item: item[1].seed)
-        for index, (key, cell) in enumerate(ordered):
+
+        def arguments(cell: Cell) -> tuple[Any, ...]:
             tuned = rates.get(_tuning_of(cell), {})
-            watched = cell.watched or self._levels(cell.problem, cell.seed)
+            whole = dataclasses.replace(cell, watched=cell.watched or self._levels(cell.problem, cell.seed))
+            return (whole, tuned.get("learning_rate"), tuned.get("tuning_seconds")) if tuned else (whole,)
+
+        if self.dask is not None:
+            self._make_on_cluster([cell for _, cell in ordered], arguments, self.dask)
+        for index, (key, cell) in enumerate(ordered):
             before = self.store.computed
-            whole = dataclasses.replace(cell, watched=watched)
-            extra = (tuned.get("learning_rate"), tuned.get("tuning_seconds")) if tuned else ()
-            data = self.store.get({"kind": "cell", **cell.content}, functools.partial(run_cell, whole, *extra))
+            data = self.store.get(_content(cell), lambda cell=cell: run_cell(*arguments(cell)))  # type: ignore[misc]
             if self.store.computed > before:
                 self.say(f"{index + 1}/{len(ordered)} {cell}: {data['message']}")
             self._results[key] = Result(data)
         check_one_run([result.data for result in self._results.values()])
+
+    def _make_on_cluster(
+        self, cells: Sequence[Cell], arguments: Callable[[Cell], tuple[Any, ...]], address: str
+    ) -> None:
+        """Run the cells that are missing on a Dask cluster, into the files where the store looks for them."""
+
+        def job(cell: Cell) -> Job:
+            def crashed(reason: str, seconds: float) -> dict[str, Any]:
+                return {**failed_cell(cell, reason, seconds), "content": _content(cell)}
+
+            path = self.store.path(_content(cell))
+            return Job(str(cell), path, run_for_store, lambda: arguments(cell), crashed, cell.seconds)
+
+        missing = [job(cell) for cell in cells if self.store.read(_content(cell)) is None]
+        run_all(missing, 0, dask=address)
+        self.store.computed += len(missing)
 
     def _tuned(self, tuning: Tuning) -> Mapping[str, Any]:
         before = self.store.computed
@@ -243,6 +265,15 @@ class Lab:
             return {"probes": found}
 
         return self.analysed("probes", {"cell": result.data["key"]}, make)["probes"]
+
+
+def run_for_store(cell: Cell, *extra: float | None) -> dict[str, Any]:
+    """A cell's result as `Store.get` keeps it. Found by its name, it brings the study's networks along."""
+    return dict(finite({**run_cell(cell, *extra), "content": _content(cell)}))
+
+
+def _content(cell: Cell) -> dict[str, Any]:
+    return {"kind": "cell", **cell.content}
 
 
 def _tuning_of(cell: Cell) -> Tuning:
