@@ -30,10 +30,9 @@ from stiffgrad.run.driver import Until, solve
 from stiffgrad.solvers._base import Solver
 
 REST = Until(gradient_norm=1e-9, wall_seconds=20.0)
-STARTS = 3  # for regression on up to so many rows: there F has more local maxima, and a fit is cheap
-SMALL = 500  # samples, by their weights
-DEEP = 5e5  # entries of the Jacobian up to which "auto" tries two hidden layers for regression
-NOISELESS = 1e-6  # part of the targets' variance: where one layer leaves no more, a second is not tried
+CROWDED = 0.7  # part of the weights that the data determine, from which "auto" tries a larger network for regression
+LARGE = 2e6  # entries of the Jacobian up to which it does
+PROBED = 500  # rows at most that tell whether there is noise
 SENSED = 1000  # samples at which derivatives are taken for the importances of columns
 WEAK = 1e-4  # the decay beside a validation stop, beyond dense sizes
 
@@ -41,7 +40,7 @@ WEAK = 1e-4  # the decay beside a validation stop, beyond dense sizes
 class FlowEstimator(BaseEstimator, abc.ABC):
     """Base of `FlowClassifier` and `FlowRegressor`; their docstrings describe parameters and attributes."""
 
-    _auto: tuple[tuple[int, ...], ...] = ((20,), (20, 20))  # hidden layers that "auto" fits, the largest last
+    _auto: tuple[tuple[int, ...], ...] = ((8, 8), (12, 12), (18, 18), (27, 27))  # what "auto" tries, by size
     _alone: tuple[int, ...] = (20,)  # hidden layers where "auto" fits one network only
 
     _parameter_constraints: dict[str, Any] = {  # noqa: RUF012  # scikit-learn's own convention
@@ -68,7 +67,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     def __init__(
         self,
         hidden_layer_sizes: Any = "auto",
-        activation: str = "tanh",
+        activation: str = "silu",
         *,
         alpha: str | float = "evidence",
         solver: str | Solver = "auto",
@@ -170,9 +169,13 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     def _inputs(self, X: Matrix) -> Matrix:
         return (X - self._x_mean) / self._x_scale
 
-    def _settings(self) -> Settings:
+    def _settings(self, begin: float | None = None) -> Settings:
+        """With the seconds that are left since `begin`."""
         alpha = self.alpha if self._dense or not isinstance(self.alpha, str) else WEAK
-        until = Until(gradient_norm=1e-7, wall_seconds=self.wall_seconds, steps=self.max_iter)
+        left = self.wall_seconds
+        if left is not None and begin is not None:
+            left = max(left - (time.perf_counter() - begin), 0.0)
+        until = Until(gradient_norm=1e-7, wall_seconds=left, steps=self.max_iter)
         return Settings(alpha, self.solver, until, self.n_iter_no_change, bool(self.verbose))
 
     def _committee(self, tasks: list[Task], random: Any) -> list[Fitted]:
@@ -183,18 +186,35 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         return _committee.committee(tasks, self._settings(), start, starts)
 
     def _best_network(self, tasks: list[Task], held_out: Any, random: Any) -> Fitted:
-        """Of the architectures, the one of the highest evidence; a larger one is left out where it would take long."""
+        """Without noise least squares; else the first architecture, and larger ones while they raise the evidence."""
         begin = time.perf_counter()
-        best = self._best_of_restarts(tasks[0], held_out, random)
+        if held_out is not None or self.alpha != "evidence" or not self._regression or self.solver != "auto":
+            return self._best_of_restarts(tasks[0], held_out, random)
+        if not self.warm_start and self._seems_exact(tasks[0], random):
+            task = tasks[min(1, len(tasks) - 1)]
+            exact = _training.without_noise(task, self._settings(), self._start(task, random, 0)[0])
+            if exact is not None:
+                return exact
+        best = self._best_of_restarts(tasks[0], None, random)
         for task in tasks[1:]:
-            entries = len(task.X) * task.network.size * task.y.shape[1]
             late = self.wall_seconds is not None and time.perf_counter() - begin > self.wall_seconds
-            if not isinstance(self.alpha, str) or entries > DEEP or late or (best.noise or 1.0) < NOISELESS:
+            done = best.solution.outcome is not Outcome.TARGET or best.determined < CROWDED
+            if late or done or _entries(task) > LARGE:
                 break
-            best = max(best, self._best_of_restarts(task, held_out, random, 1), key=lambda fitted: _rank(fitted, False))
+            other = self._best_of_restarts(task, None, random)
+            if _rank(other, False) <= _rank(best, False):
+                break
+            best = other
         return best
 
-    def _best_of_restarts(self, task: Task, held_out: Any, random: Any, most: int = 10**9) -> Fitted:
+    def _seems_exact(self, task: Task, random: Any) -> bool:
+        """Whether a short run on a part of the data sees next to no noise."""
+        used = np.flatnonzero(task.weights > 0)
+        rows = np.sort(np.random.default_rng(0).choice(used, min(len(used), PROBED), replace=False))
+        part = dataclasses.replace(task, X=task.X[rows], y=task.y[rows], weights=task.weights[rows])
+        return _training.seems_exact(part, self._start(part, random, 0)[0])
+
+    def _best_of_restarts(self, task: Task, held_out: Any, random: Any) -> Fitted:
         validation = None
         if held_out is not None:
             inputs, y, weights = self._inputs(held_out[0]), held_out[1], held_out[2]
@@ -202,26 +222,15 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             def validation(params: Params) -> float:
                 return -self._score_of(_training.outputs(task.network, params, inputs), y, weights)
 
-        settings = self._settings()
-        until = settings.until
         results: list[Fitted] = []
         begin = time.perf_counter()
-        for _ in range(min(most, self._restarts(task, validation is not None))):
-            if self.wall_seconds is not None:
-                left = self.wall_seconds - (time.perf_counter() - begin)
-                if left <= 0 and results:
-                    break
-                until = dataclasses.replace(until, wall_seconds=max(left, 0.0))
-                settings = dataclasses.replace(settings, until=until)
+        for _ in range(1 if isinstance(self.restarts, str) else self.restarts):
+            settings = self._settings(begin)
+            if settings.until.wall_seconds == 0.0 and results:
+                break
             start, decays = self._start(task, random, 0)
             results.append(_training.train(task, settings, start, validation, decays))
         return max(results, key=lambda fitted: _rank(fitted, held_out is not None))
-
-    def _restarts(self, task: Task, validated: bool) -> int:
-        if not isinstance(self.restarts, str):
-            return self.restarts
-        several = task.loss == "squared" and isinstance(self.alpha, str) and not validated and not self.warm_start
-        return STARTS if several and task.weights.sum() <= SMALL else 1
 
     def _start(self, task: Task, random: Any, index: int) -> tuple[Params, Matrix | None]:
         """Parameters and decays of the last fit's network of these sizes with `warm_start`; else new parameters."""
@@ -469,6 +478,11 @@ def merged(X: Matrix, y: Matrix, weights: Matrix) -> tuple[Matrix, Matrix, Matri
     _, first, place = np.unique(keys, return_index=True, return_inverse=True)
     rows, total = rows[first], np.bincount(place, weights[weights > 0]).astype(np.float64)
     return rows[:, : X.shape[1]].copy(), rows[:, X.shape[1] :].copy(), total
+
+
+def _entries(task: Task) -> int:
+    """Of the Jacobian."""
+    return len(task.X) * task.network.size * task.y.shape[1]
 
 
 def _hidden(sizes: Any) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ TEMPERS = (0.0, *np.logspace(-4, 0, 9))  # parts of the posterior variance to ch
 class FlowClassifier(ClassifierMixin, FlowEstimator):
     """A neural network for classification with nothing to tune: no learning rate and no regularisation.
 
-    Binary, multiclass and multilabel, on the cross entropy. A linear model and two networks are fitted, networks from
+    Binary, multiclass and multilabel, on the cross entropy. A linear model and a network are fitted, the network from
     several starts. Their weight decays, and their shares in the outputs, are those with which samples that are left out
     are predicted best, by approximate leave-one-out (Rad and Maleki 2020); the same approximation calibrates the
     probabilities. Inputs are standardised inside.
@@ -34,7 +34,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
     Parameters
     ----------
     hidden_layer_sizes : sequence of int or "auto", default "auto"
-        Units of each hidden layer. "auto": a linear model, one layer of 20, and two of 20, together.
+        Units of each hidden layer. "auto": a linear model and two layers of 12, together.
     activation : str, default "silu"
         "tanh", "sigmoid", "relu", "gelu", "silu", "softplus" or "sine".
     alpha : "evidence", "relevance" or float, default "evidence"
@@ -74,7 +74,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
     True
     """
 
-    _auto = ((), (20,), (20, 20))
+    _auto = ((), (12, 12))
     _alone = (20, 20)
 
     _parameter_constraints = {  # noqa: RUF012

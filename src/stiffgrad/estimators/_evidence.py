@@ -39,7 +39,7 @@ LOG_RANGE = 18.0  # decays stay within exp(+-18): a group that is pruned does no
 GAIN = (0.1, 0.01)  # nats, and nats a sample: less in so many steps is not worth them
 EXACT = 1e-10  # variance of the noise, of that of the targets, below which a phase ends: data without noise have no end
 AGAIN = 3  # further steps of the weights at most with one matrix, in the first phase
-PATIENCE = (12, 8)  # steps without that gain that end each phase
+PATIENCE = (8, 6)  # steps without that gain that end each phase
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,7 @@ def maximise(problem: Problem, w: Matrix, record: Record, start: Any = None) -> 
     log_lambda = np.log(np.broadcast_to(np.asarray(first, float), (problem.count,)))
     now = best = Hyper(w, log_lambda, float(np.log(_beta(problem, 0.0, loss))), loss)
     gain = GAIN[0] + GAIN[1] * problem.samples
-    exact = EXACT * float(problem.y.var(0).mean()) if problem.loss == "squared" else 0.0
+    exact = EXACT * spread_of(problem.y, problem.weights) if problem.loss == "squared" else 0.0
     counts, phase, idle, mark, h = _Counts(), 0, 0, -np.inf, 1.0
     while True:
         here = _Local.at(problem, now)
@@ -127,6 +127,17 @@ def maximise(problem: Problem, w: Matrix, record: Record, start: Any = None) -> 
         now, h, accepted = _step(problem, now, here, h, phase, counts)
         if phase == 1 and not accepted and idle >= 3:
             return best
+
+
+def valued(problem: Problem, now: Hyper) -> Hyper:
+    """The point with its evidence."""
+    return dataclasses.replace(now, log_evidence=_log_evidence(problem, now, _Local.at(problem, now)))
+
+
+def spread_of(y: Matrix, weights: Matrix) -> float:
+    """The variance of targets (N, k), the mean over their columns."""
+    mean = np.average(y, axis=0, weights=weights)
+    return float(np.average((y - mean) ** 2, axis=0, weights=weights).mean())
 
 
 def _report(problem: Problem, record: Record, now: Hyper, here: _Local, h: float, phase: int, counts: _Counts) -> bool:

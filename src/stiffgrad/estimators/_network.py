@@ -161,6 +161,25 @@ class Network:
                 slope = (slope @ layers[index][0]) * seen.slopes[index - 1]
         return np.concatenate(parts[::-1])
 
+    def bent(self, w: Matrix, seen: Pass, d: Matrix) -> Matrix:
+        """Second derivatives of the outputs along d (n,), (N, k): a forward pass with two tangents."""
+        layers, moved = self.split(w), self.split(d)
+        first: Any = 0.0  # derivatives of the inputs of a layer
+        second: Any = 0.0
+        for index, ((weight, _), (dweight, dbias)) in enumerate(zip(layers, moved)):
+            speed = seen.inputs[index] @ dweight.T + dbias
+            bend = np.zeros_like(speed)
+            if index:
+                speed = speed + first @ weight.T
+                bend = second @ weight.T + 2.0 * (first @ dweight.T)
+            if index < len(layers) - 1:
+                slope = seen.slopes[index]
+                first, second = (
+                    slope * speed,
+                    slope * bend + BENDS[self.activation](seen.sums[index]) * speed**2,
+                )
+        return bend
+
     def signals(self, w: Matrix, seen: Pass, heads: Matrix) -> list[Matrix]:
         """Derivatives of heads @ outputs in what each layer sums up, (N, r, units); heads are (N, r, k)."""
         layers, found = self.split(w), [heads]

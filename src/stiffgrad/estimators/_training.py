@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad._types import Outcome, Params
-from stiffgrad.estimators import _evidence, _leave_one_out
+from stiffgrad.estimators import _evidence, _exact, _leave_one_out
 from stiffgrad.estimators._curvature import inverse
 from stiffgrad.estimators._network import Matrix, Network
 from stiffgrad.estimators._problem import Problem
@@ -75,6 +75,7 @@ class Fitted:
     score: float | None = None  # what ranks restarts: higher is better
     sizes: tuple[int, ...] = ()  # of the network
     share: float = 1.0  # of its outputs in those of all that were fitted
+    determined: float = 0.0  # the part of its weights that the data determine
     judges: Problem | None = None  # the samples that were left out
 
 
@@ -205,8 +206,9 @@ def _with_decays(
     by_evidence = settings.alpha == "relevance" or problem.loss == "squared"
     name = "evidence" if by_evidence else "leave-one-out"
     with Record(name, settings.until, settings.patience + 25, settings.progress, score) as record:
-        fit = _by_evidence if by_evidence else _by_leave_one_out
-        return fit(problem, flat(start), record, start_decays)
+        if by_evidence:
+            return _by_evidence(problem, flat(start), record, start_decays)
+        return _by_leave_one_out(problem, flat(start), record, start_decays)
 
 
 def retrained(
@@ -225,8 +227,36 @@ def retrained(
     )
 
 
+def seems_exact(task: Task, start: Params) -> bool:
+    """Whether a short run sees next to no noise."""
+    return _exact.hopeful(problem_of(task, start, False), flat(start), _evidence.spread_of(task.y, task.weights))
+
+
+def without_noise(task: Task, settings: Settings, start: Params) -> Fitted | None:
+    """A fit of data that seem to have no noise, or nothing if it predicts samples that are left out no better.
+
+    Where leaving out samples tells that more steps gain nothing, there is some noise: the evidence takes over.
+    """
+    problem = problem_of(task, start, False)
+    with Record("least squares", settings.until, 0, settings.progress, None) as record:
+        found = _exact.follow(problem, flat(start), record)
+        if found.left_out >= _exact.HOPE[-1] * _evidence.spread_of(task.y, task.weights):
+            return None
+        decays = np.full(problem.count, found.decay)
+        if found.falling or record.outcome is not None:
+            loss = problem.value(problem.forward(found.w))
+            best = _evidence.Hyper(found.w, np.log(decays), -float(np.log(found.noise)), loss)
+            return _fitted_by_evidence(problem, _evidence.valued(problem, best), record)
+    until = dataclasses.replace(settings.until, steps=record.steps_left)
+    with Record("evidence", until, 0, settings.progress, None) as record:
+        return _by_evidence(problem, found.w, record, decays)
+
+
 def _by_evidence(problem: Problem, w: Matrix, record: Record, start_decays: Matrix | None) -> Fitted:
-    best = _evidence.maximise(problem, w, record, start_decays)
+    return _fitted_by_evidence(problem, _evidence.maximise(problem, w, record, start_decays), record)
+
+
+def _fitted_by_evidence(problem: Problem, best: _evidence.Hyper, record: Record) -> Fitted:
     decays, beta = np.exp(best.log_lambda), float(np.exp(best.log_beta))
     w = best.w if record.best_w is None else record.best_w
     decay = decays[problem.groups]
@@ -235,7 +265,8 @@ def _by_evidence(problem: Problem, w: Matrix, record: Record, start_decays: Matr
     solution = _solution(problem, record, w, decay)
     sizes = problem.network.sizes
     found = Fitted(solution, decay / problem.samples, best.log_evidence, decays, noise, covariance, sizes=sizes)
-    found = dataclasses.replace(found, score=best.log_evidence)
+    determined = 1.0 - float(decay[problem.network.order] @ np.diag(covariance)) * beta / len(w)
+    found = dataclasses.replace(found, score=best.log_evidence, determined=determined)
     if problem.loss == "squared":
         return found
     judges = _leave_one_out.judging(problem)
