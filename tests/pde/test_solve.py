@@ -7,7 +7,9 @@ from scipy.optimize import curve_fit
 import stiffgrad as sg
 from stiffgrad import pde
 from stiffgrad.objective.objective import _value_and_gradient
+from stiffgrad.pde import solving
 from stiffgrad.pde.solving import _verdict, redrawn
+from stiffgrad.solvers._compiled import _full, _quick
 
 
 def decay(u, t):
@@ -31,8 +33,8 @@ def test_an_equation_is_solved_and_its_error_measured(problem):
     assert solution.residuals["interior"] == pytest.approx(
         np.sqrt(np.mean(problem.residual("interior", solution.params, problem.points["interior"]) ** 2))
     )
-    # The held-out energy is in every row of the trace, and its points are others.
-    assert np.all(np.isfinite(solution.run.trace["validation"]))
+    # The held-out energy is in the trace, after each chunk of steps, and its points are others.
+    assert np.isfinite(solution.run.trace["validation"][[0, -1]]).all()
     fresh = np.asarray(problem.held_out.blocks[0].samples)
     assert not np.isin(fresh, problem.points["interior"]).any()
     weight = problem.weights["interior"]
@@ -50,6 +52,49 @@ def test_time_is_marched_through_from_the_initial_condition(problem):
     start = float(problem.objective.value(problem.objective.w0))
     assert all(end <= 1e-4 * start for end in ends[:3])
     assert ends[3] <= 1e-8
+
+
+def test_points_come_in_as_they_are_needed(monkeypatch):
+    """Few at first, more where the held-out residual says so, and never fewer than asked for at the end."""
+    monkeypatch.setattr(solving, "FIRST_POINTS", 8)
+    bumpy = pde.interior(lambda u, t: pde.derivative(u, t) - np.cos(3 * t[0]), 48)
+    problem = pde.Problem([(0, 2)], [bumpy, pde.initial(0.0)], [6])
+    sizes = []
+
+    def watch(step):
+        sizes.append(len(step.objective.blocks[0].samples))
+
+    solution = pde.solve(problem, "rosenbrock", until=sg.Until(loss=1e-9, steps=600), callback=watch)
+    assert sizes == sorted(sizes)
+    assert sizes[0] == 8
+    assert sizes[-1] >= 48
+    assert solution.outcome is sg.Outcome.TARGET
+    assert solution.errors(lambda t: np.sin(3 * t[0]) / 3).rms < 1e-4
+
+
+@pytest.mark.parametrize(("sampling", "widest"), [("sobol", 0.3), ("grid", 0.7)])
+def test_some_points_are_spread_as_all_are(sampling, widest):
+    problem = pde.Problem([(0, 1)], [pde.interior(decay, 81, sampling=sampling), pde.initial(1.0)], [4])
+    some = problem.some_points(8)["interior"]
+    assert some.shape == (8, 1)
+    assert np.isin(some, problem.points["interior"]).all()
+    assert np.diff(np.sort(some[:, 0]), prepend=0.0, append=1.0).max() < widest
+    assert len(problem.some_points(100)["interior"]) == 81
+    given = pde.Problem([(0, 2)], [pde.interior(decay, np.linspace(0, 2, 99)), pde.initial(1.0)], [4])
+    assert given.some_points(8) == {}  # points that were given are all trained on
+
+
+def test_a_stage_begins_with_the_step_at_which_the_last_one_ended():
+    problem = pde.Problem([(0, 1)], [pde.interior(decay, 31), pde.initial(1.0)], [7])
+    compiled = _quick._cache_size(), _full._cache_size()
+    trace = pde.solve(problem, "rosenbrock", until=sg.Until(steps=400, loss=1e-8)).run.trace
+    for number in range(1, 4):
+        last = trace["step_size"][trace["points"] == number - 1][-1]
+        first = trace["step_size"][trace["points"] == number][1]
+        assert 1e-3 * last <= first <= last
+    # One program for all stages, called with arrays of NumPy and of JAX: the step at the start is no part of it.
+    assert _quick._cache_size() - compiled[0] == 2
+    assert _full._cache_size() - compiled[1] <= 2
 
 
 def test_budgets_are_those_of_all_stages_together(problem):

@@ -137,14 +137,23 @@ class Problem:
         ]
         return Objective(self.params, fresh, dtype=self._dtype) if fresh else None
 
-    def marched(self, part: float) -> dict[str, Points]:
+    def some_points(self, count: int) -> dict[str, Points]:
+        """At most so many points of each interior condition, spread as all of them are."""
+        chosen = {}
+        for name in self.interiors:
+            points = self.points[name]
+            if self.conditions[name].sampling != "sobol":  # whose first points are spread evenly themselves
+                points = np.random.default_rng(0).permutation(points)
+            chosen[name] = points[:count]
+        return chosen
+
+    def marched(self, part: float, points: Mapping[str, Points] | None = None) -> dict[str, Points]:
         """The interior points with their times moved into the first part of the time interval."""
         moved = {}
+        first = self.domain[self.time][0] if self.time is not None else 0.0
         for name in self.interiors:
-            points = self.points[name].copy()
-            first = self.domain[self.time][0] if self.time is not None else 0.0
-            points[:, self.time] = first + part * (points[:, self.time] - first)
-            moved[name] = points
+            moved[name] = (self.points if points is None else points)[name].copy()
+            moved[name][:, self.time] = first + part * (moved[name][:, self.time] - first)
         return moved
 
     @float64

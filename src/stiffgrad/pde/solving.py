@@ -20,6 +20,7 @@ from stiffgrad.run.promotion import continued
 from stiffgrad.run.trace import Solution as Run
 from stiffgrad.run.trace import Trace
 from stiffgrad.solvers._base import Solver
+from stiffgrad.solvers._registry import resolve
 
 FAR = 5.0  # a held-out residual so many times the training one: few points (Hao et al.: resample from there on)
 SOLVED = 1000.0  # a held-out residual that has fallen so many times is small, if larger than the training one
@@ -30,6 +31,8 @@ TIMES = (0.25, 0.5, 0.75)  # parts of the time interval that come before all of 
 SHARES = (1e-4, 1e-2)  # what equations weigh first, where observations come before them
 STAGE_END = 1e-4  # where a stage ends, over the loss at the start
 STAGE_STEPS, SHARE_STEPS = 100, 40
+FIRST_POINTS = 1024  # of an interior condition, at first
+APART = 2.0  # a held-out residual so many times the training one, and more points come in before all are
 CANDIDATES = 10  # points that new ones are drawn from, for each of them
 
 
@@ -43,7 +46,8 @@ class Solution:
         What was solved; `problem.weights` tells the weights of the terms.
     run : stiffgrad.Solution
         The integration: counts, trace, seconds. Its trace's column `validation` is the energy of the interior equations
-        on points that were not trained on; `points` counts the sets of points, stages included, from 0.
+        on points that were not trained on, looked at after each chunk of steps and NaN in between; `points` counts the
+        sets of points, stages included, from 0.
     residuals : dict of str to float
         Root mean square of what each condition leaves, on the points of the last objective.
     held_out : dict of str to float
@@ -134,7 +138,10 @@ def solve(
         the first quarter of the time interval, then in half and in three quarters of it; otherwise an equation is often
         met at late times first, by another solution than that which begins here. With unknowns and observations, and
         no initial condition: equations that weigh 1e-4, then 1e-2 of what they do in the end. A stage ends at 1e-4 of
-        the loss at the start, or after 100 steps (40 for the latter).
+        the loss at the start, or after 100 steps (40 for the latter). With resample="auto" an interior equation begins
+        with 1,024 of its points: steps on few points are cheap, and far from the solution as good. Where the held-out
+        residual is twice the training one, as many again are drawn by residual, until there are as many as were asked
+        for; where a run ends on fewer points, by a target or by itself, it goes on with those of the problem.
     progress, callback, throw
         As for `stiffgrad.solve`.
 
@@ -160,13 +167,26 @@ def solve(
     _check_resample(resample, problem)
     if problem.held_out is not None:
         problem.held_out.value(problem.objective.w0)  # compiled here, and not in solving time
-    rounds = _Rounds(problem, solver, until, resample, {"progress": progress, "throw": False}, callback)
-    if stages and problem.interiors:
-        for objective, loss, steps in _stages(problem, rounds):
-            rounds.run(objective, loss, steps)
-    objective = problem.with_points({}, rounds.params) if rounds.count else problem.objective
-    rounds.run(objective, until.loss)
+    rounds = _Rounds(problem, resolve(solver), until, resample, {"progress": progress, "throw": False}, callback)
     points = {name: problem.points[name] for name in problem.interiors}
+    whole = sum(map(len, points.values()))
+    if stages and resample == "auto":
+        points = problem.some_points(FIRST_POINTS)
+    few = sum(map(len, points.values())) < whole
+    if stages and problem.interiors:
+        for objective, loss, steps in _stages(problem, points, rounds):
+            rounds.run(objective, loss, steps=steps)
+    while few and rounds.going:
+        objective = problem.with_points(points, rounds.params)
+        rounds.run(objective, until.loss, apart=APART)
+        if rounds.going and rounds.wants_points:
+            points = redrawn(problem, points, rounds.params, rounds.count, keep=True)
+            few = sum(map(len, points.values())) < whole
+        else:
+            few, points = False, {name: problem.points[name] for name in problem.interiors}
+    if rounds.going:
+        objective = problem.with_points(points, rounds.params) if rounds.count else problem.objective
+        rounds.run(objective, until.loss)
     while rounds.going and rounds.wants_points:
         points = redrawn(problem, points, rounds.params, rounds.count, keep=resample == "auto")
         objective = problem.with_points(points, rounds.params)
@@ -177,15 +197,15 @@ def solve(
     return solution
 
 
-def _stages(problem: Problem, rounds: _Rounds) -> Iterator[tuple[Objective, float, int]]:
+def _stages(problem: Problem, points: Mapping[str, Points], rounds: _Rounds) -> Iterator[tuple[Objective, float, int]]:
     """Easier problems that come first: the objective, and the loss and the steps at which each ends."""
     end = STAGE_END * float(problem.objective.value(problem.objective.w0))
     if problem.time is not None:
         for part in TIMES:
-            yield problem.with_points(problem.marched(part), rounds.params), end, STAGE_STEPS
+            yield problem.with_points(problem.marched(part, points), rounds.params), end, STAGE_STEPS
     elif problem.inverse and any(condition.kind == "observations" for condition in problem.conditions.values()):
         for share in SHARES:
-            yield problem.with_points({}, rounds.params, share), end, SHARE_STEPS
+            yield problem.with_points(points, rounds.params, share), end, SHARE_STEPS
 
 
 class _Rounds:
@@ -194,7 +214,7 @@ class _Rounds:
     def __init__(
         self,
         problem: Problem,
-        solver: str | Solver,
+        solver: Solver,
         until: Until,
         resample: int | str | None,
         options: dict[str, Any],
@@ -203,6 +223,8 @@ class _Rounds:
         self._problem, self._solver, self._until, self._resample = problem, solver, until, resample
         self._options, self._callback = options, callback
         self._total: Run | None = None
+        self._seen: dict[float, float] = {}  # held-out energies of this run, by its number of steps
+        self._apart: float | None = None  # how far the residuals may be apart before points are wanted
         self.count = 0
         self.doublings = 0
         self.going = True
@@ -213,8 +235,13 @@ class _Rounds:
         """Where the next run starts."""
         return self._problem.params if self._total is None else self._total.params
 
-    def run(self, objective: Objective, loss: float | None, steps: int | None = None) -> None:
-        """Down to a loss, for so many steps, or until new points are wanted; if the budgets allow any."""
+    def run(
+        self, objective: Objective, loss: float | None, steps: int | None = None, apart: float | None = None
+    ) -> None:
+        """Down to a loss, for so many steps, or until new points are wanted; if the budgets allow any.
+
+        `apart`: points are waiting, and are wanted where the held-out residual is so many times the training one.
+        """
         if not self.going:
             return
         stage = steps is not None
@@ -222,13 +249,13 @@ class _Rounds:
             steps = self._resample
         left = self._until if self._total is None else self._until.after(self._total)
         most = left.steps if steps is None else steps if left.steps is None else min(steps, left.steps)
-        self.wants_points = False
         doubles = self._resample == "auto" and not stage and self._problem.held_out and self.doublings < DOUBLINGS
-        watch = self._watch if doubles else self._callback
+        self._apart = apart if apart is not None else FAR if doubles else None
+        held_out = self._problem.held_out
+        self.wants_points, self._seen = False, {} if held_out is None else {0.0: float(held_out.value(objective.w0))}
         own = dataclasses.replace(left, loss=loss, steps=most)
-        run = integrate(
-            objective, self._solver, until=own, validation=self._problem.held_out, callback=watch, **self._options
-        )
+        run = integrate(objective, self._begun(), until=own, callback=self._watch, **self._options)
+        run = dataclasses.replace(run, trace=self._with_held_out(run.trace))
         self._total = run if self._total is None else continued(self._total, run, "points")
         self.count += 1
         left = self._until.after(self._total)
@@ -237,17 +264,40 @@ class _Rounds:
         )
         stopped = run.outcome is Outcome.INTERRUPTED and not self.wants_points
         self.going = not (spent or stopped or run.outcome.failure)
+        if apart is not None:
+            return
         if isinstance(self._resample, int):
             self.wants_points = run.outcome is Outcome.OUT_OF_STEPS
-        elif watch is not self._callback:
+        elif doubles:
             self.doublings += 1
             if run.outcome in ENDS:  # an end on these points, and on no others
-                self.wants_points = _far(run.trace.row(-1)) and self.doublings <= DOUBLINGS
+                self.wants_points = _far(run.trace.row(-1), FAR) and self.doublings <= DOUBLINGS
+
+    def _begun(self) -> Solver:
+        """The solver, to begin with the step at which the last run left off, where both follow the flow by steps."""
+        solver: Any = self._solver
+        if self._total is None or getattr(solver, "h0", 0.0) is not None:
+            return self._solver
+        row = self._total.trace.row(-1)
+        if row.get("jacobian") != 1.0 or not row["step_size"] > 0:  # another method of `auto` made it
+            return self._solver
+        return dataclasses.replace(solver, h0=float(row["step_size"]))
 
     def _watch(self, step: Step) -> bool:
-        """Whether to end a run: the held-out residual is far above that of the points trained on."""
-        self.wants_points = step.row["steps"] >= PATIENCE and _far(step.row)
+        """Look at the held-out points, and say whether to end a run because the residual there is far larger."""
+        held_out = self._problem.held_out
+        if held_out is not None:
+            energy = self._seen[step.row["steps"]] = float(held_out.value(step.w))
+            step = dataclasses.replace(step, row={**step.row, "validation": energy})
+            if self._apart is not None and step.row["steps"] >= (PATIENCE if self._apart == FAR else 1):
+                self.wants_points = _far(step.row, self._apart)
         return self.wants_points or bool(self._callback is not None and self._callback(step))
+
+    def _with_held_out(self, trace: Trace) -> Trace:
+        columns = {name: trace[name] for name in trace}
+        if self._seen:
+            columns["validation"] = np.array([self._seen.get(number, np.nan) for number in trace["steps"]])
+        return Trace(columns)
 
     def solution(self) -> Run:
         """The runs as one, whose message tells the budgets of all."""
@@ -265,9 +315,9 @@ class _Rounds:
         return dataclasses.replace(run, outcome=outcome, message=message)
 
 
-def _far(row: Mapping[str, float]) -> bool:
-    """Whether the held-out residual is far above that of the points trained on."""
-    return row["validation"] > FAR**2 * row["loss"]
+def _far(row: Mapping[str, float], times: float) -> bool:
+    """Whether the held-out residual is so many times that of the points trained on."""
+    return row["validation"] > times**2 * row["loss"]
 
 
 def redrawn(problem: Problem, points: Mapping[str, Points], params: Params, seed: int, keep: bool) -> dict[str, Points]:
@@ -315,6 +365,7 @@ def _root_means(objective: Objective, w: Any, weights: Mapping[str, float]) -> d
 def _start(run: Run) -> float:
     """How many times the held-out residual has fallen, from the first row of the trace to the last."""
     seen = run.trace["validation"] if "validation" in list(run.trace) else np.ones(1)
+    seen = seen[np.isfinite(seen)]
     return float(np.sqrt(seen[0] / max(seen[-1], 1e-300)))
 
 

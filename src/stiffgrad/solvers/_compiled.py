@@ -78,6 +78,11 @@ class CompiledSolver(Solver, abc.ABC, Generic[State]):
     def weights(self, state: State) -> jax.Array:
         """The flat weights in a state."""
 
+    @property
+    def within(self) -> CompiledSolver[State]:
+        """The same, as the compiled loop needs it: what only `initial` reads is left out, and does not recompile."""
+        return self
+
     def side(self, objective: Objective) -> int:
         """Rows of the dense matrices that a step factorizes by LAPACK; 0 where it factorizes none."""
         return 0
@@ -337,9 +342,9 @@ class CompiledRun:
 
     def _chunk(self, state: Any, row: Any, limits: Limits, length: int) -> Any:
         if self._full:
-            return _full(self.solver, self.objective, state, row, limits, length)
+            return _full(self.solver.within, self.objective, state, row, limits, length)
         limits = limits._replace(presentations=min(limits.presentations, self._quick_until))
-        return _quick(self.solver, self.objective, state, row, limits, length)
+        return _quick(self.solver.within, self.objective, state, row, limits, length)
 
     def _change_compilation(self, monitor: Monitor) -> None:
         """From the quick to the full one, where the work that is done says that it pays."""

@@ -45,11 +45,18 @@ class Auto(Combination):
     Everything is decided by counts, so that a run repeats exactly. The trace's column `chosen` says 0 for rosenbrock
     n x n, 1 for m x m, 2 for secants, 3 for quasi-newton, 4 for krylov.
 
+    Parameters
+    ----------
+    h0 : float, optional
+        First step of `rosenbrock` in flow time; by default ten over the trace of the curvature.
+
     Examples
     --------
     >>> Auto().name
     'auto'
     """
+
+    h0: float | None = None
 
     name: ClassVar[str] = "auto"
     family: ClassVar[str] = "own"
@@ -61,7 +68,8 @@ class Auto(Combination):
 
     def members(self, objective: Objective) -> Sequence[CompiledSolver[Any]]:
         """What was chosen, and what may take over."""
-        return choose(objective).members
+        members = choose(objective).members
+        return tuple(dataclasses.replace(m, h0=self.h0) if isinstance(m, WMethod) else m for m in members)
 
     def label(self, member: CompiledSolver[Any], objective: Objective) -> dict[str, float]:
         """The column `chosen`."""

@@ -79,6 +79,10 @@ class WMethod(CompiledSolver[State]):
     }
 
     @property
+    def within(self) -> WMethod:
+        return dataclasses.replace(self, h0=None)
+
+    @property
     def model(self) -> Curvature:
         """The curvature."""
         return Hessian() if self.curvature == "hessian" else GaussNewton()
