@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stiffgrad._types import Outcome
-from stiffgrad.estimators import FlowClassifier, FlowRegressor, _base, _training
+from stiffgrad.estimators import FlowClassifier, FlowRegressor, _base, _leave_one_out, _training
 from stiffgrad.estimators._network import Network
 from stiffgrad.estimators._training import bucket
 from stiffgrad.objective.networks import ACTIVATIONS, mlp
@@ -452,3 +452,13 @@ def test_verbose_off_a_terminal_prints_lines(capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("evidence")
     assert printed.endswith("\n")
+
+
+def test_decays_of_very_many_rows_come_from_a_part_and_weights_from_all(monkeypatch):
+    monkeypatch.setattr(_leave_one_out, "ROWS", 150)
+    inputs, targets = make_friedman1(1500, noise=1.0, random_state=1)
+    part = FlowRegressor(random_state=0).fit(inputs[:150], targets[:150])
+    model = FlowRegressor(random_state=0).fit(inputs[:1000], targets[:1000])
+    assert model.score(inputs[1000:], targets[1000:]) > part.score(inputs[1000:], targets[1000:]) + 0.01
+    mean, std = model.predict(inputs[1000:], return_std=True)
+    assert np.mean(np.abs(mean - targets[1000:]) < 1.645 * std) == pytest.approx(0.9, abs=0.08)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import itertools
 import numbers
 import time
 from collections.abc import Callable
@@ -155,10 +154,8 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         return self._alone if isinstance(self.hidden_layer_sizes, str) else _hidden(self.hidden_layer_sizes)
 
     def _stops_by_validation(self, samples: int, inputs: int, outputs: int) -> bool:
-        sizes = (inputs, *self._network_alone(), outputs)
-        count = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
-        rows = samples if self._regression else min(samples, ROWS)
-        self._dense = count <= DENSE and rows * outputs * count <= ENTRIES
+        count = Network((inputs, *self._networks()[0 if self._regression else -1], outputs)).size
+        self._dense = count <= DENSE and min(samples, ROWS) * outputs * count <= ENTRIES
         return bool(self.early_stopping or (isinstance(self.alpha, str) and not self._dense))
 
     def _set_scale(self, X: Matrix, weights: Matrix) -> None:
@@ -481,8 +478,8 @@ def merged(X: Matrix, y: Matrix, weights: Matrix) -> tuple[Matrix, Matrix, Matri
 
 
 def _entries(task: Task) -> int:
-    """Of the Jacobian."""
-    return len(task.X) * task.network.size * task.y.shape[1]
+    """Of the Jacobian of the rows that count."""
+    return min(len(task.X), ROWS) * task.network.size * task.y.shape[1]
 
 
 def _hidden(sizes: Any) -> tuple[int, ...]:

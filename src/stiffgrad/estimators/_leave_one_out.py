@@ -54,6 +54,7 @@ class Step:
     level: float  # decay of the weights
     left_out: Matrix  # outputs (N, k) of each sample that judges, of the fit without it
     losses: Matrix  # of these samples, (N,)
+    gram: Matrix | None = None  # the Gauss-Newton matrix, where another factor of it is cheap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,8 @@ class Point:
     left_out: Matrix  # outputs (N, k) of each sample, of the fit without it
     losses: Matrix  # of each sample where it is left out, (N,)
     spread: Matrix  # covariance of the outputs (N, k, k)
-    lower: Matrix  # factor of H, in the network's `order`
+    gram: Matrix  # H without its decay (lower triangle), in the network's `order`
+    lower: Matrix  # factor of H
     inverse: Matrix | None  # of H, where it was needed
 
     @property
@@ -84,35 +86,35 @@ def climb(
     record.step(w, steps=0, loss=loss / problem.samples, gradient_norm=norm, decay=first)
     lower = factor_at(judges, w, decays(first))
 
-    def visit(w: Matrix, level: float) -> Step:
+    def visit(last: Step, level: float) -> Step:
         nonlocal lower
-        if not _large(judges):  # where it is cheap, the factor for this very decay
-            lower = factor_at(judges, w, decays(level))
-        w = descend(problem, w, lower, level, decays(level), record)
+        if last.gram is not None:  # the factor for this very decay
+            lower = factor(last.gram, judges, decays(level))
+        w = descend(problem, last.w, lower, level, decays(level), record)
         point = judge(judges, w, decays(level))
         lower = point.lower
-        return Step(w, level, point.left_out, point.losses)
+        return Step(w, level, point.left_out, point.losses, None if _large(judges) else point.gram)
 
-    steps = [visit(w, first)]
+    steps = [visit(Step(w, first, w, w), first)]
     for _ in range(AGAIN):  # from a random start the way is longer than from the last minimum
-        further = visit(steps[0].w, first)
+        further = visit(steps[0], first)
         paid = pays(further.losses, steps[0].losses, judges.weights)
         steps[0] = min(steps[0], further, key=lambda step: float(step.losses @ judges.weights))
         if not paid:
             break
     best, worse = steps[0], 0
     while last is not None and record.outcome is None and steps[-1].level < 0.9 * last:
-        steps.append(visit(steps[-1].w, steps[-1].level * RATIO))
+        steps.append(visit(steps[-1], steps[-1].level * RATIO))
     while last is None and record.outcome is None and worse < CLEAR:
         above = steps[-1]
         if above.level > 0.9 * STRONG and (above is not best or above.level > RANGE[1]):
             break
-        steps.append(visit(above.w, above.level * RATIO))
+        steps.append(visit(above, above.level * RATIO))
         best = min(best, steps[-1], key=lambda step: step.losses @ judges.weights)
         worse = worse + 1 if pays(best.losses, steps[-1].losses, judges.weights, 2.0) else 0
     while last is None and record.outcome is None and steps[0] is best and best.level > RANGE[0]:
         lower = factor_at(judges, best.w, decays(best.level))
-        steps.insert(0, visit(best.w, best.level / RATIO))
+        steps.insert(0, visit(best, best.level / RATIO))
         best = steps[0] if pays(steps[0].losses, best.losses, judges.weights) else best
     return steps
 
@@ -125,32 +127,45 @@ def pays(new: Matrix, old: Matrix, weights: Matrix, sure: float = 1.0) -> bool:
     return mean > sure * error
 
 
-def judging(problem: Problem) -> Problem:
-    """The samples that form matrices and judge: a random part, with more weight, where there are very many."""
+def part(problem: Problem) -> Problem:
+    """The samples, or a random part of them where there are very many."""
     count = len(problem.X)
     if count <= ROWS:
         return problem
     rows = np.sort(np.random.default_rng(0).choice(count, ROWS, replace=False))
-    weights = problem.weights[rows] * (problem.samples / problem.weights[rows].sum())
-    return dataclasses.replace(problem, X=problem.X[rows], y=problem.y[rows], weights=weights)
+    return dataclasses.replace(problem, X=problem.X[rows], y=problem.y[rows], weights=problem.weights[rows])
+
+
+def judging(problem: Problem) -> Problem:
+    """The samples that form matrices and judge: of very many a part, with as much weight as all."""
+    found = part(problem)
+    return dataclasses.replace(found, weights=found.weights * (problem.samples / found.samples))
 
 
 def _large(problem: Problem) -> bool:
     return problem.samples * problem.network.size >= LARGE
 
 
+def gram_at(problem: Problem, w: Matrix, double: bool = False) -> Matrix:
+    """The Gauss-Newton matrix of the summed loss (lower triangle), in `order`; in single precision if it is large."""
+    seen = problem.forward(w)
+    dtype = np.float32 if _large(problem) and not double else np.float64
+    return problem.network.gram(w, seen, problem.heads(seen), dtype)
+
+
+def factor(gram: Matrix, problem: Problem, decay: Matrix) -> Matrix:
+    """Factor of a Gauss-Newton matrix with decay (n,)."""
+    matrix = gram.copy(order="F")
+    matrix[np.diag_indices_from(matrix)] += decay[problem.network.order]
+    return cholesky(matrix)
+
+
 def factor_at(problem: Problem, w: Matrix, decay: Matrix, double: bool = False) -> Matrix:
-    """Factor of the Gauss-Newton matrix with decay (n,), in `order`; in single precision if it is large."""
-    seen, network = problem.forward(w), problem.network
-    for dtype in (np.float32, np.float64) if _large(problem) and not double else (np.float64,):
-        matrix = network.gram(w, seen, problem.heads(seen), dtype)
-        matrix[np.diag_indices_from(matrix)] += decay[network.order]
-        try:
-            return cholesky(matrix)
-        except np.linalg.LinAlgError:
-            if dtype is np.float64:
-                raise
-    raise AssertionError
+    """Factor of the Gauss-Newton matrix at w with decay (n,)."""
+    try:
+        return factor(gram_at(problem, w, double), problem, decay)
+    except np.linalg.LinAlgError:  # of a matrix in single precision
+        return factor(gram_at(problem, w, double=True), problem, decay)
 
 
 def descend(problem: Problem, w: Matrix, lower: Matrix, level: float, decay: Matrix, record: Record) -> Matrix:
@@ -183,7 +198,12 @@ def descend(problem: Problem, w: Matrix, lower: Matrix, level: float, decay: Mat
 
 def judge(problem: Problem, w: Matrix, decay: Matrix) -> Point:
     """What the minimum w is worth to samples that were not seen."""
-    network, seen, lower = problem.network, problem.forward(w), factor_at(problem, w, decay)
+    network, seen, gram = problem.network, problem.forward(w), gram_at(problem, w)
+    try:
+        lower = factor(gram, problem, decay)
+    except np.linalg.LinAlgError:  # of a matrix in single precision
+        gram = gram_at(problem, w, double=True)
+        lower = factor(gram, problem, decay)
     whole = None
     if problem.y.shape[1] == 1:
         a = network.ordered(w, seen, np.ones((len(seen.z), 1, 1)), lower.dtype).T
@@ -200,4 +220,4 @@ def judge(problem: Problem, w: Matrix, decay: Matrix) -> Point:
     left_out = seen.z + (spread @ pushed)[:, :, 0]
     log_det = 2.0 * np.log(np.diag(lower).astype(float)).sum() - np.log(decay).sum()
     evidence = -problem.value(seen) - 0.5 * float(decay @ w**2) - 0.5 * log_det
-    return Point(float(evidence), left_out, loss.value(left_out, problem.y), spread, lower, whole)
+    return Point(float(evidence), left_out, loss.value(left_out, problem.y), spread, gram, lower, whole)

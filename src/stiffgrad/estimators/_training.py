@@ -253,14 +253,23 @@ def without_noise(task: Task, settings: Settings, start: Params) -> Fitted | Non
 
 
 def _by_evidence(problem: Problem, w: Matrix, record: Record, start_decays: Matrix | None) -> Fitted:
-    return _fitted_by_evidence(problem, _evidence.maximise(problem, w, record, start_decays), record)
+    """Decays and noise of tables with very many rows are those of a part; then the weights are fitted to all rows."""
+    part = _leave_one_out.part(problem)
+    best = _evidence.maximise(part, w, record, start_decays)
+    if part is not problem:
+        decay = np.exp(best.log_lambda)[problem.groups]
+        lower = _leave_one_out.factor_at(_leave_one_out.judging(problem), best.w, decay)
+        w = _leave_one_out.descend(problem, best.w, lower, np.nan, decay, record)
+        loss = problem.value(problem.forward(w))
+        best = dataclasses.replace(best, w=w, loss=loss, log_beta=best.log_beta, rows=None)
+    return _fitted_by_evidence(problem, best, record)
 
 
 def _fitted_by_evidence(problem: Problem, best: _evidence.Hyper, record: Record) -> Fitted:
     decays, beta = np.exp(best.log_lambda), float(np.exp(best.log_beta))
     w = best.w if record.best_w is None else record.best_w
     decay = decays[problem.groups]
-    covariance = inverse(_leave_one_out.factor_at(problem, w, decay, double=True)) / beta
+    covariance = inverse(_leave_one_out.factor_at(_leave_one_out.judging(problem), w, decay, double=True)) / beta
     noise = 1.0 / beta if problem.loss == "squared" else None
     solution = _solution(problem, record, w, decay)
     sizes = problem.network.sizes
