@@ -14,6 +14,9 @@ import jax
 import platformdirs
 import threadpoolctl
 
+# XLA's options for code that runs for a second at most: compiled three to five times as fast (docs/first-call.md).
+QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+
 
 def configure() -> None:
     """Switch on the persistent compilation cache."""

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from stiffgrad._arrays import on_host
 
 
 def factor(gram: jax.Array, shift: jax.Array) -> jax.Array:
@@ -24,7 +27,9 @@ def solve(lower: jax.Array, rhs: jax.Array) -> jax.Array:
 def solve_triangle(matrix: jax.Array, rhs: jax.Array, *, lower: bool = True, transpose: bool = False) -> jax.Array:
     """Solve T x = rhs, or T' x = rhs, with a triangular matrix; rhs of shape (size,).
 
-    `jax.scipy.linalg` has the same, and takes a tenth of a second to import.
+    `jax.scipy.linalg` and `scipy.linalg` have the same, and take a tenth of a second to import.
     """
+    if on_host(matrix):
+        return np.linalg.solve(matrix.T if transpose else matrix, rhs)  # type: ignore[return-value]
     solved = jax.lax.linalg.triangular_solve(matrix, rhs[:, None], left_side=True, lower=lower, transpose_a=transpose)
     return solved[:, 0]

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stiffgrad._arrays import namespace, on_host
+from stiffgrad._config import QUICK
 from stiffgrad.objective import derivatives
 from stiffgrad.objective.derivatives import Objective
 
@@ -29,19 +31,26 @@ class Point(NamedTuple):
     @property
     def known(self) -> jax.Array:
         """Whether the point has been evaluated."""
-        return jnp.isfinite(self.loss)
+        return namespace(self.loss).isfinite(self.loss)
 
     @property
     def rounding(self) -> jax.Array:
         """Energies this close to that of the point are equal."""
-        return ROUNDINGS * jnp.finfo(self.loss.dtype).eps * jnp.abs(self.loss)
+        return ROUNDINGS * jnp.finfo(self.loss.dtype).eps * abs(self.loss)
 
 
 def evaluated(objective: Objective, w: jax.Array) -> Point:
     """The point at w: one evaluation of the energy and its gradient."""
+    if on_host(w):
+        return Point(w, *(np.asarray(value) for value in _quick(objective, w)))  # type: ignore[arg-type]
     return Point(w, *derivatives.value_and_gradient(objective, w))
+
+
+_quick = jax.jit(derivatives.value_and_gradient, compiler_options=QUICK)
 
 
 def chosen(condition: Any, new: Any, old: Any) -> Any:
     """`new` where the condition holds, else `old`: pytrees of one structure."""
+    if on_host(condition):
+        return new if condition else old
     return jax.tree.map(lambda a, b: b if a is b else jnp.where(condition, a, b), new, old)

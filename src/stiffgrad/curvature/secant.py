@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stiffgrad._arrays import namespace, on_host, put
 from stiffgrad.curvature.linalg import solve_triangle
 
 
@@ -81,17 +82,17 @@ def remember(memory: Memory, s: jax.Array, y: jax.Array, when: Any = True) -> Me
 
     Costs two passes over the memory, also where nothing is stored: a branch would copy the memory.
     """
-    if memory.space is not None:
+    if memory.space is not None and not on_host(s):  # there they are still the identity
         s, y = memory.space.coordinates(s), memory.space.slope(y)
-    length = jnp.linalg.norm(s)
-    stored = jnp.asarray(when) & jnp.isfinite(length) & (jnp.vdot(s, y) > 1e-10 * length * jnp.linalg.norm(y))
+    xp = namespace(s)
+    length = xp.linalg.norm(s)
+    stored = xp.asarray(when) & xp.isfinite(length) & (xp.vdot(s, y) > 1e-10 * length * xp.linalg.norm(y))
     slot = memory.filled % memory.sy.shape[0]
-    pair = (jnp.stack([s, y]) / jnp.where(length > 0, length, 1.0)).astype(memory.rows.dtype)
-    pair = jnp.where(stored, pair, 0.0)
+    pair = (xp.stack([s, y]) / xp.where(length > 0, length, 1.0)).astype(memory.rows.dtype)
+    pair = xp.where(stored, pair, xp.zeros_like(pair))
     # Products before the update, updates that are no scatters, and two dimensions: else XLA copies the rows.
     with_s, with_y = ((memory.rows @ vector).astype(memory.sy.dtype).reshape(2, -1) for vector in pair)
     own = pair.astype(memory.sy.dtype)
-    put = jax.lax.dynamic_update_index_in_dim
     sy = put(put(memory.sy, with_s[1], slot, 0), put(with_y[0], own[0] @ own[1], slot, 0), slot, 1)
     along_y = put(with_y[1], own[1] @ own[1], slot, 0)
     yy = put(put(memory.yy, along_y, slot, 0), along_y, slot, 1)
@@ -114,27 +115,29 @@ def inverse_product(memory: Memory, g: jax.Array) -> jax.Array:
     >>> [float(entry) for entry in inverse_product(memory, jnp.array([1.0, 1.0]))]
     [1.0, 0.25]
     """
-    if memory.space is not None:
+    if memory.space is not None and not on_host(g):
         d = _inverse_product(memory, memory.space.slope(g), 1.0)
         return memory.space.weights(d).astype(g.dtype)
-    return _inverse_product(memory, g, 1.0 / jnp.maximum(1.0, jnp.linalg.norm(g)))
+    return _inverse_product(memory, g, 1.0 / namespace(g).maximum(1.0, namespace(g).linalg.norm(g)))
 
 
 def _inverse_product(memory: Memory, g: jax.Array, first: Any) -> jax.Array:
+    xp = namespace(g)
     slots = memory.sy.shape[0]
-    norm = jnp.linalg.norm(g)
+    norm = xp.linalg.norm(g)
     # Oldest first, after the slot to be written next; slots without a pair come first, and act as the identity.
-    order = (memory.filled % slots + jnp.arange(slots)) % slots
-    valid = jnp.arange(slots) >= jnp.maximum(1, slots - memory.filled)
+    order = (memory.filled % slots + xp.arange(slots)) % slots
+    valid = xp.arange(slots) >= xp.maximum(1, slots - memory.filled)
     both = valid[:, None] & valid
-    direction = (g / jnp.where(norm > 0, norm, 1.0)).astype(memory.rows.dtype)
-    along = jnp.where(valid, (memory.rows @ direction).reshape(2, -1)[:, order].astype(memory.sy.dtype), 0.0)
-    sy, yy = (jnp.where(both, matrix[order][:, order], 0.0) for matrix in (memory.sy, memory.yy))
-    diagonal = jnp.where(valid, jnp.diag(sy), 1.0)
-    upper = jnp.triu(sy, 1) + jnp.diag(diagonal)
+    direction = (g / xp.where(norm > 0, norm, 1.0)).astype(memory.rows.dtype)
+    along = xp.where(valid, (memory.rows @ direction).reshape(2, -1)[:, order].astype(memory.sy.dtype), 0.0)
+    sy, yy = (xp.where(both, matrix[order][:, order], 0.0) for matrix in (memory.sy, memory.yy))
+    diagonal = xp.where(valid, xp.diag(sy), 1.0)
+    upper = xp.triu(sy, 1) + xp.diag(diagonal)
     some = memory.filled > 0
-    scale = jnp.where(some, sy[-1, -1] / jnp.where(some, yy[-1, -1], 1.0), first)
+    scale = xp.where(some, sy[-1, -1] / xp.where(some, yy[-1, -1], 1.0), first)
     forward = solve_triangle(upper, along[0], lower=False)
     back = solve_triangle(upper, diagonal * forward + scale * (yy @ forward - along[1]), lower=False, transpose=True)
-    mix = jnp.zeros((2, slots)).at[:, order].set(jnp.where(valid, jnp.stack([back, -scale * forward]), 0.0))
+    slot = (xp.arange(slots) - memory.filled) % slots  # turns `order` back
+    mix = xp.where(valid, xp.stack([back, -scale * forward]), 0.0)[:, slot]
     return (scale * g + norm * mix.astype(memory.rows.dtype).ravel() @ memory.rows).astype(g.dtype)

@@ -209,6 +209,12 @@ class Objective:
         return 6.0 * self.size * self.samples + 10.0 * self.elements
 
     @property
+    def on_one_device(self) -> bool:
+        """Whether all data lie on one device of this process."""
+        devices = {d for leaf in jax.tree.leaves(self.blocks) if isinstance(leaf, jax.Array) for d in leaf.devices()}
+        return len(devices) <= 1
+
+    @property
     def sum_of_squares(self) -> bool:
         """Whether every loss is the squared one: E is a sum of squares, with a decay of the weights as well."""
         return all(block.loss == SQUARED for block in self.blocks)

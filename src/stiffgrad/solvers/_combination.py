@@ -127,6 +127,8 @@ class Contest:
 
     def advance(self, monitor: Monitor) -> None:
         """One chunk of the current member; then perhaps another one's turn."""
+        if self._mark is None and math.isfinite(self.loss):  # where the window begins, however long its chunks are
+            self._mark = self.loss, self.norm, self.own("cost")
         window = _Window(self, monitor)
         try:
             self.run.run_chunk(window)
@@ -203,9 +205,7 @@ class Contest:
     # ---- turns
 
     def _over(self) -> bool:
-        if self._mark is None:
-            self._mark = self.loss, self.norm, self.own("cost")
-        return self.own("cost") >= self.window_end()
+        return self._mark is not None and self.own("cost") >= self.window_end()
 
     def _decide(self, monitor: Monitor) -> None:
         """At the end of a window: who goes on."""

@@ -5,7 +5,8 @@ targets after every step, and its length adapts to the time a step takes.
 
 How a program is compiled is a matter of its own. Full optimisation makes a step 1.1 to 3 times as fast and takes 3 to 5
 times as long to compile, which is most of what a user waits for who fits one network. So the "quick" compilation
-starts, and the full one takes over once the steps have done so much work, counted in operations, that it pays. See
+starts, and the full one takes over once the steps have done so much work, counted in operations, that it pays. Before
+both, solvers whose step also runs by NumPy do so for a while: only the gradient is compiled for that. See
 docs/first-call.md.
 """
 
@@ -23,8 +24,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from stiffgrad._config import one_blas_thread
+from stiffgrad._arrays import namespace, on_host, while_loop
+from stiffgrad._config import QUICK, one_blas_thread
 from stiffgrad._types import Outcome
+from stiffgrad.curvature.point import evaluated
 from stiffgrad.flow import Flow
 from stiffgrad.objective import Objective
 from stiffgrad.objective.placement import agreed
@@ -44,8 +47,11 @@ ENDED = {1: Outcome.STATIONARY, 2: Outcome.STALLED, 3: Outcome.DIVERGED, 4: Outc
 STATIONARY, STALLED, DIVERGED, FAILED = ENDED
 
 NEVER = Limits(np.inf, np.inf, -1.0, -1.0)
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-PAYS_SECONDS = 1.0  # of work with the quick compilation, after which the full one takes over: about what that takes
+STAGES = ("host", "quick", "full")  # the loop in Python, and its two compilations
+# Of work in a stage, after which the next one takes over: about what its compilation takes.
+HOST_SECONDS, QUICK_SECONDS = 0.3, 1.0
+HOST_STEP_SECONDS = 3e-4  # that a step by NumPy takes beside the gradient
+HOST_BYTES = 1e7  # of a state, up to which its copies are cheap beside that
 # Of a gradient with the quick compilation: a call, and for each weight and sample, and each intermediate number.
 CALL_SECONDS, WEIGHT_SECONDS, ELEMENT_SECONDS = 3e-5, 3e-10, 3e-9
 
@@ -61,6 +67,7 @@ class CompiledSolver(Solver, abc.ABC, Generic[State]):
     columns: ClassVar[tuple[str, ...]]  # names of the row's entries beside "ended"; "loss" among them
     reasons: ClassVar[dict[int, str]] = {}  # words for the keys of `ENDED`
     lasting: ClassVar[tuple[str, ...]] = ()  # of the state, which has a `place`: what stays true at other weights
+    hosted: ClassVar[bool] = False  # the step also runs by NumPy, which it does first: see docs/first-call.md
     bare_start: ClassVar[bool] = False  # `initial` evaluates nothing: the first step does, and reports the start
 
     @abc.abstractmethod
@@ -124,7 +131,7 @@ class SteppedSolver(CompiledSolver[State], abc.ABC):
             state, row = self.step(objective, carry.state)
             return carry.with_row(self, state, row)
 
-        return jax.lax.while_loop(going, body, carry)
+        return while_loop(going, body, carry, host=on_host(carry.row))
 
 
 @jax.tree_util.register_dataclass
@@ -139,8 +146,12 @@ class Rows:
 
     def with_row(self, solver: CompiledSolver[Any], state: Any, row: dict[str, Any]) -> Rows:
         """After a step; a trial that was rejected leaves no row."""
-        recorded = jnp.asarray(row.get("recorded", True)) | (jnp.asarray(row["ended"]) > 0)
-        packed = jnp.where(recorded, _packed(solver, row), self.row)
+        xp = namespace(self.row)
+        recorded = xp.asarray(row.get("recorded", True)) | (xp.asarray(row["ended"]) > 0)
+        packed = xp.where(recorded, _packed(solver, row), self.row)
+        if on_host(self.row):
+            self.rows[self.count] = packed
+            return Rows(state, packed, self.rows, self.count + recorded)
         return Rows(state, packed, self.rows.at[self.count].set(packed), self.count + recorded)
 
 
@@ -168,6 +179,7 @@ def run_rows(
 ) -> Any:
     """At least `length` steps, a few more at most; returns the state, its row, all rows, and how many are filled."""
     names = (*solver.columns, "ended")
+    xp = namespace(row)
 
     def column(row: jax.Array, name: str, missing: float) -> Any:
         return row[names.index(name)] if name in names else missing
@@ -177,7 +189,7 @@ def run_rows(
         seen = carry.count > 0
         # A start that has not been evaluated yet is, whatever the limits are; one whose loss is not finite is the end.
         return ((loss == np.inf) & ~seen) | ~(
-            (seen & ~jnp.isfinite(loss))
+            (seen & ~xp.isfinite(loss))
             | (column(row, "loss", np.inf) <= limits.loss)
             | (column(row, "gradient_norm", np.inf) <= limits.gradient_norm)
             | (column(row, "steps", 0) >= limits.steps)
@@ -189,8 +201,8 @@ def run_rows(
     def going(carry: Rows) -> Any:
         return (carry.count < length) & (column(carry.row, "cost", 0) < limits.cost) & within(carry)
 
-    rows = jnp.zeros((max_rows + SPARE_ROWS, len(names)))
-    carry = solver.loop(objective, Rows(state, jnp.asarray(row), rows, jnp.asarray(0)), going, within)
+    rows = xp.zeros((max_rows + SPARE_ROWS, len(names)))
+    carry = solver.loop(objective, Rows(state, xp.asarray(row), rows, xp.asarray(0)), going, within)
     return carry.state, carry.row, carry.rows, carry.count
 
 
@@ -216,6 +228,11 @@ _full = jax.jit(run_rows)
 _quick = jax.jit(run_rows, compiler_options=QUICK)
 
 
+def _host(*arguments: Any) -> Any:
+    with np.errstate(all="ignore"):  # as silent as compiled code about what overflows
+        return run_rows(*arguments)
+
+
 def nominal_seconds(objective: Objective) -> float:
     """Of a gradient with the quick compilation, counted from shapes: for choices that must repeat exactly."""
     weights = WEIGHT_SECONDS * objective.size * objective.samples
@@ -235,10 +252,21 @@ class CompiledRun:
         self._length = 1.0
         self._seconds_a_step = 0.0
         self.starting = False  # whether the rows being reported begin with the first evaluation of a start
-        # Quick until so many presentations: a count, so that a run repeats exactly.
-        quick = compilation == "quick" and "presentations" in solver.columns
-        self._full = not (quick and all(device.platform == "cpu" for device in self.w.devices()))
-        self._quick_until = float(np.ceil(PAYS_SECONDS / nominal_seconds(objective)))
+        self._stage = self._first_stage() if compilation == "quick" else "full"
+        # Presentations at which a stage ends: counts, so that a run repeats exactly.
+        nominal = nominal_seconds(objective)
+        host = np.ceil(HOST_SECONDS / (nominal + HOST_STEP_SECONDS)) if self._stage == "host" else 0.0
+        self._ends = {"host": host, "quick": host + np.ceil(QUICK_SECONDS / nominal), "full": np.inf}
+
+    def _first_stage(self) -> str:
+        on_cpu = all(device.platform == "cpu" for device in self.w.devices())
+        if "presentations" not in self.solver.columns or not on_cpu:
+            return "full"
+        if not self.solver.hosted or not self.objective.on_one_device:
+            return "quick"
+        state, _ = self.solver.initial(self.objective, np.asarray(self.w))
+        small = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) <= HOST_BYTES
+        return "host" if small else "quick"
 
     def _begin(self) -> tuple[Any, Any]:
         begin = initial_rows if self.solver.bare_start else _initial
@@ -248,6 +276,9 @@ class CompiledRun:
         """Compile the loop; run a step or two that are thrown away, where that is cheap."""
         with self._threads():
             state, row = jax.block_until_ready(self._begin())
+            if self._stage == "host":
+                evaluated(self.objective, np.asarray(self.w))  # type: ignore[arg-type]
+                return
             jax.block_until_ready(self._chunk(state, row, NEVER, 0))
             if self.objective.size * self.objective.samples <= WARM_UP:
                 always = Limits(-np.inf, -np.inf, np.inf, np.inf)
@@ -283,7 +314,7 @@ class CompiledRun:
                 self._go_on(monitor)
 
     def _go_on(self, monitor: Monitor) -> None:
-        self._change_compilation(monitor)
+        self._change_stage(monitor)
         target = monitor.next_time
         capped = self._toward(target) if np.isfinite(target) else None
         wanted = 1.0 if monitor.steps_only or np.isfinite(target) else self._length
@@ -341,15 +372,18 @@ class CompiledRun:
         return filled
 
     def _chunk(self, state: Any, row: Any, limits: Limits, length: int) -> Any:
-        if self._full:
-            return _full(self.solver.within, self.objective, state, row, limits, length)
-        limits = limits._replace(presentations=min(limits.presentations, self._quick_until))
-        return _quick(self.solver.within, self.objective, state, row, limits, length)
+        limits = limits._replace(presentations=min(limits.presentations, self._ends[self._stage]))
+        run: Any = {"host": _host, "quick": _quick, "full": _full}[self._stage]
+        return run(self.solver.within, self.objective, state, row, limits, length)
 
-    def _change_compilation(self, monitor: Monitor) -> None:
-        """From the quick to the full one, where the work that is done says that it pays."""
-        if not self._full and self.row[self.names.index("presentations")] >= self._quick_until:
-            self._full = True
+    def _change_stage(self, monitor: Monitor) -> None:
+        """To the stage that the work which is done pays for."""
+        if "presentations" not in self.names:
+            return
+        done = self.row[self.names.index("presentations")]
+        stage = next(stage for stage in STAGES[STAGES.index(self._stage) :] if done < self._ends[stage])
+        if stage != self._stage:
+            self._stage = stage
             with monitor.compiling():
                 jax.block_until_ready(self._chunk(self.state, self.row, NEVER, 0))
 

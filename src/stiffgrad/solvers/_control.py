@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from stiffgrad import _checks
+from stiffgrad._arrays import namespace
 from stiffgrad.curvature.point import Point
 
 SMALLER = 0.99  # where only the gradient can judge, it must shrink by this factor: else a run would creep for ever
@@ -39,13 +40,14 @@ def judge(old: Point, new: Point, promise: Any, share: Any = 0.0) -> Verdict:
     The first evaluation of a start, whose energy is not known, is always accepted. (Armijo's condition for a share
     above 0; Hager and Zhang 2005 on what rounding does to it.)
     """
+    xp = namespace(new.loss)
     fall = old.loss - new.loss
     hidden = promise < old.rounding
-    smaller = jnp.linalg.norm(new.gradient) < SMALLER * jnp.linalg.norm(old.gradient)
+    smaller = xp.linalg.norm(new.gradient) < SMALLER * xp.linalg.norm(old.gradient)
     lower = (fall > old.rounding) & (fall >= share * promise)
-    equal = (jnp.abs(fall) <= old.rounding) & smaller
-    accepted = jnp.isfinite(new.loss) & (lower | equal | ~old.known)
-    ratio = jnp.where(hidden | ~old.known, 1.0, fall / jnp.where(promise > 0, promise, 1.0))
+    equal = (abs(fall) <= old.rounding) & smaller
+    accepted = xp.isfinite(new.loss) & (lower | equal | ~old.known)
+    ratio = xp.where(hidden | ~old.known, 1.0, fall / xp.where(promise > 0, promise, 1.0))
     return Verdict(accepted, ratio, hidden)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from stiffgrad._arrays import namespace
 from stiffgrad.curvature.point import Point, chosen
 from stiffgrad.objective import Objective
 from stiffgrad.solvers._tally import COLUMNS, Prices, Tally
@@ -42,18 +42,18 @@ class Place(NamedTuple):
 
     def moved(self, accepted: Any, new: Point, duration: Any, **counts: Any) -> Place:
         """After a trial: at `new` where it was accepted. Counts a step or a rejection, but not the start."""
-        known = self.point.known
+        xp, known = namespace(new.loss), self.point.known
         tally = self.tally.plus(steps=accepted & known, rejected=~accepted & known, **counts)
-        flow_time = self.flow_time + jnp.where(accepted & known, duration, 0.0).astype(new.loss.dtype)
+        flow_time = self.flow_time + xp.where(accepted & known, duration, 0.0).astype(new.loss.dtype)
         # An energy that is not finite at the start is shown as it is, for the driver to judge.
         point = chosen(accepted | ~known, new, self.point)
-        return Place(point, flow_time, tally, jnp.where(accepted, 0, self.tries + 1))
+        return Place(point, flow_time, tally, xp.where(accepted, 0, self.tries + 1))
 
     def row(self, objective: Objective, prices: Prices, **more: Any) -> dict[str, Any]:
         """The row of the trace; `more` adds to it or replaces."""
-        norm = jnp.linalg.norm(self.point.gradient)
+        norm = namespace(self.point.gradient).linalg.norm(self.point.gradient)
         row = {"flow_time": self.flow_time, "order": 1.0, "loss": self.point.loss, "gradient_norm": norm}
-        return {**row, "step_size": jnp.nan, **self.tally.row(objective, prices), "ended": 0, **more}
+        return {**row, "step_size": np.nan, **self.tally.row(objective, prices), "ended": 0, **more}
 
 
 def blank_row(columns: tuple[str, ...]) -> dict[str, Any]:
@@ -68,5 +68,6 @@ def number(value: Any, kind: Any) -> Any:
 
 def relative_length(step: jax.Array, gradient: jax.Array) -> jax.Array:
     """|step| / |g|: the time in which the flow, at its present speed, covers the length of a step."""
-    norm = jnp.linalg.norm(gradient)
-    return jnp.linalg.norm(step) / jnp.where(norm > 0, norm, 1.0)
+    xp = namespace(step)
+    norm = xp.linalg.norm(gradient)
+    return xp.linalg.norm(step) / xp.where(norm > 0, norm, 1.0)

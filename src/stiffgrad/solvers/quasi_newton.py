@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stiffgrad import _checks
+from stiffgrad._arrays import cond, namespace
 from stiffgrad._memory import require
 from stiffgrad.curvature.point import Point, evaluated
 from stiffgrad.objective import Objective
@@ -71,6 +72,7 @@ class QuasiNewton(SteppedSolver[State]):
         "Al-Baali (1998), Comput. Optim. Appl. 9:191, self-scaled BFGS; Steihaug and Wolfbrandt (1979)"
     )
     bare_start: ClassVar[bool] = True
+    hosted: ClassVar[bool] = True
     exact_rows: ClassVar[bool] = True
     columns: ClassVar[tuple[str, ...]] = ROW
     reasons: ClassVar[dict[int, str]] = {
@@ -102,7 +104,7 @@ class QuasiNewton(SteppedSolver[State]):
 
     def step(self, objective: Objective, state: State) -> tuple[State, dict[str, Any]]:
         """One trial along the direction, and the secant of the step."""
-        old = state.place.point
+        old, xp = state.place.point, namespace(state.place.point.w)
         new = evaluated(objective, old.w + state.length * state.direction)
         slope = old.gradient @ state.direction
         verdict = judge(old, new, -state.length * slope, self.armijo)
@@ -111,33 +113,33 @@ class QuasiNewton(SteppedSolver[State]):
         place = state.place.moved(accepted, new, relative_length(new.w - old.w, old.gradient), gradients=1)
         # Too many tries along a direction that leads nowhere, or none that leads down: forget the secants.
         lost = ~started | (place.tries >= TRIES) | (accepted & ~(secant.direction @ new.gradient < 0))
-        gradient = jnp.where(accepted | ~started, new.gradient, old.gradient)
-        fresh = 1.0 / jnp.maximum(1.0, jnp.linalg.norm(gradient))
-        direction = jnp.where(accepted, secant.direction, state.direction)
+        gradient = xp.where(accepted | ~started, new.gradient, old.gradient)
+        fresh = 1.0 / xp.maximum(1.0, xp.linalg.norm(gradient))
+        direction = xp.where(accepted, secant.direction, state.direction)
         # After a rejection the minimum of the parabola through what is known, bounded.
         part = -0.5 * slope * state.length / (new.loss - old.loss - state.length * slope)
-        shorter = state.length * jnp.clip(jnp.nan_to_num(part), 0.1, 0.5)
-        longer = jnp.where(secant.curved, 1.0, EXPANSION * state.length)
+        shorter = state.length * xp.clip(xp.nan_to_num(part), 0.1, 0.5)
+        longer = xp.where(secant.curved, 1.0, EXPANSION * state.length)
         after = State(
             place,
-            jax.lax.cond(
+            cond(
                 lost,
-                lambda: fresh * jnp.eye(len(gradient), dtype=gradient.dtype),
+                lambda: fresh * xp.eye(len(gradient), dtype=gradient.dtype),
                 partial(secant.update, state.inverse),
             ),
-            jnp.where(lost, -fresh * gradient, direction),
-            jnp.where(lost, 1.0, jnp.where(accepted, longer, shorter)).astype(gradient.dtype),
-            jnp.where(lost, 0, state.pairs + secant.curved),
+            xp.where(lost, -fresh * gradient, direction),
+            xp.where(lost, 1.0, xp.where(accepted, longer, shorter)).astype(gradient.dtype),
+            xp.where(lost, 0, state.pairs + secant.curved),
         )
         # In float64 a gradient that promises less than the rounding of the loss is zero to rounding; in float32 better
         # numbers would go on.
         hidden = (-slope < old.rounding) & (old.loss.dtype == jnp.float64)
         stuck = started & (place.tries >= TRIES) & (state.pairs == 0)
-        failed = jnp.where(stuck, jnp.where(hidden, STATIONARY, STALLED), 0)
-        ended = jnp.where(jnp.linalg.norm(place.point.gradient) == 0, STATIONARY, failed)
+        failed = xp.where(stuck, xp.where(hidden, STATIONARY, STALLED), 0)
+        ended = xp.where(xp.linalg.norm(place.point.gradient) == 0, STATIONARY, failed)
         size = state.length * relative_length(state.direction, old.gradient)
         row = place.row(objective, self.prices(objective), step_size=size, ended=ended)
-        after = after._replace(place=place._replace(tries=jnp.where(lost, 0, place.tries)))
+        after = after._replace(place=place._replace(tries=xp.where(lost, 0, place.tries)))
         return after, {**row, "recorded": accepted | ~started}
 
 
@@ -154,27 +156,28 @@ class Secant(NamedTuple):
 
     def update(self, inverse: jax.Array) -> jax.Array:
         """The new H: one product of thin matrices, one pass over H."""
-        return self.scale * inverse + jnp.stack([self.left, self.right], 1) @ jnp.stack([self.s, self.hy])
+        xp = namespace(inverse)
+        return self.scale * inverse + xp.stack([self.left, self.right], 1) @ xp.stack([self.s, self.hy])
 
 
 def _secant(state: State, new: Point, when: Any, scaled: bool = True) -> Secant:
     """Take in the secant of the step. One product with H serves that and the next direction."""
-    old = state.place.point
+    old, xp = state.place.point, namespace(state.place.point.w)
     s, y = new.w - old.w, new.gradient - old.gradient
     hg = state.inverse @ new.gradient
     hy = hg + state.direction
     sy, yhy = s @ y, y @ hy
-    curved = when & (yhy > 0) & (sy > jnp.finfo(sy.dtype).eps * jnp.linalg.norm(s) * jnp.linalg.norm(y))
-    sy, yhy = jnp.where(curved, sy, 1.0), jnp.where(curved, yhy, 1.0)
+    curved = when & (yhy > 0) & (sy > jnp.finfo(sy.dtype).eps * xp.linalg.norm(s) * xp.linalg.norm(y))
+    sy, yhy = xp.where(curved, sy, 1.0), xp.where(curved, yhy, 1.0)
     # By H the curvature along s is -length g's; by the secant it is s'y. The first secant sets the scale by itself.
     believed = -state.length * (s @ old.gradient)
-    later = jnp.maximum(1.0, believed / sy) if scaled else 1.0
-    scale = jnp.where(state.pairs > 0, later, sy / yhy)
-    scale = jnp.where(curved, scale, 1.0)
+    later = xp.maximum(1.0, believed / sy) if scaled else 1.0
+    scale = xp.where(state.pairs > 0, later, sy / yhy)
+    scale = xp.where(curved, scale, 1.0)
     # (I - s y'/s'y) scale H (I - y s'/s'y) + s s'/s'y; a rejected trial may hold infinities, and changes nothing.
-    s, hy = jnp.where(curved, s, 0.0), jnp.where(curved, hy, 0.0)
-    cross = jnp.where(curved, -scale / sy, 0.0)
-    own = jnp.where(curved, (1.0 + scale * yhy / sy) / sy, 0.0)
+    s, hy = xp.where(curved, s, 0.0), xp.where(curved, hy, 0.0)
+    cross = xp.where(curved, -scale / sy, 0.0)
+    own = xp.where(curved, (1.0 + scale * yhy / sy) / sy, 0.0)
     left, right = own * s + cross * hy, cross * s
     direction = -(scale * hg + left * (s @ new.gradient) + right * (hy @ new.gradient))
     return Secant(scale, left, right, s, hy, direction, curved)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stiffgrad import _checks
+from stiffgrad._arrays import cond, namespace, on_host
 from stiffgrad._memory import require
 from stiffgrad.curvature import secant
 from stiffgrad.curvature.kronecker import Kronecker
@@ -112,6 +113,7 @@ class Secants(SteppedSolver[State]):
         "George et al. (2018) for the coordinates"
     )
     bare_start: ClassVar[bool] = True
+    hosted: ClassVar[bool] = True
     exact_rows: ClassVar[bool] = True
     lasting: ClassVar[tuple[str, ...]] = ("memory", "penalty", "renew")
     columns: ClassVar[tuple[str, ...]] = ROW
@@ -163,7 +165,9 @@ class Secants(SteppedSolver[State]):
 
     def step(self, objective: Objective, state: State) -> tuple[State, dict[str, Any]]:
         """One trial; a row where a sweep ends with a lower energy, in full precision."""
-        if self._space(objective):
+        w = state.place.point.w
+        xp = namespace(w)
+        if self._space(objective) and not on_host(w):
             due = (state.taken == 0) & (state.tries == 0) & state.place.point.known
             due &= self.prices(objective).of(state.place.tally) >= state.renew
             state = jax.lax.cond(due, partial(self._renewed, objective), lambda s: s, state)
@@ -171,17 +175,17 @@ class Secants(SteppedSolver[State]):
         mixed = single is not None
         either = exact if single is None else single
         # Short sweeps at first: an easy target may be near, and a row ends only with its sweep.
-        repeats = jnp.clip(state.place.tally.steps, SWEEP // 2, SWEEP) if mixed else 1
+        repeats = xp.clip(state.place.tally.steps, SWEEP // 2, SWEEP) if mixed else 1
         alone = state.alone | (state.rest > 0) | (not mixed)
         old, start = state.inner, state.place.point
         s = state.length * state.direction
         last = alone | (state.taken >= repeats - 1)
-        new = Point(old.w + s, *(jax.lax.cond(last, exact, either, old.w + s) if mixed else exact(old.w + s)))
-        slope = jnp.vdot(old.gradient, state.direction)
+        new = Point(old.w + s, *(cond(last, exact, either, old.w + s) if mixed else exact(old.w + s)))
+        slope = xp.vdot(old.gradient, state.direction)
         known = start.known
         good = ~known | ((slope < 0) & _acceptable(old, new, state, slope, alone))
         lost = ~good & ((state.tries + 1 >= LINE_TRIES) | ~(slope < 0))
-        path = state.path + jnp.where(good, relative_length(s, old.gradient), 0.0)
+        path = state.path + xp.where(good, relative_length(s, old.gradient), 0.0)
         # What was evaluated in full precision is judged against the last such point.
         moved = good & last & judge(start, new, 0.0).accepted
         spoiled = lost | (good & last & ~moved)
@@ -190,12 +194,12 @@ class Secants(SteppedSolver[State]):
         # A trial is rejected where it was not good; one inside a sweep that was good is no step yet.
         place = place._replace(tally=place.tally._replace(rejected=state.place.tally.rejected + (~good & known)))
         # After a sweep that rounding spoiled, exact steps alone for a while, for longer each time.
-        penalty = jnp.where(retry, 2 * state.penalty, state.penalty)
-        rest = jnp.where(retry, penalty, jnp.where(moved, jnp.maximum(state.rest - 1, 0), state.rest))
+        penalty = xp.where(retry, 2 * state.penalty, state.penalty)
+        rest = xp.where(retry, penalty, xp.where(moved, xp.maximum(state.rest - 1, 0), state.rest))
         # What float32 spoiled is taken back, but not its pairs: they are directions only. Pairs that lead nowhere in
         # full precision are forgotten; steepest descent then tells whether anything goes on.
         memory = secant.remember(state.memory, s, new.gradient - old.gradient, good & known)
-        memory = memory._replace(filled=jnp.where(failed, 0, memory.filled))
+        memory = memory._replace(filled=xp.where(failed, 0, memory.filled).astype(memory.filled.dtype))
         inner = chosen(spoiled & known, start, chosen(good, new, old))
         over = moved | spoiled
         after = State(
@@ -203,10 +207,10 @@ class Secants(SteppedSolver[State]):
             inner,
             memory,
             -secant.inverse_product(memory, inner.gradient),
-            jnp.where(good | over, 1.0, state.length * _shorter(old, new, state.length, slope)).astype(s.dtype),
-            jnp.where(good | over, 0, state.tries + 1),
-            jnp.where(over, 0, state.taken + good),
-            jnp.where(over, 0.0, path).astype(s.dtype),
+            xp.where(good | over, 1.0, state.length * _shorter(old, new, state.length, slope)).astype(s.dtype),
+            xp.where(good | over, 0, state.tries + 1),
+            xp.where(over, 0, state.taken + good),
+            xp.where(over, 0.0, path).astype(s.dtype),
             spoiled & known,
             rest,
             penalty,
@@ -220,26 +224,33 @@ class Secants(SteppedSolver[State]):
 
     def _end(self, state: State, stuck: Any) -> dict[str, Any]:
         point = state.place.point
-        norm = jnp.linalg.norm(point.gradient)
+        xp = namespace(point.w)
+        norm = xp.linalg.norm(point.gradient)
         # Along steepest descent a promise |g|^2 below the rounding of the energy is zero to rounding in float64.
-        hidden = (norm**2 / jnp.maximum(1.0, norm) <= point.rounding) & (point.loss.dtype == jnp.float64)
-        ended = jnp.where(stuck, jnp.where(hidden, STATIONARY, STALLED), 0)
-        return {"ended": jnp.where(point.known & (norm == 0), STATIONARY, ended)}
+        hidden = (norm**2 / xp.maximum(1.0, norm) <= point.rounding) & (point.loss.dtype == jnp.float64)
+        ended = xp.where(stuck, xp.where(hidden, STATIONARY, STALLED), 0)
+        return {"ended": xp.where(point.known & (norm == 0), STATIONARY, ended)}
 
     def _evaluations(self, objective: Objective, state: State) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
         """Energy and gradient in full precision, and in float32 where that is wanted and possible."""
         kind = state.place.point.w.dtype
-        low = jax.tree.map(single_precision, objective)
 
         def exact(w: jax.Array) -> tuple[jax.Array, jax.Array]:
             point = evaluated(objective, w)
-            return jnp.where(jnp.isfinite(point.loss), point.loss, jnp.inf), point.gradient
+            xp = namespace(w)
+            return xp.where(xp.isfinite(point.loss), point.loss, xp.inf), point.gradient
 
         def single(w: jax.Array) -> tuple[jax.Array, jax.Array]:
+            low = jax.tree.map(single_precision, objective)
             loss, gradient = derivatives.value_and_gradient(low, single_precision(w))
             return jnp.where(jnp.isfinite(loss), loss, jnp.inf).astype(kind), gradient.astype(kind)
 
-        if not self.mixed or kind == jnp.float32 or not traceable(single, state.place.point.w):
+        if (
+            not self.mixed
+            or on_host(state.place.point.w)
+            or kind == jnp.float32
+            or not traceable(single, state.place.point.w)
+        ):
             return exact, None
         return exact, single
 
@@ -275,14 +286,16 @@ def traceable(call: Callable[[jax.Array], Any], w: jax.Array) -> bool:
 
 def _acceptable(old: Point, new: Point, state: State, slope: jax.Array, alone: Any) -> jax.Array:
     """Armijo's condition or, near rounding, the approximate Wolfe condition (Hager and Zhang 2005, equation 1.3)."""
-    slack = jnp.where(alone, old.rounding, SINGLE_SLACK * jnp.abs(old.loss))
-    flat = jnp.vdot(new.gradient, state.direction) <= -0.8 * slope
+    xp = namespace(old.loss)
+    slack = xp.where(alone, old.rounding, SINGLE_SLACK * abs(old.loss))
+    flat = xp.vdot(new.gradient, state.direction) <= -0.8 * slope
     lower = new.loss <= old.loss + 1e-4 * state.length * slope
-    return jnp.isfinite(new.loss) & (lower | ((new.loss <= old.loss + slack) & flat))
+    return xp.isfinite(new.loss) & (lower | ((new.loss <= old.loss + slack) & flat))
 
 
 def _shorter(old: Point, new: Point, length: jax.Array, slope: jax.Array) -> jax.Array:
     """The part of the length at which the parabola through energy, slope and new energy is lowest, bounded."""
     excess = new.loss - old.loss - length * slope
-    part = -slope * length / (2.0 * jnp.maximum(excess, jnp.finfo(excess.dtype).tiny))
-    return jnp.clip(jnp.nan_to_num(part), 0.1, 0.5)
+    xp = namespace(excess)
+    part = -slope * length / (2.0 * xp.maximum(excess, jnp.finfo(excess.dtype).tiny))
+    return xp.clip(xp.nan_to_num(part), 0.1, 0.5)

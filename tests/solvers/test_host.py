@@ -1,0 +1,76 @@
+"""A method that runs by NumPy first takes the steps that its compiled program takes."""
+
+import jax
+import numpy as np
+import pytest
+
+import stiffgrad as sg
+from stiffgrad._float64 import float64
+from stiffgrad.solvers import _combination, _compiled
+from stiffgrad.solvers._combination import Pace
+from stiffgrad.solvers.auto import Auto
+
+X = np.random.default_rng(0).uniform(-1, 1, (60, 2))
+METHODS = (sg.solvers.Secants(mixed=False, coordinates=False), sg.solvers.QuasiNewton())
+
+
+def objective(dtype="float64"):
+    apply, params = sg.mlp([2, 6, 1], seed=0)
+    return sg.supervised(apply, params, X, np.sin(3 * X[:, :1]) * X[:, 1:], weight_decay=1e-4, dtype=dtype)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@float64
+def test_steps_are_those_of_the_compiled_program(method):
+    problem = objective()
+    state, _ = method.initial(problem, np.asarray(problem.w0))
+    compiled = jax.jit(method.step)
+    rejected = 0
+    for number in range(60):
+        expected, expected_row = compiled(problem, state)
+        if number == 20:  # a step too long, which is rejected
+            state = state._replace(length=np.asarray(1e3))
+            expected, expected_row = compiled(problem, state)
+        state, row = method.step(problem, state)
+        rejected += not row["recorded"]
+        for found, wanted in zip(jax.tree.leaves((state, row)), jax.tree.leaves((expected, expected_row)), strict=True):
+            assert isinstance(found, np.ndarray | np.generic | float | int), "it would run by JAX, piece by piece"
+            assert np.asarray(found).dtype.kind == np.asarray(wanted).dtype.kind
+            scale = np.max(np.abs(np.asarray(wanted, float)), initial=1e-12)
+            np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6 * min(1.0, scale))
+    assert rejected
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_a_run_passes_through_all_stages(method, dtype, monkeypatch):
+    monkeypatch.setattr(_compiled, "HOST_SECONDS", 0.01)
+    monkeypatch.setattr(_compiled, "QUICK_SECONDS", 0.001)
+    seen = []
+    chunk = _compiled.CompiledRun._chunk
+
+    def noted(self, *arguments):
+        seen.append(self._stage)
+        return chunk(self, *arguments)
+
+    monkeypatch.setattr(_compiled.CompiledRun, "_chunk", noted)
+    solution = sg.solve(objective(dtype), method, until=sg.Until(presentations=200), throw=False)
+    assert list(dict.fromkeys(seen)) == ["host", "quick", "full"]
+    assert 200 <= solution.statistics.presentations <= 205  # a chunk ends at an accepted point
+    assert np.all(np.diff(solution.trace["loss"]) <= 1e-6)
+    again = sg.solve(objective(dtype), method, until=sg.Until(presentations=200), throw=False)
+    assert np.array_equal(solution.w, again.w)
+
+
+def test_turns_do_not_depend_on_how_long_a_chunk_is(monkeypatch):
+    generator = np.random.default_rng(0)
+    apply, params = sg.mlp([3, 5, 1], seed=0)
+    problem = sg.supervised(apply, params, generator.normal(size=(200, 3)), generator.normal(size=(200, 1)))
+    monkeypatch.setattr(Auto, "pace", Pace(patience=1.0))
+    monkeypatch.setattr(_combination, "COMPILE_SECONDS", 0.0)
+    runs = []
+    for seconds in (0.05, 1e-9):
+        monkeypatch.setattr(_compiled, "CHUNK_SECONDS", seconds)
+        runs.append(sg.solve(problem, until=sg.Until(presentations=3000), throw=False))
+    assert {0.0, 3.0} <= set(runs[0].trace["chosen"])
+    assert np.array_equal(runs[0].w, runs[1].w)
