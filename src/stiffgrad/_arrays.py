@@ -6,12 +6,15 @@ JAX it becomes part of a compiled loop.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from stiffgrad._config import QUICK
 
 
 def on_host(x: Any) -> bool:
@@ -28,6 +31,22 @@ def namespace(x: Any) -> Any:
     ('numpy', 'jax.numpy')
     """
     return np if on_host(x) else jnp
+
+
+def either(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of an objective, weights and more, that NumPy's weights may be given to: then it is one program.
+
+    It is compiled quickly, and returns NumPy's arrays.
+    """
+    program = jax.jit(function, compiler_options=QUICK)
+
+    @functools.wraps(function)
+    def call(objective: Any, w: Any, *more: Any) -> Any:
+        if on_host(w):
+            return jax.tree.map(np.asarray, program(objective, w, *more))
+        return function(objective, w, *more)
+
+    return call
 
 
 def cond(condition: Any, true: Callable[..., Any], false: Callable[..., Any], *operands: Any) -> Any:

@@ -16,10 +16,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from stiffgrad._arrays import either, namespace, on_host
 from stiffgrad.curvature import linalg
 from stiffgrad.curvature.point import Point
-from stiffgrad.curvature.rows import Rows, kernel_costs, rows_at
+from stiffgrad.curvature.rows import DenseRows, Rows, kernel_costs, rows_at
 from stiffgrad.objective import derivatives
 from stiffgrad.objective.objective import Objective
 
@@ -60,10 +62,10 @@ class Primal(Linearised):
         return d, point.gradient @ d
 
     def bend(self, lower: jax.Array, d: jax.Array) -> jax.Array:
-        return -linalg.solve(lower, derivatives.curvature_gradient(self.objective, self.w, d))
+        return -linalg.solve(lower, _curvature_gradient(self.objective, self.w, d))
 
     def scale(self) -> jax.Array:
-        return jnp.trace(self.matrix)
+        return namespace(self.matrix).trace(self.matrix)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +88,10 @@ class Dual(Linearised):
         return d, residual @ self.rows.push(d) + self.decay * (point.w @ d)
 
     def bend(self, lower: jax.Array, d: jax.Array) -> jax.Array:
-        return -self.rows.pull(linalg.solve(lower, derivatives.curvature_rows(self.objective, self.w, d)))
+        return -self.rows.pull(linalg.solve(lower, _curvature_rows(self.objective, self.w, d)))
 
     def scale(self) -> jax.Array:
-        return jnp.trace(self.matrix) + self.decay * self.w.shape[0]
+        return namespace(self.matrix).trace(self.matrix) + self.decay * self.w.shape[0]
 
 
 class Curvature(abc.ABC):
@@ -126,14 +128,15 @@ class GaussNewton(Curvature):
 
     def linearise(self, objective: Objective, w: jax.Array) -> Linearised:
         if self.dual(objective):
-            rows = rows_at(objective, w)
-            return Dual(objective, w, rows, rows.kernel(), objective.decay[0])
-        if objective.whole_rows:
-            return Primal(objective, w, rows_at(objective, w).gram() + jnp.diag(objective.decay))
-        return Primal(objective, w, derivatives.gauss_newton_lower(objective, w))
+            if on_host(w):
+                rows, kernel = _rows_and_kernel(objective, w)
+                return Dual(objective, w, DenseRows(rows), kernel, np.asarray(objective.decay)[0])  # type: ignore[arg-type]
+            by_layers = rows_at(objective, w)
+            return Dual(objective, w, by_layers, by_layers.kernel(), objective.decay[0])
+        return Primal(objective, w, _gauss_newton(objective, w))
 
     def residual(self, objective: Objective, w: jax.Array) -> Any:
-        return derivatives.residual(objective, w) if self.dual(objective) else None
+        return _residual(objective, w) if self.dual(objective) else None
 
     def side(self, objective: Objective) -> int:
         return objective.stacked_rows if self.dual(objective) else objective.size
@@ -156,7 +159,7 @@ class Hessian(Curvature):
     """The exact Hessian, n x n, by n products. Not positive definite near a saddle: small h mends that."""
 
     def linearise(self, objective: Objective, w: jax.Array) -> Linearised:
-        return Primal(objective, w, derivatives.hessian(objective, w))
+        return Primal(objective, w, _hessian(objective, w))
 
     def residual(self, objective: Objective, w: jax.Array) -> Any:
         return None
@@ -169,3 +172,24 @@ class Hessian(Curvature):
 
     def bytes(self, objective: Objective) -> float:
         return 5.0 * objective.w0.dtype.itemsize * objective.size**2
+
+
+@either
+def _gauss_newton(objective: Objective, w: jax.Array) -> jax.Array:
+    """The lower triangle of A'A + decay."""
+    if objective.whole_rows:
+        return rows_at(objective, w).gram() + jnp.diag(objective.decay)
+    return derivatives.gauss_newton_lower(objective, w)
+
+
+@either
+def _rows_and_kernel(objective: Objective, w: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A and the lower triangle of AA'."""
+    rows = DenseRows(derivatives.scaled_jacobian(objective, w))
+    return rows.a, rows.kernel()
+
+
+_residual = either(derivatives.residual)
+_hessian = either(derivatives.hessian)
+_curvature_gradient = either(derivatives.curvature_gradient)
+_curvature_rows = either(derivatives.curvature_rows)

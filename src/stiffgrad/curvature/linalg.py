@@ -15,6 +15,11 @@ from stiffgrad._arrays import on_host
 def factor(gram: jax.Array, shift: jax.Array) -> jax.Array:
     """Lower Cholesky factor of gram + shift I; NaN where that is not positive definite. Reads the lower triangle."""
     size = gram.shape[0]
+    if on_host(gram):
+        try:
+            return np.linalg.cholesky(gram + np.diag(np.full(size, shift)))  # type: ignore[return-value]
+        except np.linalg.LinAlgError:
+            return np.full_like(gram, np.nan)
     shifted = gram.at[jnp.diag_indices(size)].add(shift)
     return jax.lax.linalg.cholesky(shifted, symmetrize_input=False)
 
@@ -30,6 +35,9 @@ def solve_triangle(matrix: jax.Array, rhs: jax.Array, *, lower: bool = True, tra
     `jax.scipy.linalg` and `scipy.linalg` have the same, and take a tenth of a second to import.
     """
     if on_host(matrix):
-        return np.linalg.solve(matrix.T if transpose else matrix, rhs)  # type: ignore[return-value]
+        try:
+            return np.linalg.solve(matrix.T if transpose else matrix, rhs)  # type: ignore[return-value]
+        except np.linalg.LinAlgError:
+            return np.full_like(rhs, np.nan)
     solved = jax.lax.linalg.triangular_solve(matrix, rhs[:, None], left_side=True, lower=lower, transpose_a=transpose)
     return solved[:, 0]

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stiffgrad._arrays import namespace, on_host
-from stiffgrad._config import QUICK
+from stiffgrad._arrays import either, namespace, on_host
 from stiffgrad.objective import derivatives
 from stiffgrad.objective.derivatives import Objective
 
@@ -41,12 +40,10 @@ class Point(NamedTuple):
 
 def evaluated(objective: Objective, w: jax.Array) -> Point:
     """The point at w: one evaluation of the energy and its gradient."""
-    if on_host(w):
-        return Point(w, *(np.asarray(value) for value in _quick(objective, w)))  # type: ignore[arg-type]
-    return Point(w, *derivatives.value_and_gradient(objective, w))
+    return Point(w, *_value_and_gradient(objective, w))
 
 
-_quick = jax.jit(derivatives.value_and_gradient, compiler_options=QUICK)
+_value_and_gradient = either(derivatives.value_and_gradient)
 
 
 def chosen(condition: Any, new: Any, old: Any) -> Any:

@@ -51,6 +51,25 @@ class Rows(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
+class DenseRows(Rows):
+    """A as one array: small, and NumPy's or JAX's."""
+
+    a: jax.Array
+
+    def push(self, d: jax.Array) -> jax.Array:
+        return self.a @ d
+
+    def pull(self, b: jax.Array) -> jax.Array:
+        return b @ self.a
+
+    def kernel(self) -> jax.Array:
+        return lower_gram(self.a)
+
+    def gram(self) -> jax.Array:
+        return lower_gram(self.a.T)
+
+
+@dataclasses.dataclass(frozen=True)
 class FactoredRows(Rows):
     """A by blocks of rows, and in each by leaves of the parameters: see `objective.products.Factors`."""
 

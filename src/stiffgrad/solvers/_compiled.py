@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from stiffgrad._arrays import namespace, on_host, while_loop
 from stiffgrad._config import QUICK, one_blas_thread
 from stiffgrad._types import Outcome
-from stiffgrad.curvature.point import evaluated
 from stiffgrad.flow import Flow
 from stiffgrad.objective import Objective
 from stiffgrad.objective.placement import agreed
@@ -47,6 +46,7 @@ ENDED = {1: Outcome.STATIONARY, 2: Outcome.STALLED, 3: Outcome.DIVERGED, 4: Outc
 STATIONARY, STALLED, DIVERGED, FAILED = ENDED
 
 NEVER = Limits(np.inf, np.inf, -1.0, -1.0)
+ALWAYS = Limits(-np.inf, -np.inf, np.inf, np.inf)
 STAGES = ("host", "quick", "full")  # the loop in Python, and its two compilations
 # Of work in a stage, after which the next one takes over: about what its compilation takes.
 HOST_SECONDS, QUICK_SECONDS = 0.3, 1.0
@@ -67,7 +67,8 @@ class CompiledSolver(Solver, abc.ABC, Generic[State]):
     columns: ClassVar[tuple[str, ...]]  # names of the row's entries beside "ended"; "loss" among them
     reasons: ClassVar[dict[int, str]] = {}  # words for the keys of `ENDED`
     lasting: ClassVar[tuple[str, ...]] = ()  # of the state, which has a `place`: what stays true at other weights
-    hosted: ClassVar[bool] = False  # the step also runs by NumPy, which it does first: see docs/first-call.md
+    # The step also runs by NumPy, and does so first, where the matrices it factors have at most this side.
+    hosted_side: ClassVar[int] = -1
     bare_start: ClassVar[bool] = False  # `initial` evaluates nothing: the first step does, and reports the start
 
     @abc.abstractmethod
@@ -262,7 +263,7 @@ class CompiledRun:
         on_cpu = all(device.platform == "cpu" for device in self.w.devices())
         if "presentations" not in self.solver.columns or not on_cpu:
             return "full"
-        if not self.solver.hosted or not self.objective.on_one_device:
+        if self.solver.side(self.objective) > self.solver.hosted_side or not self.objective.on_one_device:
             return "quick"
         state, _ = self.solver.initial(self.objective, np.asarray(self.w))
         small = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) <= HOST_BYTES
@@ -277,14 +278,13 @@ class CompiledRun:
         with self._threads():
             state, row = jax.block_until_ready(self._begin())
             if self._stage == "host":
-                evaluated(self.objective, np.asarray(self.w))  # type: ignore[arg-type]
+                self._chunk(state, row, ALWAYS, 1)
                 return
             jax.block_until_ready(self._chunk(state, row, NEVER, 0))
             if self.objective.size * self.objective.samples <= WARM_UP:
-                always = Limits(-np.inf, -np.inf, np.inf, np.inf)
                 for _ in range(2):
                     begin = time.perf_counter()
-                    _, _, _, count = jax.block_until_ready(self._chunk(state, row, always, 2))
+                    _, _, _, count = jax.block_until_ready(self._chunk(state, row, ALWAYS, 2))
                     self._seconds_a_step = (time.perf_counter() - begin) / max(1, int(count))
                 self._length = CHUNK_SECONDS / max(self._seconds_a_step, 1e-9)
 

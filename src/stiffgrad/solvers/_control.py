@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from stiffgrad import _checks
 from stiffgrad._arrays import namespace
@@ -90,11 +89,12 @@ class Control:
 
     def next_step(self, h: jax.Array, verdict: Verdict) -> jax.Array:
         """The step to try next."""
-        error = jnp.abs(1.0 - verdict.ratio)
-        factor = jnp.clip(self.bend / jnp.maximum(error, 1e-3), 1.0, self.leap)
-        factor = jnp.where(verdict.ratio > self.poor, factor, self.halve)
-        factor = jnp.where(verdict.accepted, factor, self.shrink)
-        return jnp.minimum(h * factor, self.longest).astype(h.dtype)
+        xp = namespace(h)
+        error = abs(1.0 - verdict.ratio)
+        factor = xp.clip(self.bend / xp.maximum(error, 1e-3), 1.0, self.leap)
+        factor = xp.where(verdict.ratio > self.poor, factor, self.halve)
+        factor = xp.where(verdict.accepted, factor, self.shrink)
+        return xp.minimum(h * factor, self.longest).astype(h.dtype)
 
 
 DEFAULT = Control()

@@ -72,7 +72,7 @@ class QuasiNewton(SteppedSolver[State]):
         "Al-Baali (1998), Comput. Optim. Appl. 9:191, self-scaled BFGS; Steihaug and Wolfbrandt (1979)"
     )
     bare_start: ClassVar[bool] = True
-    hosted: ClassVar[bool] = True
+    hosted_side: ClassVar[int] = 0
     exact_rows: ClassVar[bool] = True
     columns: ClassVar[tuple[str, ...]] = ROW
     reasons: ClassVar[dict[int, str]] = {

@@ -113,7 +113,7 @@ class Secants(SteppedSolver[State]):
         "George et al. (2018) for the coordinates"
     )
     bare_start: ClassVar[bool] = True
-    hosted: ClassVar[bool] = True
+    hosted_side: ClassVar[int] = 0
     exact_rows: ClassVar[bool] = True
     lasting: ClassVar[tuple[str, ...]] = ("memory", "penalty", "renew")
     columns: ClassVar[tuple[str, ...]] = ROW

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stiffgrad import _checks
+from stiffgrad._arrays import cond, namespace, on_host, while_loop
 from stiffgrad._memory import require
 from stiffgrad.curvature.dense import Curvature, GaussNewton, Hessian, Linearised
 from stiffgrad.curvature.point import chosen, evaluated
@@ -70,6 +71,7 @@ class WMethod(CompiledSolver[State]):
     summary: ClassVar[str] = "linearly implicit Euler, geodesic correction, reused Jacobians; one kind of curvature"
     source: ClassVar[str] = "Hairer and Wanner (1996) IV.7; Transtrum and Sethna (2012), arXiv:1201.5885"
     bare_start: ClassVar[bool] = True
+    hosted_side: ClassVar[int] = 128
     exact_rows: ClassVar[bool] = True
     lasting: ClassVar[tuple[str, ...]] = ("h",)
     columns: ClassVar[tuple[str, ...]] = (*ROW, "rho", "jacobian", "correction", "w_steps")
@@ -136,36 +138,37 @@ class WMethod(CompiledSolver[State]):
 
         def serve(carry: Rows) -> Rows:
             # A loop that is entered again in the middle makes the same Jacobian once more: chunks change nothing.
-            old = carry.state
-            base = jnp.where(old.stale, old.place.point.w, old.base)
+            old, xp = carry.state, namespace(carry.state.base)
+            base = xp.where(old.stale, old.place.point.w, old.base)
             model = self.model.linearise(objective, base)
             state = chosen(old.stale, self._linearised(old, model, base), old)
 
             def body(carry: Rows) -> Rows:
                 return carry.with_row(self, *self._trial(objective, model, carry.state))
 
-            return jax.lax.while_loop(
-                lambda c: within(c) & ~c.state.stale, body, dataclasses.replace(carry, state=state)
-            )
+            carry = dataclasses.replace(carry, state=state)
+            return while_loop(lambda c: within(c) & ~c.state.stale, body, carry, host=host)
 
-        return jax.lax.while_loop(going, serve, carry)
+        host = on_host(carry.row)
+        return while_loop(going, serve, carry, host=host)
 
     def _linearised(self, state: State, model: Linearised, base: jax.Array) -> State:
         kind = "hessians" if self.curvature == "hessian" else "jacobians"
-        first = FIRST / jnp.maximum(jnp.abs(model.scale()), 1e-8)
-        h = jnp.where(state.h > 0, state.h, first)
+        xp = namespace(base)
+        first = FIRST / xp.maximum(xp.abs(model.scale()), 1e-8)
+        h = xp.where(state.h > 0, state.h, first)
         place = state.place._replace(tally=state.place.tally.plus(**{kind: 1}))
-        no = jnp.asarray(False)
-        return state._replace(place=place, base=base, h=h, reused=jnp.zeros_like(state.reused), again=no, stale=no)
+        no = xp.asarray(False)
+        return state._replace(place=place, base=base, h=h, reused=xp.zeros_like(state.reused), again=no, stale=no)
 
     def _trial(self, objective: Objective, model: Linearised, state: State) -> tuple[State, dict[str, Any]]:
         """One step: with a new factorization, or a W-step with the old one; what came of it; what comes next."""
-        old, again = state.place.point, state.again
-        h = jnp.where(again, state.factored_h, state.h)
-        lower = jax.lax.cond(again, lambda: state.lower, lambda: model.factor(h))
+        old, again, xp = state.place.point, state.again, namespace(state.base)
+        h = xp.where(again, state.factored_h, state.h)
+        lower = cond(again, lambda: state.lower, lambda: model.factor(h))
         d, toward = model.descend(lower, h, old, state.residual)
         step, corrected = self._corrected(objective, model, lower, d, again)
-        step = jnp.where(old.known, step, 0.0)  # the start is evaluated where it is, however indefinite the Hessian
+        step = xp.where(old.known, step, 0.0)  # the start is evaluated where it is, however indefinite the Hessian
         new = evaluated(objective, old.w + step)
         residual = self.model.residual(objective, new.w)
         verdict = judge(old, new, -0.5 * toward + 0.5 * (d @ d) / h)
@@ -179,8 +182,8 @@ class WMethod(CompiledSolver[State]):
         after = State(
             place=place,
             base=state.base,
-            residual=None if residual is None else jnp.where(accepted, residual, state.residual),
-            h=jnp.where(again | ~started, state.h, self._next_h(state, verdict)),
+            residual=None if residual is None else xp.where(accepted, residual, state.residual),
+            h=xp.where(again | ~started, state.h, self._next_h(state, verdict)),
             factored_h=h,
             lower=lower,
             reused=reused,
@@ -197,26 +200,28 @@ class WMethod(CompiledSolver[State]):
     def _next_h(self, state: State, verdict: Verdict) -> jax.Array:
         if self.adaptive:
             return self.control.next_step(state.h, verdict)
-        return jnp.where(verdict.accepted, state.h, self.control.shrink * state.h)
+        return namespace(state.h).where(verdict.accepted, state.h, self.control.shrink * state.h)
 
     def _corrects(self, objective: Objective) -> bool:
         return self.correction and self.curvature == "gauss-newton"
 
     def _corrected(self, objective: Objective, model: Linearised, lower: Any, d: jax.Array, again: Any) -> Any:
         """The step with half the geodesic correction where that is small enough, and whether it was."""
+        xp = namespace(d)
         if not self._corrects(objective):
-            return d, jnp.asarray(False)
+            return d, xp.asarray(False)
 
         def correct() -> tuple[jax.Array, jax.Array]:
             a = model.bend(lower, d)
-            good = 2.0 * jnp.linalg.norm(a) <= BEND * jnp.linalg.norm(d)
-            return jnp.where(good, d + 0.5 * a, d), good
+            good = 2.0 * xp.linalg.norm(a) <= BEND * xp.linalg.norm(d)
+            return xp.where(good, d + 0.5 * a, d), good
 
-        return jax.lax.cond(again, lambda: (d, jnp.asarray(False)), correct)
+        return cond(again, lambda: (d, xp.asarray(False)), correct)
 
     def _ended(self, place: Place, verdict: Verdict) -> jax.Array:
-        still = jnp.linalg.norm(place.point.gradient) == 0.0
+        xp = namespace(place.point.w)
+        still = xp.linalg.norm(place.point.gradient) == 0.0
         # In float64 a gradient that no step lowers is zero to rounding; in float32 better numbers would go on.
         smallest = STATIONARY if place.point.loss.dtype == jnp.float64 else STALLED
-        stuck = jnp.where(verdict.hidden, smallest, STALLED)
-        return jnp.where(still, STATIONARY, jnp.where(place.tries >= ATTEMPTS, stuck, 0))
+        stuck = xp.where(verdict.hidden, smallest, STALLED)
+        return xp.where(still, STATIONARY, xp.where(place.tries >= ATTEMPTS, stuck, 0))
