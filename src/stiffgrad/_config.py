@@ -15,7 +15,11 @@ import platformdirs
 import threadpoolctl
 
 # XLA's options for code that runs for a second at most: compiled three to five times as fast (docs/first-call.md).
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,  # one module: splitting a small program costs more than it gains
+}
 
 
 def configure() -> None:

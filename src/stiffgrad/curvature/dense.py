@@ -130,7 +130,7 @@ class GaussNewton(Curvature):
         if self.dual(objective):
             if on_host(w):
                 rows, kernel = _rows_and_kernel(objective, w)
-                return Dual(objective, w, DenseRows(rows), kernel, np.asarray(objective.decay)[0])  # type: ignore[arg-type]
+                return Dual(objective, w, DenseRows(rows), kernel, np.asarray(objective.decay)[0])
             by_layers = rows_at(objective, w)
             return Dual(objective, w, by_layers, by_layers.kernel(), objective.decay[0])
         return Primal(objective, w, _gauss_newton(objective, w))
