@@ -70,7 +70,11 @@ class Combination(Solver, abc.ABC):
 
     @abc.abstractmethod
     def words(self, members: Sequence[CompiledSolver[Any]], objective: Objective) -> str:
-        """For `Solution.solver`: what ran, in the order in which it first did, and why."""
+        """For `Solution.solver`: what ran, in the order in which it first did."""
+
+    def reason(self, objective: Objective) -> str:
+        """Why the first member is the first; empty where its options say so."""
+        return ""
 
     def start(self, flow: Flow, w: NDArray[np.float64]) -> Contest:
         """Compile the first method."""
@@ -103,6 +107,7 @@ class Contest:
         self.combination = combination
         self.members = members
         self.flow = flow
+        self.reason = combination.reason(flow.objective)
         self.current = 0
         self.runs = {0: CompiledRun(members[0], flow.objective, w, flow.compilation)}
         self.last: dict[int, dict[str, float]] = {}  # cumulative columns of each run, as it left them
@@ -123,7 +128,8 @@ class Contest:
     def description(self) -> str:
         """For `Solution.solver`."""
         ran = [self.members[number] for number in self.runs]
-        return self.combination.words(ran, self.flow.objective)
+        words = self.combination.words(ran, self.flow.objective)
+        return f"{words} ({self.reason})" if self.reason else words
 
     def advance(self, monitor: Monitor) -> None:
         """One chunk of the current member; then perhaps another one's turn."""

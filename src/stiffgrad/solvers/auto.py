@@ -76,9 +76,12 @@ class Auto(Combination):
         return {"chosen": float(kind(member, objective))}
 
     def words(self, members: Sequence[CompiledSolver[Any]], objective: Objective) -> str:
-        """What ran, and why the first of them was chosen."""
-        ran = " and ".join(CHOICES[kind(member, objective)] for member in members)
-        return f"auto: {ran} ({choose(objective).reason})"
+        """What ran."""
+        return "auto: " + " and ".join(CHOICES[kind(member, objective)] for member in members)
+
+    def reason(self, objective: Objective) -> str:
+        """Why the first of them was chosen."""
+        return choose(objective).reason
 
 
 def kind(member: CompiledSolver[Any], objective: Objective) -> int:

@@ -29,6 +29,7 @@ from stiffgrad.solvers._own import ROW, Place, blank_row
 from stiffgrad.solvers._tally import Prices, dense_prices
 
 W_STEPS = 5  # steps at most with one factorization, beyond the first
+PAUSE = 16  # Jacobians at most between two tries of W-steps, where none was accepted
 PROMISE = 0.5  # a further W-step needs the last one to have earned this part of its promise
 ATTEMPTS = 40  # step sizes tried from one point before the run is called stalled
 BEND = 0.75  # the correction is taken where 2|a| is at most this part of |d|
@@ -46,6 +47,8 @@ class State(NamedTuple):
     lower: jax.Array  # Cholesky factor
     reused: jax.Array  # W-steps with it
     again: jax.Array  # whether the next trial is one
+    rest: jax.Array  # Jacobians until W-steps are tried again
+    pause: jax.Array  # the next such rest
     stale: jax.Array  # whether the Jacobian has served
 
 
@@ -127,7 +130,8 @@ class WMethod(CompiledSolver[State]):
         residual = np.zeros(objective.stacked_rows, w.dtype) if self._needs_residual(objective) else None
         no, yes = np.asarray(False), np.asarray(True)
         lower = np.zeros((side, side), w.dtype)
-        state = State(Place.start(w), w, residual, h, zero, lower, np.zeros((), np.int64), no, yes)  # type: ignore[arg-type]
+        none, one = np.zeros((), np.int64), np.ones((), np.int64)
+        state = State(Place.start(w), w, residual, h, zero, lower, none, no, none, one, yes)  # type: ignore[arg-type]
         return state, blank_row(self.columns)
 
     def _needs_residual(self, objective: Objective) -> bool:
@@ -159,7 +163,9 @@ class WMethod(CompiledSolver[State]):
         h = xp.where(state.h > 0, state.h, first)
         place = state.place._replace(tally=state.place.tally.plus(**{kind: 1}))
         no = xp.asarray(False)
-        return state._replace(place=place, base=base, h=h, reused=xp.zeros_like(state.reused), again=no, stale=no)
+        rest = xp.maximum(state.rest - 1, 0)
+        reused = xp.zeros_like(state.reused)
+        return state._replace(place=place, base=base, h=h, reused=reused, again=no, rest=rest, stale=no)
 
     def _trial(self, objective: Objective, model: Linearised, state: State) -> tuple[State, dict[str, Any]]:
         """One step: with a new factorization, or a W-step with the old one; what came of it; what comes next."""
@@ -178,7 +184,10 @@ class WMethod(CompiledSolver[State]):
         counts = {"gradients": 1, "factorizations": ~again, "products": corrections, "solves": solves}
         place = state.place.moved(accepted, new, h, **counts)
         reused = state.reused + again
-        more = accepted & started & (verdict.ratio > self.promise) & (reused < self.w_steps)
+        more = accepted & started & (verdict.ratio > self.promise) & (reused < self.w_steps) & (state.rest == 0)
+        # Where W-steps are refused they are tried the more rarely: a try costs an evaluation.
+        refused = again & ~accepted & (reused == 1)
+        pause = xp.where(refused, xp.minimum(2 * state.pause, PAUSE), xp.where(again & accepted, 1, state.pause))
         after = State(
             place=place,
             base=state.base,
@@ -188,6 +197,8 @@ class WMethod(CompiledSolver[State]):
             lower=lower,
             reused=reused,
             again=more,
+            rest=xp.where(refused, state.pause, state.rest),
+            pause=pause,
             # A Jacobian has served when the point has moved and no W-step follows, which may have been refused.
             stale=(accepted & started & ~more) | (~accepted & again),
         )
