@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from stiffgrad.laboratory import problems
+from stiffgrad.laboratory.environment import environment
 from stiffgrad.laboratory.problems.base import NetworkProblem
 from stiffgrad.laboratory.store import write_json
 
@@ -116,6 +117,18 @@ except Reached:
     pass
 report(seen[0])
 """,
+    "BFGS (optimistix)": _DATA
+    + _JAX
+    + """
+import optimistix as optx
+class ToTarget(optx.BFGS):
+    def terminate(self, fn, y, args, options, state, tags):
+        stop, result = super().terminate(fn, y, args, options, state, tags)
+        return stop | (~state.first_step & (state.f_info.f <= target)), result
+solver = ToTarget(rtol=1e-14, atol=1e-14)
+solution = optx.minimise(lambda w, _: loss(w), solver, w0, max_steps=20000, throw=False)
+report(loss(solution.value))
+""",
     "MLP (scikit-learn)": _DATA
     + """
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -181,7 +194,7 @@ def first_call(
                         where = Path(folder) / "cache" / method.split()[0] if cache else None
                         calls.append(_run(name, method, file, where))
                 if out is not None:
-                    write_json(out, {"calls": [dataclasses.asdict(call) for call in calls]})
+                    write_json(out, {"calls": [dataclasses.asdict(call) for call in calls], "environment": environment()})
             for words in table(calls, [name]):
                 say(words)
     return calls
