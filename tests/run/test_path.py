@@ -30,6 +30,7 @@ FOLLOWING = {
     **{name: create(name, rtol=RTOL, atol=RTOL) for name in ("cvode", "cvode-adams", "cvode-krylov")},
     **{name: create(name, rtol=RTOL, atol=RTOL) for name in ("tsit5", "kvaerno5", "implicit-euler", "chebyshev")},
     "ros2": solvers.ROS2(rtol=RTOL, atol=RTOL),
+    "ros34pw2": solvers.ROS34PW2(rtol=RTOL, atol=RTOL),
 }
 # Local errors add up: on this flow to so many tolerances at most; one of first order controls them by its estimate.
 SLACK = {"implicit-euler": 300.0}

@@ -19,7 +19,7 @@ from stiffgrad.objective import derivatives
 from stiffgrad.objective.gram import lower_gram
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.objective.products import Factors
-from stiffgrad.solvers import ROS2, Rosenbrock
+from stiffgrad.solvers import ROS2, ROS34PW2, Rosenbrock
 from stiffgrad.solvers._compiled import Rows
 from stiffgrad.solvers.w_method import WMethod
 
@@ -67,8 +67,11 @@ def path_error(solver, objective, exact, steps):
         (Rosenbrock(w_steps=5, curvature="gauss-newton"), 1),
         (ROS2(curvature="hessian"), 2),
         (ROS2(curvature="gauss-newton"), 2),
+        (ROS2(curvature="gauss-newton", reuse=5), 2),
+        (ROS34PW2(curvature="hessian"), 3),
+        (ROS34PW2(curvature="gauss-newton", reuse=5), 3),
     ],
-    ids=["correction", "plain", "stale Jacobian", "ros2", "ros2 as W-method"],
+    ids=["correction", "plain", "stale Jacobian", "ros2", "ros2 as W-method", "old J", "ros34pw2", "ros34pw2, old J"],
 )
 def test_order_in_flow_time(objective, exact, solver, order):
     errors = []

@@ -194,7 +194,9 @@ def first_call(
                         where = Path(folder) / "cache" / method.split()[0] if cache else None
                         calls.append(_run(name, method, file, where))
                 if out is not None:
-                    write_json(out, {"calls": [dataclasses.asdict(call) for call in calls], "environment": environment()})
+                    write_json(
+                        out, {"calls": [dataclasses.asdict(call) for call in calls], "environment": environment()}
+                    )
             for words in table(calls, [name]):
                 say(words)
     return calls

@@ -45,7 +45,7 @@ class Until:
         Budgets of accepted steps, and of presentations of the training set (see `Statistics`).
     flow_time : float, optional
         Integrate exactly to this time of the flow, which has no unit, and stop. For solvers that follow the flow: those
-        of SciPy, SUNDIALS and Diffrax, "chebyshev", and "ros2".
+        of SciPy, SUNDIALS and Diffrax, "chebyshev", "ros2", and "ros34pw2".
 
     Raises
     ------
@@ -235,7 +235,7 @@ def _with_end(until: Until, times: NDArray[np.float64] | None, method: Solver) -
         raise ValueError(
             f"solver {method.name!r} does not follow the flow in time, so {asked} has no meaning: use 'chebyshev', "
             "'vode', 'zvode', 'lsoda', 'dopri5', 'dop853', 'radau', 'bdf', 'cvode', 'cvode-adams', 'cvode-krylov', "
-            "'tsit5', 'kvaerno5', 'implicit-euler', or 'ros2'"
+            "'tsit5', 'kvaerno5', 'implicit-euler', 'ros2', or 'ros34pw2'"
         )
     if times is None:
         return until

@@ -365,7 +365,8 @@ class CompiledRun:
         self.row, self.state = np.asarray(filled[0]), jax.tree.unflatten(structure, filled[1:])
 
     def _steps(self, monitor: Monitor, length: int) -> NDArray[np.float64]:
-        limits = monitor.limits._replace(rows=1.0) if monitor.steps_only else monitor.limits
+        singly = monitor.steps_only or np.isfinite(monitor.next_time)
+        limits = monitor.limits._replace(rows=1.0) if singly else monitor.limits
         state, row, rows, count = self._chunk(self.state, self.row, limits, length)
         filled = np.asarray(rows)[: int(count)]  # waits: Ctrl-C raises here, with the state still that of the last row
         self.state, self.row = state, np.asarray(row)

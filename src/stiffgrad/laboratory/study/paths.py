@@ -24,7 +24,7 @@ from stiffgrad.solvers import create, solver_class
 KEY = "paths"
 TITLE = "Following the flow"
 QUESTION = "Which solver follows the flow most cheaply? Error along the path against work."
-SOLVERS = ("ros2", "chebyshev", "vode", "lsoda", "cvode", "radau", "kvaerno5", "tsit5")
+SOLVERS = ("ros34pw2", "ros2", "chebyshev", "vode", "lsoda", "cvode", "radau", "kvaerno5", "tsit5")
 TOLERANCES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 EXACT = 1e-11  # tolerance of the reference
 END = 300.0  # flow time
