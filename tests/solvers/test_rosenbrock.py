@@ -227,11 +227,11 @@ def test_counters_equal_calls(monkeypatch, rows_of_data):
         monkeypatch.setattr(module, name, wrapped)
 
     objective = network(rows_of_data, seed=2)
-    counting(derivatives, "value_and_gradient")
+    counting(point, "_value_and_gradient", "value_and_gradient")
     counting(dense, "rows_at")
     counting(linalg, "factor")
-    for name in ("curvature_rows", "curvature_gradient"):
-        counting(derivatives, name, "curvature")
+    for name in ("_curvature_rows", "_curvature_gradient"):
+        counting(dense, name, "curvature")
     solver = WMethod()
     with jax.disable_jit():
         state, row = solver.initial(objective, np.asarray(objective.w0))

@@ -178,7 +178,7 @@ class RosenbrockWanner(CompiledSolver[State]):
 
     def _trial(self, objective: Objective, matrix: jax.Array, state: State) -> tuple[State, dict[str, Any]]:
         old, h, order = state.place.point, state.h, self.tableau.order
-        a, c, weights, error_weights = self.tableau.transformed()
+        a, c, weights, error_weights = (part.astype(old.w.dtype) for part in self.tableau.transformed())
         stages = len(weights)
         # I/(gamma h) - J is symmetric; where the Hessian is so negative that it is not definite, h is too large anyway.
         lower = linalg.factor(matrix, 1.0 / (self.tableau.gamma * h))
@@ -186,7 +186,7 @@ class RosenbrockWanner(CompiledSolver[State]):
         for i in range(stages):
             if i:
                 slope = -derivatives.gradient(objective, old.w + jnp.asarray(a[i, :i]) @ found)
-            found = jnp.concatenate([found, linalg.solve(lower, slope + jnp.asarray(c[i, :i] / h) @ found)[None]])
+            found = jnp.concatenate([found, linalg.solve(lower, slope + jnp.asarray(c[i, :i]) / h @ found)[None]])
         step = jnp.asarray(weights) @ found
         new = evaluated(objective, old.w + jnp.where(old.known, step, 0.0))  # the start is evaluated where it is
         scale = self.atol + self.rtol * jnp.maximum(jnp.abs(old.w), jnp.abs(new.w))
