@@ -195,9 +195,51 @@ def test_data_frames(frame):
     np.testing.assert_allclose(model.predict(frame(columns)), plain.predict(X[:, :3]), rtol=1e-9)
 
 
-def test_sparse_input_is_refused_clearly():
-    with pytest.raises(TypeError, match=r"[Ss]parse data was passed.*dense"):
-        FlowRegressor().fit(csr_array(X), Y)
+def test_sparse_input_is_made_dense():
+    inputs = np.where(np.abs(X) > 0.3, X, 0.0)
+    model = FlowRegressor(**QUICK).fit(csr_array(inputs), Y)
+    np.testing.assert_array_equal(
+        model.predict(csr_array(inputs)), FlowRegressor(**QUICK).fit(inputs, Y).predict(inputs)
+    )
+    huge = csr_array((10**6, 10**9))
+    with pytest.raises(MemoryError, match=r"dense copy of sparse X of shape \(1000000, 1000000000\).*TruncatedSVD"):
+        FlowRegressor().fit(huge, np.zeros(10**6))
+
+
+def test_validation_data_of_ones_own():
+    parts = {"X_val": X[TEST], "y_val": Y[TEST]}
+    model = FlowRegressor((30,), max_iter=100, random_state=0).fit(X[TRAIN], Y[TRAIN], **parts)
+    assert model.score(X[TEST], Y[TEST]) == pytest.approx(model.best_validation_score_)
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    weights = np.arange(100) < 30  # of which only these count
+    some = {"X_val": X[TEST][:30], "y_val": Y[TEST][:30]}
+    weighted = FlowRegressor(**QUICK).fit(X[TRAIN], Y[TRAIN], **parts, sample_weight_val=weights)
+    assert weighted.validation_scores_ == pytest.approx(
+        FlowRegressor(**QUICK).fit(X[TRAIN], Y[TRAIN], **some).validation_scores_
+    )
+    names = np.array(["a", "b", "c"])[LABELS]
+    labels = FlowClassifier(**QUICK).fit(IRIS[EVEN], names[EVEN], X_val=IRIS[ODD], y_val=names[ODD])
+    assert labels.score(IRIS[ODD], names[ODD]) == pytest.approx(labels.best_validation_score_)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"X_val": X}, "one of them is missing"),
+        ({"sample_weight_val": Y}, "without X_val and y_val"),
+        ({"X_val": X[:, :3], "y_val": Y}, "3 features"),
+        ({"X_val": X, "y_val": np.column_stack([Y, Y])}, "y_val has 2 columns"),
+        ({"X_val": X, "y_val": Y, "sample_weight_val": np.zeros(300)}, "zero"),
+    ],
+)
+def test_validation_data_that_do_not_fit_are_named(given, words):
+    with pytest.raises(ValueError, match=words):
+        FlowRegressor(**QUICK).fit(X, Y, **given)
+
+
+def test_unknown_labels_of_validation_data_are_named():
+    with pytest.raises(ValueError, match=r"y_val has labels that y lacks: .*7"):
+        FlowClassifier(**QUICK).fit(IRIS, LABELS, X_val=IRIS[:2], y_val=[0, 7])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import train_test_split
@@ -18,6 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from stiffgrad._memory import require
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.analysis import minimum
 from stiffgrad.estimators import _committee, _training
@@ -112,15 +114,20 @@ class FlowEstimator(BaseEstimator, abc.ABC):
 
     # ---- the fit
 
-    def _fit(self, X: Matrix, y: Matrix, weights: Matrix, stratify: Any = None) -> None:
-        """Fit standardised networks to checked X (N, d) and y (N, k)."""
+    def _fit(self, X: Matrix, y: Matrix, weights: Matrix, stratify: Any = None, held_out: Any = None) -> None:
+        """Fit standardised networks to checked X (N, d) and y (N, k).
+
+        `held_out` are inputs, targets and weights of a validation part, which else is split off where it is needed.
+        """
         X = self._fitted_inputs(X)
         random = check_random_state(self.random_state)
         used = weights > 0
         if not used.any():
             raise ValueError("sample_weight is zero for every sample: give at least one a positive weight")
-        held_out = None
-        if self._stops_by_validation(len(X), X.shape[1], y.shape[1]):
+        stops = self._stops_by_validation(len(X), X.shape[1], y.shape[1])
+        if held_out is not None:
+            held_out = (self._filled(held_out[0]), *held_out[1:])
+        elif stops:
             rows = np.flatnonzero(used)
             seed = random.randint(2**31 - 1)
             fraction, classes = self.validation_fraction, None if stratify is None else stratify[rows]
@@ -290,6 +297,28 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             found.append(member.share * (first @ network.split(w)[0][0]))
         return np.sum(found, axis=0)
 
+    def _checked(self, X: Any, y: Any = "no_validation", **options: Any) -> Any:
+        """Dense X and, where it is given, y, as scikit-learn checks them; X may be sparse and miss values."""
+        options |= {"dtype": np.float64, "ensure_all_finite": "allow-nan", "accept_sparse": "csr"}
+        found = validate_data(self, X, y, **options)
+        X, *rest = found if isinstance(found, tuple) else (found,)
+        if issparse(X):
+            remedy = "give fewer rows, or fewer columns, for example by sklearn.decomposition.TruncatedSVD"
+            require(16.0 * X.shape[0] * X.shape[1], f"a dense copy of sparse X of shape {X.shape}", remedy)
+            X = X.toarray()
+        return (X, *rest) if rest else X
+
+    def _held_out(self, X_val: Any, y_val: Any, sample_weight_val: Any, **options: Any) -> Any:
+        """Inputs, targets and weights of a user's validation data, or nothing."""
+        if X_val is None and y_val is None:
+            if sample_weight_val is not None:
+                raise ValueError("sample_weight_val was given without X_val and y_val: give all three")
+            return None
+        if X_val is None or y_val is None:
+            raise ValueError("X_val and y_val belong together: one of them is missing")
+        X_val, y_val = self._checked(X_val, y_val, reset=False, **options)
+        return X_val, y_val, checked_weights(sample_weight_val, X_val)
+
     # ---- missing values
 
     def _fitted_inputs(self, X: Matrix) -> Matrix:
@@ -383,8 +412,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     def _outputs(self, X: Any) -> tuple[Matrix, Matrix]:
         """Scaled inputs (N, d) and outputs (N, k) of the network, in the units it was trained in."""
         check_is_fitted(self, "n_layers_")
-        X = validate_data(self, X, reset=False, dtype=np.float64, ensure_all_finite="allow-nan")
-        X = self._inputs(self._filled(X))
+        X = self._inputs(self._filled(self._checked(X, reset=False)))
         parts = [
             member.share * _training.outputs(self._network_of(member), member.params, X) for member in self._members
         ]
@@ -449,6 +477,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
         return tags
 
 

@@ -12,7 +12,6 @@ from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import validate_data
 
 from stiffgrad._float64 import float64
 from stiffgrad.estimators._base import FlowEstimator, checked_weights
@@ -124,9 +123,21 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     @float64
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> FlowClassifier:
-        """Fit to X (N, d) and labels y, (N,), or (N, k) of zeros and ones for several labels a sample."""
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, ensure_all_finite="allow-nan")
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> FlowClassifier:
+        """Fit to X (N, d) and labels y, (N,), or (N, k) of zeros and ones for several labels a sample.
+
+        `sample_weight`, validation data, missing and sparse values as in `FlowRegressor.fit`.
+        """
+        X, y = self._checked(X, y, multi_output=True)
         check_classification_targets(y)
         if type_of_target(y) == "multiclass-multioutput":
             raise ValueError("y has several columns of more than two classes each: fit one FlowClassifier a column")
@@ -140,8 +151,14 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
         several = y.ndim == 2
         self._kind = "multilabel" if several else ("multiclass" if len(self.classes_) > 2 else "binary")
         targets = np.asarray(self._binarizer.transform(y), np.float64)
+        held_out = self._held_out(X_val, y_val, sample_weight_val, multi_output=True)
+        if held_out is not None:
+            labels = held_out[1] if several else column_or_1d(held_out[1])
+            if not several and not np.isin(labels, self.classes_).all():
+                raise ValueError(f"y_val has labels that y lacks: {sorted(set(labels) - set(self.classes_))}")
+            held_out = (held_out[0], np.asarray(self._binarizer.transform(labels), np.float64), held_out[2])
         rare = not several and np.unique(y, return_counts=True)[1].min() < 2
-        self._fit(X, targets, weights, None if several or rare else y)
+        self._fit(X, targets, weights, None if several or rare else y, held_out)
         return self
 
     def _keep(self, found: list[Fitted], task: Task) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 from scipy.stats import norm
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
-from sklearn.utils.validation import validate_data
 
 from stiffgrad._float64 import float64
 from stiffgrad.estimators._base import FlowEstimator, checked_weights, mean_and_scale
@@ -137,18 +136,34 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     @float64
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> FlowRegressor:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> FlowRegressor:
         """Fit to X (N, d) and y, (N,) or (N, k); `sample_weight` (N,) counts a sample so many times.
 
-        Missing values of X (NaN) are filled with medians, and a column that tells where is added.
+        With validation data X_val and y_val the weights of their best score are kept, as with early_stopping=True and a
+        part of X. Missing values of X (NaN) are filled with medians, and a column that tells where is added. Sparse X
+        becomes dense.
         """
-        X, y = validate_data(
-            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_all_finite="allow-nan"
-        )
+        options = {"multi_output": True, "y_numeric": True}
+        X, y = self._checked(X, y, **options)
         weights = checked_weights(sample_weight, X)
         self._flat = np.ndim(y) == 1
         y = np.asarray(y, np.float64)
-        self._fit(X, y.reshape(len(y), -1), weights)
+        held_out = self._held_out(X_val, y_val, sample_weight_val, **options)
+        if held_out is not None:
+            targets = np.asarray(held_out[1], np.float64).reshape(len(held_out[1]), -1)
+            if targets.shape[1] != y.reshape(len(y), -1).shape[1]:
+                raise ValueError(f"y_val has {targets.shape[1]} columns, and y has {y.reshape(len(y), -1).shape[1]}")
+            held_out = (held_out[0], targets, held_out[2])
+        self._fit(X, y.reshape(len(y), -1), weights, held_out=held_out)
         return self
 
     def _scaled_targets(self, y: Matrix, weights: Matrix) -> Matrix:
