@@ -85,3 +85,14 @@ def test_scores_are_digits_of_the_error() -> None:
     assert "RMS" in problem.score_name
     with pytest.raises(ValueError, match="part='validation'"):
         problem.score(zero, "validation")
+
+
+def test_a_field_is_what_was_found_beside_the_solution():
+    problem = problems.get("heat1d")
+    start = problem.equation.problem(0, balance=False)
+    field = problem.field(start.params)
+    exact, found = np.array(field["exact"]), np.array(field["found"])
+    x, t = (np.linspace(0, 1, 100)[::3] for _ in range(2))
+    np.testing.assert_allclose(exact, np.exp(-(np.pi**2) * t / 4) * np.sin(np.pi * x)[:, None], atol=1e-12)
+    assert found[3, 5] == pytest.approx(float(start.evaluate(start.params, np.array([x[3], t[5]]))))
+    assert problems.get("poisson5d").field(None) is None  # no plane

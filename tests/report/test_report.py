@@ -403,3 +403,34 @@ def test_names_of_any_length_fit(tmp_path):
     cell = make_cell(problem="p" * 300, solver="s" * 300, options={"a" * 300: "b" * 300}, key="long")
     page = report.write(save(tmp_path / "run", make_cell(), cell)).read_text()
     assert "s" * 300 in page
+
+
+def test_maps_show_what_was_found_and_its_error(tmp_path):
+    """One row a solver, the error as its logarithm; cells without a plane, or with a damaged one, change nothing."""
+    x, y = np.meshgrid(np.linspace(0, 1, 5), np.linspace(-1, 1, 4), indexing="ij")
+    exact = x * y
+    sides = [[0.0, 1.0], [-1.0, 1.0]]
+    found = {"vode": exact + 1e-3, "adam": np.where(x > 0.9, np.nan, exact + 1e-1)}
+    fields = {
+        name: {
+            "sides": sides,
+            "exact": exact.tolist(),
+            "found": [[None if np.isnan(v) else v for v in r] for r in rows],
+        }
+        for name, rows in found.items()
+    }
+    cells = [make_cell("poisson2d", name, field=field) for name, field in fields.items()]
+    broken = make_cell("poisson2d", "sgd", field={**fields["vode"], "found": [[1.0]]})
+    read, damages = report.read(save(tmp_path / "run", *cells, broken))
+    assert [damage.file for damage in damages] == ["poisson2d-sgd-0.json"]
+    images = [axes.get_images()[0].get_array() for axes in pictures.maps(read).axes if axes.get_images()]
+    shown = dict(zip([cell.label for cell in read], images[2::2], strict=True))
+    np.testing.assert_allclose(shown["vode"], -3.0, atol=1e-9)  # a logarithm of the error, at every point
+    np.testing.assert_allclose(shown["adam"].T[0], -1.0, atol=1e-9)
+    np.testing.assert_allclose(images[0], exact.T)
+    html = report.comparison.page(read, damages, tmp_path)
+    assert "The solution, and where it is wrong" in html
+    assert "vode 0.001" in html
+    assert "where it is wrong" not in report.comparison.page(
+        report.read(make_folder(tmp_path / "other"))[0], [], tmp_path
+    )

@@ -162,6 +162,8 @@ def run_cell(cell: Cell, learning_rate: float | None = None, tuning_seconds: flo
             raise KeyboardInterrupt
         result = _result(cell, solution, total_seconds)
         kept = {"path": snapshots.path(cell.path), "w": np.asarray(solution.w)} if cell.path else {}
+        field = problem.field(solution.params)
+        kept |= {} if field is None else {"field": field}
         return {**result, **extra, **finite(kept), "scores": finite(snapshots.scores(problem, objective))}
     except Exception as error:  # a cell that fails is a result
         reason = f"{type(error).__name__}: {error}"

@@ -73,6 +73,7 @@ class Result:
     learning_rate: float
     tuning_seconds: float
     environment: Mapping[str, Any]
+    field: Field | None = None
 
     @property
     def label(self) -> str:
@@ -83,6 +84,15 @@ class Result:
     def is_ode(self) -> bool:
         """Whether the trace tells the order of an integrator."""
         return bool(np.isfinite(self.trace["order"]).any())
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """A solution over a plane: the sides of the plane, what was found (NaN where that is not finite), what is exact."""
+
+    sides: tuple[tuple[float, float], tuple[float, float]]
+    found: NDArray[np.float64]
+    exact: NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +175,16 @@ def _cell(file: str, data: Any) -> Result:
         learning_rate=_number(data["learning_rate"]),
         tuning_seconds=_number(data["tuning_seconds"]),
         environment=dict(data["environment"] or {}),
+        field=None if data.get("field") is None else _field(data["field"]),
     )
+
+
+def _field(data: Mapping[str, Any]) -> Field:
+    found, exact = (np.array([_numbers(row) for row in data[name]]) for name in ("found", "exact"))
+    if found.ndim != 2 or found.shape != exact.shape or not np.isfinite(exact).all():
+        raise ValueError("its field has no values, or not as many as the exact one")
+    (low, high), (first, last) = ((float(a), float(b)) for a, b in data["sides"])
+    return Field(((low, high), (first, last)), found, exact)
 
 
 def _name(value: Any) -> str:

@@ -35,6 +35,8 @@ def problem_section(problem: str, cells: Sequence[Result], styles: Looks) -> Sec
     blocks += [Heading("Time to each target"), _targets(cells), _presentations(cells)]
     if _has_scores(cells):
         blocks += [Heading(f"{_score(cells)} along the run"), _score_pictures(cells, styles)]
+    if any(cell.field is not None for cell in cells):
+        blocks += [Heading("The solution, and where it is wrong"), _maps(cells)]
     blocks += [Heading("Where each solver ended"), _final(cells), *_messages(cells)]
     blocks += [Heading("What the solvers did inside"), _counts(cells)]
     if _score(cells) == "Accuracy" and _has_scores(cells):
@@ -99,6 +101,21 @@ def _score_pictures(cells: Sequence[Result], styles: Looks) -> Pair:
             caption = f"{_score(cells)} on the {words} against wall time: higher and further left is better."
             shown.append(Picture(pictures.score_curves(cells, part, styles), alt, caption))
     return Pair(shown)
+
+
+def _maps(cells: Sequence[Result]) -> Picture:
+    drawn = [cell for cell in cells if cell.field is not None]
+    worst = ", ".join(
+        f"{label} {number(float(np.nanmax(np.abs(field.found - field.exact))))}"
+        for label, runs in by_label(drawn).items()
+        if (field := runs[0].field) is not None and np.isfinite(field.found).any()
+    )
+    return Picture(
+        pictures.maps(drawn),
+        alt=f"Exact solution, what each solver found, and its error over the plane. Largest error: {worst}.",
+        caption="The first start of each solver: what it found (left), on the colours of the exact solution, and the "
+        "logarithm of its error (right), on one scale for all. Horizontal: the first coordinate.",
+    )
 
 
 def _written(cells: Sequence[Result], value: float) -> str:

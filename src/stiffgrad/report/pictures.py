@@ -292,6 +292,53 @@ def _right_of(axes: Axes, text: str, height: float, inches: float, colour: str) 
     )  # fmt: skip
 
 
+def maps(cells: Sequence[Result]) -> Figure:
+    """The solution of an equation, what each solver found from its first start, and the error, over the plane.
+
+    Parameters
+    ----------
+    cells : sequence of Result
+        Cells of one problem, those with a field.
+    """
+    shown = [(label, field) for label, runs in by_label(cells).items() if (field := runs[0].field) is not None]
+    exact = shown[0][1].exact
+    errors = [np.abs(field.found - exact) for _, field in shown]
+    highest = np.log10(max(_largest(errors), 1e-15))
+    typical = [float(np.nanmedian(error)) for error in errors if np.isfinite(error).any()]
+    lowest = min(np.log10(max(min(typical, default=1.0), 1e-16)), highest) - 1.0
+    with style():
+        picture = figure(WIDTH, 0.5 + 1.35 * (len(shown) + 1))
+        height = picture.get_size_inches()[1]
+
+        def panel(row: int, column: int, values: np.ndarray, title: str, **scale: Any) -> None:
+            left, top = 0.55 + 2.2 * column, height - 0.3 - 1.35 * row
+            axes = place(picture, left, top - 0.95, left + 1.55, top)
+            sides = shown[0][1].sides
+            drawn = axes.imshow(
+                values.T, origin="lower", extent=(*sides[0], *sides[1]), aspect="auto", rasterized=True, **scale
+            )
+            axes.set_title(title, fontsize=8, loc="left")
+            axes.grid(visible=False)
+            axes.tick_params(labelsize=7)
+            axes.locator_params(nbins=4)
+            axes.yaxis.set_visible(column == 0)
+            bar = picture.colorbar(drawn, cax=place(picture, left + 1.62, top - 0.95, left + 1.7, top))
+            bar.ax.tick_params(labelsize=7)
+
+        around = {"vmin": float(exact.min()), "vmax": float(exact.max()), "cmap": "viridis"}
+        panel(0, 0, exact, "exact solution", **around)
+        for row, ((label, field), error) in enumerate(zip(shown, errors, strict=True), start=1):
+            panel(row, 0, field.found, short(label), **around)
+            decades = np.log10(np.maximum(error, 10.0**lowest))
+            panel(row, 1, decades, "log10 of its error", vmin=lowest, vmax=highest, cmap="magma")
+    return picture
+
+
+def _largest(errors: Sequence[np.ndarray]) -> float:
+    known = np.concatenate([error[np.isfinite(error)] for error in errors])
+    return float(known.max(initial=0.0))
+
+
 def step_and_order(cells: Sequence[Result], styles: Looks | None = None) -> Figure:
     """Step size and order of the ODE solvers along the run, on one problem; one seed, the first, of each solver.
 

@@ -115,6 +115,13 @@ class Problem(abc.ABC):
     def score(self, params: Params, part: str = "train") -> float | None:
         """The score of parameters on the "train" or "test" part; None where there is no such part."""
 
+    def field(self, params: Params) -> dict[str, Any] | None:
+        """What parameters give over a plane, to be drawn; None where a problem has no such thing.
+
+        "sides": the two (low, high); "found" and "exact": rows of values, one for each value of the first coordinate.
+        """
+        return None
+
 
 @dataclasses.dataclass(frozen=True)
 class Logistic:

@@ -65,6 +65,17 @@ class Equation:
         found = problem.evaluate(params, points)
         return pde.errors(found if self.components is None else found[:, : self.components], values)
 
+    def field(self, problem: pde.Problem, params: Params) -> dict[str, Any] | None:
+        """The solution and what was found, first components, on every third line of the grid; in two dimensions."""
+        if len(self.domain) != 2:
+            return None
+        points, values = self._grid
+        found = problem.evaluate(params, points)
+        side = round(len(points) ** 0.5)
+        planes = (first.reshape(len(points), -1)[:, 0].reshape(side, side)[::3, ::3] for first in (found, values))
+        names = zip(("found", "exact"), planes, strict=True)
+        return {"sides": [list(pair) for pair in self.domain]} | {name: plane.tolist() for name, plane in names}
+
     @functools.cached_property
     def _grid(self) -> tuple[Values, Values]:
         points = pde.grid_points(self.domain)
@@ -98,6 +109,9 @@ class EquationProblem(Problem):
             return None
         error = getattr(self.equation.errors(_evaluator(self.load), params), self.equation.measure)
         return -float(np.log10(error)) if np.isfinite(error) and error > 0 else None
+
+    def field(self, params: Params) -> dict[str, Any] | None:
+        return self.equation.field(_evaluator(self.load), params)
 
 
 @functools.cache
