@@ -1,9 +1,12 @@
 """`auto` picks by structure, size and memory, says so, and solves."""
 
+import re
+
 import numpy as np
 import pytest
 
 import stiffgrad as sg
+from stiffgrad.laboratory import problems
 from stiffgrad.solvers.auto import choose
 
 
@@ -29,6 +32,14 @@ def test_choice_and_reason(objective, name, word):
     choice = choose(objective)
     assert choice.members[0].name == name
     assert word in choice.reason
+
+
+def test_an_equation_is_worth_a_dearer_dense_step():
+    """Secants have no coordinates there: a system on a network of 50 x 4 is solved by Gauss-Newton steps."""
+    choice = choose(problems.get("kovasznay").objective(0))
+    assert choice.members[0].name == "rosenbrock"
+    gradients, worth = (float(number) for number in re.findall(r"[0-9]+", choice.reason))
+    assert 160 < gradients < worth
 
 
 def test_choice_by_memory(monkeypatch):

@@ -21,6 +21,7 @@ from stiffgrad.solvers.w_method import WMethod
 CHEAP_FLOPS = 2e8  # a dense step below this is milliseconds
 SECANT_WEIGHTS = 300, 3000  # up to so many weights n^2 operations are cheap; up to so many, beside n <= N samples
 DENSE_WORTH = 160.0  # a dense step is worth so many gradients, in operations: a matrix product is faster for its own
+DENSE_WORTH_OTHER = 320.0  # and so many for what is no perceptron, such as an equation: too stiff for secants
 DENSE_WORTH_KRONECKER = 20.0  # and so many where `secants` has coordinates that make the problem less stiff
 CHOICES = ("rosenbrock, n x n", "rosenbrock, m x m", "secants", "quasi-newton", "krylov")
 
@@ -110,6 +111,7 @@ def choose(objective: Objective) -> Choice:
     if flops <= CHEAP_FLOPS:
         return Choice(dense, f"n = {n}, m = {m}: a dense step is cheap")
     gradients = flops / objective.gradient_flops
-    worth = DENSE_WORTH_KRONECKER if Kronecker.suits(objective) else DENSE_WORTH
+    plain = DENSE_WORTH_OTHER if objective.perceptron is None else DENSE_WORTH
+    worth = DENSE_WORTH_KRONECKER if Kronecker.suits(objective) else plain
     words = f"a dense step has the operations of {gradients:.0f} gradients, and is worth {worth:.0f}"
     return Choice(dense if gradients <= worth else free, words)
