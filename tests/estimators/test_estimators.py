@@ -46,10 +46,10 @@ def test_it_beats_a_tuned_linear_model(regressor):
 
 
 def test_attributes_of_a_regressor(regressor):
-    assert [w.shape for w in regressor.coefs_] == [(10, 8), (8, 8), (8, 1)]
-    assert [b.shape for b in regressor.intercepts_] == [(8,), (8,), (1,)]
+    assert [w.shape for w in regressor.coefs_] == [(10, 10), (10, 1)]
+    assert [b.shape for b in regressor.intercepts_] == [(10,), (1,)]
     assert regressor.n_features_in_ == 10
-    assert (regressor.n_outputs_, regressor.n_layers_) == (1, 4)
+    assert (regressor.n_outputs_, regressor.n_layers_) == (1, 3)
     assert regressor.n_iter_ == len(regressor.loss_curve_) - 1 == regressor.solution_.statistics.steps
     assert regressor.validation_scores_ is None
     assert regressor.best_loss_ == regressor.loss_
@@ -85,7 +85,7 @@ def test_error_bars_are_the_dense_posterior():
     objective, w = model._objective, model.solution_.w
     precision = np.asarray(objective.gauss_newton(w)) * 200 / model._noise
     inputs = model._inputs(X[TEST, :2])[:5]
-    apply = mlp([2, 4, 1], "silu")[0]
+    apply = mlp([2, 4, 1], "tanh")[0]
     for x, std in zip(inputs, model.predict(X[TEST, :2], return_std=True)[1][:5]):
         h = 1e-6
         J = [

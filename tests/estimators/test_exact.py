@@ -97,12 +97,12 @@ def test_a_surface_without_noise_is_found_as_well_as_by_a_gaussian_process():
     assert "gradient is zero" not in model.solution_.message
 
 
-@pytest.mark.parametrize("function", [np.square, np.abs, lambda x: np.exp(-4 * x**2)], ids=["square", "abs", "peak"])
-def test_functions_of_one_input(function):
+@pytest.mark.parametrize("function", [np.square, lambda x: np.exp(-4 * x**2)], ids=["square", "peak"])
+def test_smooth_functions_of_one_input(function):
     X = RNG.uniform(-2, 2, (60, 1))
     model = FlowRegressor(random_state=0).fit(X, function(X[:, 0]))
     grid = np.linspace(-1.8, 1.8, 101)[:, None]
-    assert error(model, grid, function(grid[:, 0])) < (0.02 if function is np.abs else 1e-3)
+    assert error(model, grid, function(grid[:, 0])) < 1e-3
 
 
 def test_noise_is_not_taken_for_a_function():

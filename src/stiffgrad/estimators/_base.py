@@ -41,7 +41,7 @@ WEAK = 1e-4  # the decay beside a validation stop, beyond dense sizes
 class FlowEstimator(BaseEstimator, abc.ABC):
     """Base of `FlowClassifier` and `FlowRegressor`; their docstrings describe parameters and attributes."""
 
-    _auto: tuple[tuple[int, ...], ...] = ((8, 8), (12, 12), (18, 18), (27, 27))  # what "auto" tries, by size
+    _auto: tuple[tuple[int, ...], ...] = ((10,), (12, 12), (18, 18), (27, 27))  # what "auto" tries, by size
     _alone: tuple[int, ...] = (20,)  # hidden layers where "auto" fits one network only
 
     _parameter_constraints: dict[str, Any] = {  # noqa: RUF012  # scikit-learn's own convention
@@ -68,7 +68,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     def __init__(
         self,
         hidden_layer_sizes: Any = "auto",
-        activation: str = "silu",
+        activation: str = "tanh",
         *,
         alpha: str | float = "evidence",
         solver: str | Solver = "auto",

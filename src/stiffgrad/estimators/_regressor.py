@@ -26,9 +26,9 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     Parameters
     ----------
     hidden_layer_sizes : sequence of int or "auto", default "auto"
-        Units of each hidden layer. "auto": two layers of 8; larger ones where the data determine most weights and the
-        evidence is higher; two of 12 for data without noise.
-    activation : str, default "silu"
+        Units of each hidden layer. "auto": one layer of 10; two of 12 and more where the data determine most of its weights and
+        the evidence is higher; two of 12 for data without noise.
+    activation : str, default "tanh"
         "tanh", "sigmoid" (or "logistic"), "relu", "gelu", "silu", "softplus" or "sine".
     alpha : "evidence", "relevance" or float, default "evidence"
         "evidence": one decay for the weights and one for the biases of each layer, from the data. "relevance": each
@@ -99,7 +99,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     def __init__(
         self,
         hidden_layer_sizes: Any = "auto",
-        activation: str = "silu",
+        activation: str = "tanh",
         *,
         alpha: str | float = "evidence",
         solver: Any = "auto",
