@@ -26,8 +26,8 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     Parameters
     ----------
     hidden_layer_sizes : sequence of int or "auto", default "auto"
-        Units of each hidden layer. "auto": one layer of 10; two of 12 and more where the data determine most of its weights and
-        the evidence is higher; two of 12 for data without noise.
+        Units of each hidden layer. "auto": one layer of 10; two of 12 and more where the data determine most of its
+        weights and the evidence is higher; two of 12 for data without noise.
     activation : str, default "tanh"
         "tanh", "sigmoid" (or "logistic"), "relu", "gelu", "silu", "softplus" or "sine".
     alpha : "evidence", "relevance" or float, default "evidence"
