@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from stiffgrad import _checks
 from stiffgrad._memory import available_bytes
 from stiffgrad.curvature.dense import GaussNewton
 from stiffgrad.curvature.kronecker import Kronecker
@@ -69,6 +70,8 @@ class Auto(Combination):
 
     def members(self, objective: Objective) -> Sequence[CompiledSolver[Any]]:
         """What was chosen, and what may take over."""
+        if self.h0 is not None:
+            _checks.positive("h0", self.h0)
         members = choose(objective).members
         return tuple(dataclasses.replace(m, h0=self.h0) if isinstance(m, WMethod) else m for m in members)
 
