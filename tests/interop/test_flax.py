@@ -72,6 +72,22 @@ def test_nnx_layers_are_recognised_in_the_order_in_which_they_act():
     assert sg.supervised(model, X, y).blocks[0].function == MLP((2, 4, 1), "silu")
 
 
+def test_nnx_modules_with_options_that_cannot_be_hashed():
+    class Scaled(nnx.Module):
+        def __init__(self, rngs):
+            self.first, self.last = nnx.Linear(2, 4, rngs=rngs), nnx.Linear(4, 1, rngs=rngs)
+            self.options = {"scale": 1.5}
+
+        def __call__(self, x):
+            return self.options["scale"] * self.last(nnx.tanh(self.first(x)))
+
+    objective = sg.supervised(Scaled(nnx.Rngs(0)), X, y)
+    solution = sg.solve(objective, **FEW)
+    assert solution.loss < float(objective.value(objective.w0))
+    assert solution.model.options == {"scale": 1.5}
+    assert loss(solution.model(X)) == pytest.approx(solution.loss, rel=1e-6)
+
+
 def test_nnx_buffers_stay():
     model = Skip(nnx.Rngs(0))
     model.norm.mean[...] = jnp.array([1.0, 2.0, 3.0, 4.0], jnp.float32)
@@ -125,6 +141,18 @@ def test_linen(alone):
     solution = sg.solve(objective, **FEW)
     assert loss(solution.model(X)) == pytest.approx(solution.loss, rel=1e-6)
     assert jax.tree.structure(solution.model.variables) == jax.tree.structure(variables)
+
+
+def test_linen_modules_that_hold_lists_and_are_no_perceptron():
+    def model():
+        return nn.Sequential([nn.Dense(4), nn.sigmoid, nn.Dense(3), nn.relu, nn.Dense(1)])
+
+    variables = model().init(jax.random.key(0), X[:1])
+    objective, other = (sg.supervised(model(), variables, X, y) for _ in range(2))
+    assert not isinstance(objective.blocks[0].function, MLP)
+    assert float(objective.value(objective.w0)) == float(other.value(other.w0))
+    solution = sg.solve(objective, **FEW)
+    assert loss(solution.model(X)) == pytest.approx(solution.loss, rel=1e-6)
 
 
 def test_linen_keeps_frozen_statistics():

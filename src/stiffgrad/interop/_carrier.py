@@ -101,6 +101,15 @@ class Held:
         self.content = content
 
 
+def hashable(content: Any) -> Any:
+    """The same where it can be hashed, and held where not: a module may have a list or a dict among its options."""
+    try:
+        hash(content)
+    except TypeError:
+        return Held(content)
+    return content
+
+
 def number(leaf: Any) -> bool:
     """Whether a leaf is an array of real numbers."""
     return hasattr(leaf, "dtype") and hasattr(leaf, "shape") and jnp.issubdtype(leaf.dtype, jnp.floating)

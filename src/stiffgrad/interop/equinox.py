@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 
 from stiffgrad._types import Params
-from stiffgrad.interop._carrier import Carrier, Held, narrowed
+from stiffgrad.interop._carrier import Carrier, Held, hashable, narrowed
 
 
 def carry(model: Any, variables: Any = None) -> Carrier | None:
@@ -57,7 +57,7 @@ class _Merge:
     def of(cls, rest: Any) -> _Merge:
         """From the module with None for what is trained."""
         leaves, treedef = jax.tree.flatten(rest)
-        return cls(treedef, tuple(_hashable(leaf) for leaf in leaves))
+        return cls(treedef, tuple(hashable(leaf) for leaf in leaves))
 
     def __reduce__(self) -> Any:
         leaves = [leaf.content if isinstance(leaf, Held) else leaf for leaf in self.rest]
@@ -101,11 +101,3 @@ class Equinox(Carrier):
 
     def extract(self, model: Any) -> Params:
         return eqx.filter(model, eqx.is_inexact_array)
-
-
-def _hashable(leaf: Any) -> Any:
-    try:
-        hash(leaf)
-    except TypeError:
-        return Held(leaf)
-    return leaf

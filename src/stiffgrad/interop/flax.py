@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 
 from stiffgrad._types import Params
-from stiffgrad.interop._carrier import Carrier, Held, narrowed, number, widened
+from stiffgrad.interop._carrier import Carrier, Held, hashable, narrowed, number, widened
 
 
 def carry(model: Any, variables: Any = None) -> Carrier | None:
@@ -67,7 +67,8 @@ class _Merge:
     def __call__(self, params: Params) -> Any:
         state = jax.tree.map(lambda leaf: leaf, self.template.content)
         nnx.replace_by_pure_dict(state, params)
-        return nnx.merge(self.graph, state, widened(self.rest.content, params))
+        graph = self.graph.content if isinstance(self.graph, Held) else self.graph
+        return nnx.merge(graph, state, widened(self.rest.content, params))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +88,7 @@ class NNX(Carrier):
         self._model = nnx.clone(model)
         graph, *(state, rest) = nnx.split(self._model, nnx.Param, ...)
         self.params = nnx.to_pure_dict(state)
-        self._merge = _Merge(graph, Held(state), Held(rest))
+        self._merge = _Merge(hashable(graph), Held(state), Held(rest))
 
     def __reduce__(self) -> Any:
         return NNX, (self._model,)
@@ -122,6 +123,12 @@ class _Bind:
     module: Any
     rest: Held
     wrapped: bool
+
+    def __hash__(self) -> int:
+        try:
+            return hash((self.module, self.rest))
+        except TypeError:  # it holds a list, as nn.Sequential does; equality looks inside
+            return hash((type(self.module), self.rest))
 
     def variables(self, params: Params) -> Any:
         return {**self.rest.content, "params": params["params"] if self.wrapped else params}
