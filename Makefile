@@ -23,7 +23,7 @@ KILLS  ?= 200
 export MPLBACKEND ?= Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz kills lint format docs bench study constraints clean
+.PHONY: help setup demo test fuzz kills lint format docs wheel bench study constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|' 2>/dev/null \
@@ -68,6 +68,9 @@ format: $(STAMP) ## format the code and fix what ruff can fix
 docs: $(STAMP) ## build the pages into site/; a warning fails the build
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+wheel: $(STAMP) ## build and check the wheel, and solve with it in an environment of its own
+	$(BIN)/nox -s wheel
+
 # Each line is one table; the budgets fit the problems, so that a method that never arrives does not take hours.
 bench: $(STAMP) ## run the benchmark (about 70 minutes); resumes; tables in runs/bench and benchmarks/results
 	$(BIN)/stiffgrad bench --suite dense --problem sine --problem product2d --seconds 8 --out runs/bench/accuracy
@@ -94,5 +97,5 @@ constraints: ## freeze the newest allowed versions into constraints.txt
 	rm -rf .cache/constraints
 
 clean: ## remove the environment, the caches and the built pages; results in runs/ stay
-	rm -rf $(VENV) .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache site build dist
+	rm -rf $(VENV) .nox .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache site build dist
 	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,17 +9,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+from typing import Any
 
 import jax
 import platformdirs
 import threadpoolctl
 
 # XLA's options for code that runs for a second at most: compiled three to five times as fast (docs/first-call.md).
-QUICK = {
+QUICK: dict[str, Any] = {
     "xla_backend_optimization_level": 0,
-    "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_parallel_codegen_split_count": 1,  # one module: splitting a small program costs more than it gains
 }
+if jax.__version_info__ < (0, 11):  # some 0.11 has dropped this option, and JAX refuses to compile where it is given
+    QUICK["xla_cpu_use_fusion_emitters"] = False
 
 
 def configure() -> None:

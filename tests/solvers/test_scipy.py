@@ -191,6 +191,21 @@ def test_a_schedule_takes_effect(name):
     assert rtol[-1] < 1e-6
 
 
+@pytest.mark.parametrize("name", ["dopri5", "dop853"])
+def test_tolerances_are_numbers_where_scipy_reads_them_once(name, monkeypatch):
+    # SciPy 1.17 raises TypeError for vectors of them.
+    objective = sg.minimise(quadratic, START)
+    before = path(objective, sg.solvers.create(name, rtol=1e-6), end=0.2)
+    monkeypatch.setattr("stiffgrad.solvers._scipy.takes_vectors", lambda: False)
+    monkeypatch.setattr("stiffgrad.solvers.scipy.takes_vectors", lambda: False)
+    after = path(objective, sg.solvers.create(name, rtol=1e-6), end=0.2)
+    np.testing.assert_array_equal(before[1], after[1])
+    assert before[2].statistics == after[2].statistics
+    scheduled = sg.solvers.create(name, rtol=sg.ToleranceSchedule(1e-2, 1e-9))
+    with pytest.raises(ValueError, match=r"this SciPy reads rtol and atol once.* use 'tsit5'"):
+        sg.solve(objective, scheduled)
+
+
 def test_the_schedule_is_log_linear_between_start_and_target():
     schedule = sg.ToleranceSchedule(1e-1, 1e-5)
     assert schedule.at(10.0, 10.0, 1e-3) == pytest.approx(1e-1)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import jax
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
@@ -11,6 +12,7 @@ import stiffgrad as sg
 from stiffgrad import flow
 from stiffgrad.flow import PROGRAMS, _programs
 from stiffgrad.run.trace import COLUMNS, COUNTS
+from stiffgrad.solvers import _compiled
 from stiffgrad.solvers._combination import Combination
 from stiffgrad.solvers._compiled import CompiledSolver
 
@@ -230,3 +232,11 @@ def test_unknown_solvers_are_refused_by_name():
         sg.solve(quadratic(), "adamm")
     with pytest.raises(TypeError, match="int"):
         sg.solve(quadratic(), 3)
+
+
+def test_a_jax_that_has_dropped_an_option_of_the_quick_compilation_compiles_in_full(monkeypatch):
+    unknown = jax.jit(_compiled.run_rows, compiler_options={"xla_an_option_that_no_version_has": True})
+    expected = sg.solve(quadratic(), "rosenbrock", until=sg.Until(steps=3), compilation="full")
+    monkeypatch.setattr(_compiled, "_quick", unknown)
+    seen = sg.solve(quadratic(), "rosenbrock", until=sg.Until(steps=3))
+    np.testing.assert_array_equal(seen.w, expected.w)

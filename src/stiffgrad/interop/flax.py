@@ -76,7 +76,7 @@ class _Apply:
     merge: Callable[[Params], Any]
 
     def __call__(self, params: Params, x: Any) -> Any:
-        return self.merge(params)(x[None])[0]
+        return jnp.squeeze(self.merge(params)(x[None]), 0)  # [0] is a slice to some versions of JAX
 
 
 class NNX(Carrier):
@@ -145,7 +145,7 @@ class _ApplyLinen:
     def __call__(self, params: Params, x: Any) -> Any:
         variables = widened(self.bind.variables(params), params)
         try:
-            return self.bind.module.apply(variables, x[None])[0]
+            return jnp.squeeze(self.bind.module.apply(variables, x[None]), 0)
         except Exception as error:
             raise _explained(error) from error
 

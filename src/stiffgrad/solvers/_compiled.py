@@ -274,19 +274,28 @@ class CompiledRun:
         return begin(self.solver, self.objective, np.asarray(self.w) if self.solver.bare_start else self.w)
 
     def compile(self) -> None:
-        """Compile the loop; run a step or two that are thrown away, where that is cheap."""
+        """Compile the loop, or what it needs by NumPy; run a step or two that are thrown away, where that is cheap."""
         with self._threads():
-            state, row = jax.block_until_ready(self._begin())
-            if self._stage == "host":
-                self._chunk(state, row, ALWAYS, 1)
-                return
-            jax.block_until_ready(self._chunk(state, row, NEVER, 0))
-            if self.objective.size * self.objective.samples <= WARM_UP:
-                for _ in range(2):
-                    begin = time.perf_counter()
-                    _, _, _, count = jax.block_until_ready(self._chunk(state, row, ALWAYS, 2))
-                    self._seconds_a_step = (time.perf_counter() - begin) / max(1, int(count))
-                self._length = CHUNK_SECONDS / max(self._seconds_a_step, 1e-9)
+            try:
+                self._compile()
+            except jax.errors.JaxRuntimeError as error:
+                if self._stage == "full" or "compile option" not in str(error):
+                    raise
+                self._stage = "full"  # a JAX that has dropped an option of `QUICK`
+                self._compile()
+
+    def _compile(self) -> None:
+        state, row = jax.block_until_ready(self._begin())
+        if self._stage == "host":
+            self._chunk(state, row, ALWAYS, 1)
+            return
+        jax.block_until_ready(self._chunk(state, row, NEVER, 0))
+        if self.objective.size * self.objective.samples <= WARM_UP:
+            for _ in range(2):
+                begin = time.perf_counter()
+                _, _, _, count = jax.block_until_ready(self._chunk(state, row, ALWAYS, 2))
+                self._seconds_a_step = (time.perf_counter() - begin) / max(1, int(count))
+            self._length = CHUNK_SECONDS / max(self._seconds_a_step, 1e-9)
 
     def restart(self, w: NDArray[np.floating]) -> None:
         """Go on from other weights; what the solver has learned, and its counts, stay."""

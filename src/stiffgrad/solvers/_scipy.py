@@ -98,6 +98,17 @@ def vode_steps() -> int:
     return int(code._integrator.iwork[10])
 
 
+@functools.cache
+def takes_vectors() -> bool:
+    """Whether SciPy's DOPRI5 takes a tolerance for each component; the translation in SciPy 1.17 raises TypeError."""
+    code = integrate.ode(lambda t, y: -y).set_integrator("dopri5", rtol=np.full(2, 1e-3), atol=np.full(2, 1e-3))
+    try:
+        code.set_initial_value(np.ones(2), 0.0).integrate(1.0)
+    except TypeError:
+        return False
+    return True
+
+
 def check_vode() -> None:
     """Raise RuntimeError where SciPy's VODE is the faulty translation of SciPy 1.17 and 1.18.
 
@@ -192,7 +203,8 @@ class DormandPrinceRun(OdeRun):
         solver, flow = self.method, self.flow
         guard = Guard(flow.size)
         # As vectors (of two at least) the tolerances are read at every step: a schedule may change them in place.
-        rtol, atol = (np.full(max(2, flow.size), value) for value in self.tolerances(monitor.limits.loss))
+        size = max(2, flow.size) if takes_vectors() else ()
+        rtol, atol = (np.full(size, value) for value in self.tolerances(monitor.limits.loss))
         before = 0.0
         accepted = 0
         starts = 0  # of the code: at the beginning, and at every time that is wanted exactly
@@ -214,7 +226,7 @@ class DormandPrinceRun(OdeRun):
             counts = {"steps": accepted, "rejected_steps": rejected, "error_test_failures": rejected}
             step_size, before = t - before, t
             stop = self.report(
-                Accepted(np.array(y), t, step_size, solver.order, counts, {}), (rtol[0], atol[0]), monitor
+                Accepted(np.array(y), t, step_size, solver.order, counts, {}), (rtol.flat[0], atol.flat[0]), monitor
             )
             if self.scheduled:
                 rtol[:], atol[:] = self.tolerances(monitor.limits.loss)

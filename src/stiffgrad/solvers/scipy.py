@@ -10,8 +10,8 @@ from typing import ClassVar
 from stiffgrad import _checks
 from stiffgrad.flow import Flow
 from stiffgrad.solvers._base import require_matrices
-from stiffgrad.solvers._ode import OdeSolver, SteppedRun, Vector, check_jacobian, check_order
-from stiffgrad.solvers._scipy import HIGHEST, DormandPrinceRun, Lsoda, Python, Vode, check_vode, turn
+from stiffgrad.solvers._ode import OdeSolver, SteppedRun, ToleranceSchedule, Vector, check_jacobian, check_order
+from stiffgrad.solvers._scipy import HIGHEST, DormandPrinceRun, Lsoda, Python, Vode, check_vode, takes_vectors, turn
 
 # ---- VODE and ZVODE
 
@@ -170,7 +170,12 @@ class DormandPrince(OdeSolver, abc.ABC):
     evaluations: ClassVar[tuple[int, int]]  # of each attempted step, and one more after each accepted one
 
     def check(self, flow: Flow) -> None:
-        """There is no further option."""
+        """A schedule needs a SciPy that reads tolerances at every step."""
+        if any(isinstance(value, ToleranceSchedule) for value in (self.rtol, self.atol)) and not takes_vectors():
+            raise ValueError(
+                f"solver {self.name!r}: this SciPy reads rtol and atol once, so they must be numbers and no "
+                "ToleranceSchedule; use 'tsit5', 'radau' or 'bdf', or install 'scipy<1.17'"
+            )
 
     def compile(self, flow: Flow) -> None:
         """The gradient."""
