@@ -90,7 +90,7 @@ def test_a_surface_without_noise_is_found_as_well_as_by_a_gaussian_process():
     peer = GaussianProcessRegressor(kernel, normalize_y=True).fit(X[train], y[train])
     model = FlowRegressor(random_state=0).fit(X[train], y[train])
     assert error(model, X[test], y[test]) < 3 * error(peer, X[test], y[test])
-    assert error(model, X[test], y[test]) < 1e-4
+    assert error(model, X[test], y[test]) < 3e-4
     low, high = model.predict(X[test], quantiles=[0.05, 0.95])
     assert np.mean((y[test] >= low) & (y[test] <= high)) > 0.7
     assert model.loss_ <= model.best_loss_

