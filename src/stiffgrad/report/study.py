@@ -98,7 +98,7 @@ def markdown(findings: Mapping[str, Any], figures: str = "findings") -> str:
                 "</details>",
             ]
         parts += entry["remarks"]
-    networks = "\n".join(f"- {name}: {words}" for name, words in findings["networks"].items())
+    networks = "\n".join(f"- {line}" for line in _networks(findings))
     machine = findings["environment"]
     made = (
         f"Made on {machine.get('cpu')}, {machine.get('cores')} cores, Python {machine.get('python')}, "
@@ -107,6 +107,11 @@ def markdown(findings: Mapping[str, Any], figures: str = "findings") -> str:
     command = f"```sh\nstiffgrad study --scale {findings['scale']} --markdown docs/findings.md\n```"
     parts += ["## Networks and machine", networks, made, "This makes all of it anew, and resumes:", command]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _networks(findings: Mapping[str, Any]) -> list[str]:
+    """A line a network; its description begins with the problem's name."""
+    return [f"{name}: {words.split(': ', 1)[-1]}" for name, words in findings["networks"].items()]
 
 
 def _markdown_table(table: Mapping[str, Any]) -> str:
@@ -143,7 +148,7 @@ def _setting(findings: Mapping[str, Any]) -> Section:
     flat = {name: value for name, value in findings["environment"].items() if not isinstance(value, dict)}
     flat |= findings["environment"].get("packages", {})
     rows = [Line(name, [Value(str(value), wide=True)]) for name, value in flat.items()]
-    networks = [f"{name}: {words}" for name, words in findings["networks"].items()]
+    networks = _networks(findings)
     command = f"stiffgrad study --scale {findings['scale']}"
     return Section(
         "Networks, data and machine",

@@ -108,9 +108,9 @@ def _follower(lab: Lab) -> str:
     if not known:
         return "Which solver is the cheapest that ends where the flow does cannot be told from these runs."
     best = min(known, key=lambda name: known[name].value)
+    found = f"Of the solvers that never ended elsewhere than the flow, {best} came to rest soonest"
     return (
-        f"Of the solvers that never ended elsewhere than the flow, {best} came to rest soonest: it took {known[best]} "
-        f"times vode's seconds ({span(rests[best])})."
+        f"{found}." if best == "vode" else f"{found}: it took {known[best]} times vode's seconds ({span(rests[best])})."
     )
 
 

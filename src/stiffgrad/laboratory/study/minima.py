@@ -99,7 +99,7 @@ def answer(lab: Lab) -> Finding:
             f"Of the pairs from one start {same} of {len(pairs)} lay in the same valley: "
             f"{sum(p['same'] for p in inside)} of {len(inside)} pairs of ODE solvers, "
             f"{sum(p['same'] for p in across)} of {len(across)} of the others.",
-            f"Always where the flow ends: {listed(follow)}; sometimes elsewhere: {told or 'none'}.",
+            f"Always where the flow ends: {listed(follow)}. Not always, but so often: {told or 'none'}.",
         ],
         bars(
             "Where each method ended, over all networks and starts",
