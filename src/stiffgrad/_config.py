@@ -16,12 +16,11 @@ import platformdirs
 import threadpoolctl
 
 # XLA's options for code that runs for a second at most: compiled three to five times as fast (docs/first-call.md).
-QUICK: dict[str, Any] = {
-    "xla_backend_optimization_level": 0,
-    "xla_cpu_parallel_codegen_split_count": 1,  # one module: splitting a small program costs more than it gains
-}
+QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 if jax.__version_info__ < (0, 11):  # some 0.11 has dropped this option, and JAX refuses to compile where it is given
     QUICK["xla_cpu_use_fusion_emitters"] = False
+# One module: splitting a small program for several threads costs more than it gains.
+QUICK_AND_SMALL = {**QUICK, "xla_cpu_parallel_codegen_split_count": 1}
 
 
 def configure() -> None:
