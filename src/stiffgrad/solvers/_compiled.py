@@ -156,6 +156,33 @@ class Rows:
         return Rows(state, packed, self.rows.at[self.count].set(packed), self.count + recorded)
 
 
+def serve(
+    solver: CompiledSolver[Any],
+    carry: Rows,
+    going: Condition,
+    within: Condition,
+    linearise: Callable[[Any], tuple[Any, Any]],
+    trial: Callable[[Any, Any], tuple[Any, dict[str, Any]]],
+) -> Rows:
+    """The loop of a frozen Jacobian: linearise, try steps until it has served (the state is `stale`), and again.
+
+    `linearise(state)` gives the Jacobian and the next state, `trial(jacobian, state)` what a step gives. A loop that is
+    entered again in the middle makes the same Jacobian once more: chunks change nothing.
+    """
+    host = on_host(carry.row)
+
+    def outer(carry: Rows) -> Rows:
+        jacobian, state = linearise(carry.state)
+
+        def body(carry: Rows) -> Rows:
+            return carry.with_row(solver, *trial(jacobian, carry.state))
+
+        carry = dataclasses.replace(carry, state=state)
+        return while_loop(lambda c: within(c) & ~c.state.stale, body, carry, host=host)
+
+    return while_loop(going, outer, carry, host=host)
+
+
 def initial_rows(solver: CompiledSolver[Any], objective: Objective, w: Any) -> Any:
     """The first state and its packed row."""
     state, row = solver.initial(objective, w)

@@ -23,7 +23,7 @@ from stiffgrad.curvature import linalg
 from stiffgrad.curvature.dense import Curvature, GaussNewton, Hessian
 from stiffgrad.curvature.point import evaluated
 from stiffgrad.objective import Objective, derivatives
-from stiffgrad.solvers._compiled import DIVERGED, FAILED, CompiledSolver, Condition, Rows
+from stiffgrad.solvers._compiled import DIVERGED, FAILED, CompiledSolver, Condition, Rows, serve
 from stiffgrad.solvers._own import ROW, Place, blank_row
 from stiffgrad.solvers._tally import Prices, dense_prices
 
@@ -158,23 +158,15 @@ class RosenbrockWanner(CompiledSolver[State]):
         exact = isinstance(self.model(objective), Hessian)
         kind, curvature = ("hessians", derivatives.hessian) if exact else ("jacobians", derivatives.gauss_newton)
 
-        def serve(carry: Rows) -> Rows:
-            # A loop that is entered again in the middle makes the same Jacobian once more: chunks change nothing.
-            old = carry.state
+        def linearise(old: State) -> tuple[jax.Array, State]:
             base = jnp.where(old.stale, old.place.point.w, old.base)
             matrix = curvature(objective, base)
             h = jnp.where(old.h > 0, old.h, 0.1 / jnp.maximum(jnp.abs(jnp.trace(matrix)), 1e-8))
             tally = old.place.tally.plus(**{kind: old.stale})
             age = jnp.where(old.stale, 0, old.age)
-            state = State(old.place._replace(tally=tally), base, age, h, jnp.asarray(False))
+            return matrix, State(old.place._replace(tally=tally), base, age, h, jnp.asarray(False))
 
-            def body(carry: Rows) -> Rows:
-                return carry.with_row(self, *self._trial(objective, matrix, carry.state))
-
-            carry = dataclasses.replace(carry, state=state)
-            return jax.lax.while_loop(lambda c: within(c) & ~c.state.stale, body, carry)
-
-        return jax.lax.while_loop(going, serve, carry)
+        return serve(self, carry, going, within, linearise, partial(self._trial, objective))
 
     def _trial(self, objective: Objective, matrix: jax.Array, state: State) -> tuple[State, dict[str, Any]]:
         old, h, order = state.place.point, state.h, self.tableau.order

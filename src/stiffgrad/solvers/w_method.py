@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from stiffgrad import _checks
-from stiffgrad._arrays import cond, namespace, on_host, while_loop
+from stiffgrad._arrays import cond, namespace
 from stiffgrad._memory import require
 from stiffgrad.curvature.dense import Curvature, GaussNewton, Hessian, Linearised
 from stiffgrad.curvature.point import chosen, evaluated
 from stiffgrad.objective import Objective
-from stiffgrad.solvers._compiled import STALLED, STATIONARY, CompiledSolver, Condition, Rows
+from stiffgrad.solvers._compiled import STALLED, STATIONARY, CompiledSolver, Condition, Rows, serve
 from stiffgrad.solvers._control import DEFAULT, Control, Verdict, judge
 from stiffgrad.solvers._own import ROW, Place, blank_row
 from stiffgrad.solvers._tally import Prices, dense_prices
@@ -140,21 +140,12 @@ class WMethod(CompiledSolver[State]):
     def loop(self, objective: Objective, carry: Rows, going: Condition, within: Condition) -> Rows:
         """Linearise; try steps until the Jacobian has served; and again."""
 
-        def serve(carry: Rows) -> Rows:
-            # A loop that is entered again in the middle makes the same Jacobian once more: chunks change nothing.
-            old, xp = carry.state, namespace(carry.state.base)
-            base = xp.where(old.stale, old.place.point.w, old.base)
+        def linearise(old: State) -> tuple[Linearised, State]:
+            base = namespace(old.base).where(old.stale, old.place.point.w, old.base)
             model = self.model.linearise(objective, base)
-            state = chosen(old.stale, self._linearised(old, model, base), old)
+            return model, chosen(old.stale, self._linearised(old, model, base), old)
 
-            def body(carry: Rows) -> Rows:
-                return carry.with_row(self, *self._trial(objective, model, carry.state))
-
-            carry = dataclasses.replace(carry, state=state)
-            return while_loop(lambda c: within(c) & ~c.state.stale, body, carry, host=host)
-
-        host = on_host(carry.row)
-        return while_loop(going, serve, carry, host=host)
+        return serve(self, carry, going, within, linearise, partial(self._trial, objective))
 
     def _linearised(self, state: State, model: Linearised, base: jax.Array) -> State:
         kind = "hessians" if self.curvature == "hessian" else "jacobians"
