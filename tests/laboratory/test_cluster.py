@@ -15,10 +15,11 @@ from sklearn.model_selection import cross_val_score
 from stiffgrad.estimators import FlowRegressor
 from stiffgrad.laboratory import compare
 from stiffgrad.laboratory.cells import Method
-from stiffgrad.laboratory.schedule import Job, run_all
+from stiffgrad.laboratory.schedule import run_all
 from stiffgrad.laboratory.store import Store
 from stiffgrad.laboratory.study import _lab
 from stiffgrad.laboratory.study._lab import Lab, Scale
+from stiffgrad.laboratory.workers import Job
 
 distributed = pytest.importorskip("distributed")
 

@@ -29,6 +29,8 @@ from stiffgrad.estimators._network import Matrix, Pass
 from stiffgrad.estimators._problem import Problem
 from stiffgrad.estimators._record import Record
 from stiffgrad.run.driver import Until
+from stiffgrad.solvers._control import DEFAULT, Verdict
+from stiffgrad.solvers.w_method import BEND, PROMISE, W_STEPS
 
 FIRST = 0.01  # step size at the start
 DECAY = 1.0  # lambda at the start
@@ -36,9 +38,6 @@ SHARE = 0.1  # of MacKay's decay
 RELAX = 0.5  # factor of lambda at least, from matrix to matrix
 ROUNDING = 1e-14  # lambda at least, as a part of the largest diagonal entry of A'A or AA'
 ATTEMPTS = 12  # step sizes tried from one point
-FURTHER = 5  # steps at most with one factor, beyond the first
-PROMISE = 0.5  # part of its promise that a step must have earned for another one with the same factor
-BEND = 0.75  # the correction is taken where 2|a| is at most this part of |d|
 JUDGED = 15  # matrices between two judgements
 GAIN = 0.8  # of the mean square of left-out residuals: where it stays above, a judgement has gained nothing
 PATIENCE = 8  # judgements without gain that end a run
@@ -201,9 +200,9 @@ def _advance(
         fall = energy - new.energy(decay)
         if fall > 0:
             ratio = fall / (-0.5 * float(slope @ d) + 0.5 * float(d @ d) / h)
-            growth = np.clip(0.15 / max(abs(1.0 - ratio), 1e-3), 1.0, 10.0) if ratio > 0.25 else 0.5
+            longer = DEFAULT.next_step(np.float64(h), Verdict(np.True_, np.float64(ratio), np.False_))  # type: ignore[arg-type]
             further = 0
-            while ratio > PROMISE and further < FURTHER:
+            while ratio > PROMISE and further < W_STEPS:
                 slope = network.gradient(new.w, new.seen, problem.weights[:, None] * (new.seen.z - problem.y))
                 slope = slope + decay * new.w
                 d = -matrix.solve(slope)
@@ -213,6 +212,6 @@ def _advance(
                     break
                 ratio = fall / max(-0.5 * float(slope @ d), np.finfo(float).tiny)
                 new, further = other, further + 1
-            return new, min(h * growth, 1e30), further, refused
-        h *= 0.25
+            return new, float(longer), further, refused
+        h *= DEFAULT.shrink
     return rows, h, 0, ATTEMPTS

@@ -9,14 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stiffgrad._extras import needing
 from stiffgrad.laboratory.environment import code
-from stiffgrad.laboratory.workers import Crashed, Worker
-
-if TYPE_CHECKING:
-    from stiffgrad.laboratory.schedule import Job
+from stiffgrad.laboratory.workers import Crashed, Job, Worker
 
 SECONDS = 30.0  # to wait for a scheduler, and for its first worker
 _here = threading.local()  # one process for each thread of a worker: it keeps what it compiled

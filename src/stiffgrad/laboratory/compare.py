@@ -10,9 +10,10 @@ from typing import Any
 
 from stiffgrad.laboratory import problems as registry
 from stiffgrad.laboratory.cells import Cell, Method, failed_cell, run_cell
-from stiffgrad.laboratory.schedule import Job, run_all
+from stiffgrad.laboratory.schedule import run_all
 from stiffgrad.laboratory.store import Store, read_json
 from stiffgrad.laboratory.tuning import Tuning, tunable, tune
+from stiffgrad.laboratory.workers import Job
 
 TUNING = "tuning"  # the subfolder of the tuning results
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
-import dataclasses
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -16,37 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from stiffgrad.laboratory.cluster import completed
 from stiffgrad.laboratory.store import write_json
-from stiffgrad.laboratory.workers import Crashed, Worker
+from stiffgrad.laboratory.workers import Crashed, Job, Worker
 
 GRACE_SECONDS = 600.0  # beyond its budget, for compiling and for one long step; then the process is ended
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A call whose result goes into a file.
-
-    Attributes
-    ----------
-    label : str
-        Shown while it runs.
-    path : Path
-        Of the result, written atomically.
-    function : callable
-        A function of a module, so that another process can call it; returns what JSON can hold.
-    arguments : callable
-        Returns its arguments, once the task's turn has come.
-    crashed : callable
-        crashed(reason, seconds): the result where the process died.
-    seconds : float
-        What the call should take at most, compilation left out.
-    """
-
-    label: str
-    path: Path
-    function: Callable[..., Any]
-    arguments: Callable[[], tuple[Any, ...]]
-    crashed: Callable[[str, float], Any]
-    seconds: float
 
 
 def run_all(

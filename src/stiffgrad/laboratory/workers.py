@@ -7,6 +7,7 @@ It ends when its parent does, however that ended, since nobody holds the other e
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pickle
 import queue
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -26,6 +28,34 @@ _LAST_WORDS = 10.0  # seconds for a process to end after its output did
 
 class Crashed(Exception):
     """The process died, or gave no answer in time and was ended; the text says which."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A call whose result goes into a file.
+
+    Attributes
+    ----------
+    label : str
+        Shown while it runs.
+    path : Path
+        Of the result, written atomically.
+    function : callable
+        A function of a module, so that another process can call it; returns what JSON can hold.
+    arguments : callable
+        Returns its arguments, once the task's turn has come.
+    crashed : callable
+        crashed(reason, seconds): the result where the process died.
+    seconds : float
+        What the call should take at most, compilation left out.
+    """
+
+    label: str
+    path: Path
+    function: Callable[..., Any]
+    arguments: Callable[[], tuple[Any, ...]]
+    crashed: Callable[[str, float], Any]
+    seconds: float
 
 
 class Worker:

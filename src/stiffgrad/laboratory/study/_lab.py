@@ -14,12 +14,13 @@ from stiffgrad.analysis import minimum, same_minimum, stiffness
 from stiffgrad.laboratory.cells import Cell, Method, failed_cell, objective_of, run_cell
 from stiffgrad.laboratory.environment import code
 from stiffgrad.laboratory.problems import Target
-from stiffgrad.laboratory.schedule import Job, run_all
+from stiffgrad.laboratory.schedule import run_all
 from stiffgrad.laboratory.statistics import Amount, check_one_run
 from stiffgrad.laboratory.store import Store, finite
 from stiffgrad.laboratory.study._networks import EXACT, NETWORKS, REST, SECONDS, loss_at
 from stiffgrad.laboratory.tables import costs_of
 from stiffgrad.laboratory.tuning import Tuning, tunable, tune
+from stiffgrad.laboratory.workers import Job
 from stiffgrad.run.driver import Until, solve
 from stiffgrad.solvers import names, solver_class
 
