@@ -63,7 +63,7 @@ def cluster(tasks, tmp_path_factory):
         distributed.LocalCluster(
             n_workers=2,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address=":0",  # any port: two processes of tests may each have a cluster
             local_directory=str(tmp_path_factory.mktemp("dask")),
         ) as made,
         distributed.Client(made, set_as_default=False) as client,
