@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad import _checks
-from stiffgrad._config import in_use
+from stiffgrad._config import in_use, make_room
 from stiffgrad._float64 import float64
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.flow import Flow, OutOfTime
@@ -262,6 +262,7 @@ class Run:
         compilation: str = "quick",
     ) -> None:
         in_use()
+        make_room()
         self.objective = objective
         self.solver = solver
         self.until = until
