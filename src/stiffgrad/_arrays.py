@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stiffgrad._config import QUICK_AND_SMALL
+from stiffgrad._config import QUICK_AND_SMALL, Program
 
 
 def on_host(x: Any) -> bool:
@@ -38,7 +38,7 @@ def either(function: Callable[..., Any]) -> Callable[..., Any]:
 
     It is compiled quickly, and returns NumPy's arrays.
     """
-    program = jax.jit(function, compiler_options=QUICK_AND_SMALL)
+    program = Program(function, QUICK_AND_SMALL)
 
     @functools.wraps(function)
     def call(objective: Any, w: Any, *more: Any) -> Any:

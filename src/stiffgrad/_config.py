@@ -13,18 +13,44 @@ import functools
 import itertools
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import platformdirs
 import threadpoolctl
 
+# XLA's schedule for several threads lets a part of a program overwrite what another part still reads: of 24,000 starts
+# of `levenberg-marquardt` 29 had another first step, with this one none (JAX 0.10.2; `benchmarks/repeats.py`).
+SOUND: dict[str, Any] = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+if jax.__version_info__ < (0, 10):  # its earlier name
+    SOUND = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
 # XLA's options for code that runs for a second at most: compiled three to five times as fast (docs/first-call.md).
-QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
-if jax.__version_info__ < (0, 11):  # some 0.11 has dropped this option, and JAX refuses to compile where it is given
+QUICK: dict[str, Any] = {**SOUND, "xla_backend_optimization_level": 0}
+if jax.__version_info__ < (0, 11):  # some 0.11 has dropped this option
     QUICK["xla_cpu_use_fusion_emitters"] = False
 # One module: splitting a small program for several threads costs more than it gains.
 QUICK_AND_SMALL = {**QUICK, "xla_cpu_parallel_codegen_split_count": 1}
+
+
+class Program:
+    """`jax.jit` of a function with options of XLA, or without any where this JAX has dropped one and refuses it."""
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        self._function = function
+        self._jit = jax.jit(function, compiler_options=options)
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            return self._jit(*arguments)
+        except jax.errors.JaxRuntimeError as error:
+            if "compile option" not in str(error):
+                raise
+        self._jit = jax.jit(self._function)
+        return self._jit(*arguments)
+
+    def _cache_size(self) -> int:
+        return int(self._jit._cache_size())  # type: ignore[attr-defined]
 
 
 def configure() -> None:

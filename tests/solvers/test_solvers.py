@@ -3,19 +3,18 @@
 import dataclasses
 import functools
 
-import jax
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 
 import stiffgrad as sg
 from stiffgrad import flow
+from stiffgrad._config import Program
 from stiffgrad.flow import PROGRAMS, _programs
 from stiffgrad.run.trace import COLUMNS, COUNTS
 from stiffgrad.solvers import _compiled
 from stiffgrad.solvers._combination import Combination
 from stiffgrad.solvers._compiled import CompiledSolver
-from stiffgrad.solvers.w_method import WMethod
 
 NAMES = sg.solvers.names()
 BEST = np.array([1.0, -2.0, 0.5])  # of the quadratic
@@ -235,10 +234,9 @@ def test_unknown_solvers_are_refused_by_name():
         sg.solve(quadratic(), 3)
 
 
-def test_a_jax_that_has_dropped_an_option_of_the_quick_compilation_compiles_in_full(monkeypatch):
-    unknown = jax.jit(_compiled.run_rows, compiler_options={"xla_an_option_that_no_version_has": True})
+def test_a_jax_that_has_dropped_an_option_of_a_compilation_compiles_without_it(monkeypatch):
+    unknown = Program(_compiled.run_rows, {"xla_an_option_that_no_version_has": True})
     expected = sg.solve(quadratic(), "rosenbrock", until=sg.Until(steps=3), compilation="full")
-    monkeypatch.setattr(_compiled, "_quick", unknown)
-    monkeypatch.setattr(WMethod, "hosted_side", -1)
-    seen = sg.solve(quadratic(), "rosenbrock", until=sg.Until(steps=3))
+    monkeypatch.setattr(_compiled, "_full", unknown)
+    seen = sg.solve(quadratic(), "rosenbrock", until=sg.Until(steps=3), compilation="full")
     np.testing.assert_array_equal(seen.w, expected.w)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad._arrays import namespace, on_host, while_loop
-from stiffgrad._config import QUICK, one_blas_thread
+from stiffgrad._config import QUICK, SOUND, Program, one_blas_thread
 from stiffgrad._types import Outcome
 from stiffgrad.flow import Flow
 from stiffgrad.objective import Objective
@@ -251,9 +251,9 @@ def _like(old: Any, values: NDArray[Any]) -> Any:
     return jax.device_put(new, old.sharding)
 
 
-_initial = jax.jit(initial_rows)
-_full = jax.jit(run_rows)
-_quick = jax.jit(run_rows, compiler_options=QUICK)
+_initial = Program(initial_rows, SOUND)
+_full = Program(run_rows, SOUND)
+_quick = Program(run_rows, QUICK)
 
 
 def _host(*arguments: Any) -> Any:
@@ -303,13 +303,7 @@ class CompiledRun:
     def compile(self) -> None:
         """Compile the loop, or what it needs by NumPy; run a step or two that are thrown away, where that is cheap."""
         with self._threads():
-            try:
-                self._compile()
-            except jax.errors.JaxRuntimeError as error:
-                if self._stage == "full" or "compile option" not in str(error):
-                    raise
-                self._stage = "full"  # a JAX that has dropped an option of `QUICK`
-                self._compile()
+            self._compile()
 
     def _compile(self) -> None:
         state, row = jax.block_until_ready(self._begin())
