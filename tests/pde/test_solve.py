@@ -55,6 +55,22 @@ def test_time_is_marched_through_from_the_initial_condition(problem):
     assert ends[3] <= 1e-8
 
 
+def logistic(u, t):
+    return pde.derivative(u, t) - u(t) * (1 - u(t))
+
+
+def test_a_small_start_does_not_end_in_the_unstable_solution_beside_it():
+    problem = pde.Problem([(0, 10)], [pde.interior(logistic), pde.initial(0.01)])
+    solution = pde.solve(problem, until=sg.Until(loss=1e-12, steps=400))
+    assert solution.errors(lambda t: 1 / (1 + 99 * np.exp(-t[0]))).relative_l2 < 1e-5
+    assert "Not solved" not in solution.verdict
+
+
+def test_what_is_hardly_better_than_nothing_is_not_called_solved(problem):
+    solution = pde.solve(problem, until=sg.Until(steps=1), throw=False)
+    assert solution.verdict.startswith("Not solved")
+
+
 def test_points_come_in_as_they_are_needed(monkeypatch):
     """Few at first, more where the held-out residual says so, and never fewer than asked for at the end."""
     monkeypatch.setattr(solving, "FIRST_POINTS", 8)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 from stiffgrad._float64 import float64
@@ -29,7 +30,8 @@ DOUBLINGS = 4  # of the number of points, at most
 PATIENCE = 50  # steps on one set of points before more may be drawn
 TIMES = (0.25, 0.5, 0.75)  # parts of the time interval that come before all of it
 SHARES = (1e-4, 1e-2)  # what equations weigh first, where observations come before them
-STAGE_END = 1e-4  # where a stage ends, over the loss at the start
+STAGE_END = 1e-4  # where a stage ends, over the loss at the start or that of a network that gives nothing
+UNSOLVED = 1e-3  # a loss so many times that of a network that gives nothing is no solution
 STAGE_STEPS, SHARE_STEPS = 100, 40
 FIRST_POINTS = 1024  # of an interior condition, at first
 APART = 2.0  # a held-out residual so many times the training one, and more points come in before all are
@@ -53,7 +55,7 @@ class Solution:
     held_out : dict of str to float
         The same for interior equations, on points never trained on.
     verdict : str
-        Whether the equation holds between the points as it does on them, in a sentence.
+        Whether the equation is solved, and holds between the points as it does on them, in a sentence.
     """
 
     problem: Problem
@@ -138,10 +140,11 @@ def solve(
         the first quarter of the time interval, then in half and in three quarters of it; otherwise an equation is often
         met at late times first, by another solution than that which begins here. With unknowns and observations, and
         no initial condition: equations that weigh 1e-4, then 1e-2 of what they do in the end. A stage ends at 1e-4 of
-        the loss at the start, or after 100 steps (40 for the latter). With resample="auto" an interior equation begins
-        with 1,024 of its points: steps on few points are cheap, and far from the solution as good. Where the held-out
-        residual is twice the training one, as many again are drawn by residual, until there are as many as were asked
-        for; where a run ends on fewer points, by a target or by itself, it goes on with those of the problem.
+        the loss at the start, or of the network with all weights zero if that is less, or after 100 steps (40 for the
+        latter). With resample="auto" an interior equation begins with 1,024 of its points: steps on few points are
+        cheap, and far from the solution as good. Where the held-out residual is twice the training one, as many again
+        are drawn by residual, until there are as many as were asked for; where a run ends on fewer points, by a target
+        or by itself, it goes on with those of the problem.
     progress, callback, throw
         As for `stiffgrad.solve`.
 
@@ -199,13 +202,26 @@ def solve(
 
 def _stages(problem: Problem, points: Mapping[str, Points], rounds: _Rounds) -> Iterator[tuple[Objective, float, int]]:
     """Easier problems that come first: the objective, and the loss and the steps at which each ends."""
-    end = STAGE_END * float(problem.objective.value(problem.objective.w0))
+    start = float(problem.objective.value(problem.objective.w0))
+    end = STAGE_END * min(start, _of_nothing(problem) or start)
     if problem.time is not None:
         for part in TIMES:
             yield problem.with_points(problem.marched(part, points), rounds.params), end, STAGE_STEPS
     elif problem.inverse and any(condition.kind == "observations" for condition in problem.conditions.values()):
         for share in SHARES:
             yield problem.with_points(points, rounds.params, share), end, SHARE_STEPS
+
+
+def _of_nothing(problem: Problem) -> float | None:
+    """The loss where the network gives nothing, all its weights being zero: mostly u = 0, which many equations admit.
+
+    None where it is no scale: it vanishes, or is not finite.
+    """
+    network = problem.params["network"] if problem.inverse else problem.params
+    zero = jax.tree.map(np.zeros_like, network)
+    params = {**problem.params, "network": zero} if problem.inverse else zero
+    loss = float(problem.objective.value(problem.objective.layout.flatten(params)))
+    return loss if 0 < loss < np.inf else None
 
 
 class _Rounds:
@@ -350,7 +366,24 @@ def _judged(problem: Problem, objective: Objective, run: Run) -> Solution:
     held_out: dict[str, float] = {}
     if problem.held_out is not None:
         held_out = _root_means(problem.held_out, run.w, {name: weights[name] for name in problem.interiors})
-    return Solution(problem, run, residuals, held_out, _verdict(residuals, held_out, _start(run)))
+    verdict = _unsolved(problem, run) + _verdict(residuals, held_out, _start(run))
+    return Solution(problem, run, residuals, held_out, verdict)
+
+
+def _unsolved(problem: Problem, run: Run) -> str:
+    """A sentence, or none: where the loss is no small part of what the network leaves that gives nothing.
+
+    With observations there is none: their noise leaves a loss that no solution takes away.
+    """
+    nothing = _of_nothing(problem)
+    if nothing is None or any(condition.kind == "observations" for condition in problem.conditions.values()):
+        return ""
+    if run.loss <= UNSOLVED * nothing:
+        return ""
+    return (
+        f"Not solved: a loss of {run.loss:.1e} is {run.loss / nothing:.2g} times that of the network with all weights "
+        "zero. Give it more time, a larger network, or features of the solution: periodic=, fourier=, a transform. "
+    )
 
 
 def _root_means(objective: Objective, w: Any, weights: Mapping[str, float]) -> dict[str, float]:
