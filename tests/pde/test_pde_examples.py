@@ -16,16 +16,18 @@ EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 STEPS = {"heat": 12, "pharmacokinetics": 25, "peaks": 100}
 
 
-def test_the_code_of_the_page_runs(monkeypatch, capsys):
+@pytest.mark.parametrize("page", ["pinns", "inverse"])
+def test_the_code_of_the_page_runs(page, monkeypatch, capsys):
     solve = pde.solve
     few = sg.Until(steps=3)
     monkeypatch.setattr(pde, "solve", lambda problem: solve(problem, "lbfgs", until=few))
-    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / "pinns.md").read_text(), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / f"{page}.md").read_text(), re.MULTILINE | re.DOTALL)
     t = np.linspace(0, 1, 20)
     names = {"burgers": lambda u, z: pde.derivative(u, z, 1) + u(z) * pde.derivative(u, z, 0), "t": t, "y": np.exp(-t)}
     for block in blocks:
-        exec(compile(block, "pinns.md", "exec"), names)
-    assert capsys.readouterr().out.count("Solution by") == 1
+        exec(compile(block, f"{page}.md", "exec"), names)
+    printed = {"pinns": "Solution by", "inverse": "noise"}
+    assert printed[page] in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", STEPS)

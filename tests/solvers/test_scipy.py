@@ -10,7 +10,7 @@ from scipy import integrate
 import stiffgrad as sg
 from stiffgrad.flow import Flow
 from stiffgrad.solvers._ode import Guard
-from stiffgrad.solvers._scipy import Lsoda, Vode
+from stiffgrad.solvers._scipy import Lsoda, Vode, _owners, turn
 
 STIFF = np.array([[3.0, 1.0, 0.0], [1.0, 20.0, 2.0], [0.0, 2.0, 100.0]])
 NAMES = ["vode", "zvode", "lsoda", "dopri5", "dop853", "radau", "bdf"]
@@ -355,3 +355,10 @@ def test_a_run_inside_a_run_of_the_same_code_is_refused():
     with pytest.raises(RuntimeError, match="solver 'lsoda' is running in this thread already"):
         sg.solve(objective, "lsoda", until=sg.Until(steps=3), callback=nested)
     assert sg.solve(objective, "lsoda", until=sg.Until(steps=2)).statistics.steps == 2
+
+
+def test_a_turn_that_has_ended_has_no_owner():
+    # Or a thread whose run has ended would be told that it runs, while another is about to own the next turn.
+    turn("lsoda")()
+    assert "lsoda" not in _owners
+    turn("lsoda")()

@@ -146,7 +146,13 @@ def turn(name: str) -> Callable[[], None]:
             )
         lock.acquire()
     _owners[name] = threading.get_ident()
-    return lock.release
+
+    def end() -> None:
+        # Before the lock is free: another thread that takes it is not its owner yet, and this one is no longer.
+        del _owners[name]
+        lock.release()
+
+    return end
 
 
 def _failed(code: Any) -> Finished:
