@@ -8,6 +8,7 @@ run repeats exactly. (Interlacing two methods by their success: Morales and Noce
 from __future__ import annotations
 
 import abc
+import bisect
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -118,6 +119,7 @@ class Contest:
         self._rate = 0.0
         self._patience = self._left = combination.pace.patience
         self._mark: tuple[float, float, float] | None = None  # loss, gradient norm and cost at the start of the window
+        self._next: int | None = None  # the member whose turn comes after this chunk
 
     @property
     def run(self) -> CompiledRun:
@@ -132,17 +134,13 @@ class Contest:
         return f"{words} ({self.reason})" if self.reason else words
 
     def advance(self, monitor: Monitor) -> None:
-        """One chunk of the current member; then perhaps another one's turn."""
-        if self._mark is None and math.isfinite(self.loss):  # where the window begins, however long its chunks are
-            self._mark = self.loss, self.norm, self.own("cost")
-        window = _Window(self, monitor)
+        """One chunk of the member whose turn it is."""
+        if self._next is not None:
+            self._turn(self._next, monitor)
         try:
-            self.run.run_chunk(window)
+            self.run.run_chunk(_Window(self, monitor))
         except Finished as end:
             self._turn_after(end, monitor)
-            return
-        if len(self.members) > 1 and not window.stopped and self._over():
-            self._decide(monitor)
 
     # ---- on disk
 
@@ -155,14 +153,16 @@ class Contest:
             found[f"{number}.last"] = np.array([columns.get(name, np.nan) for name in CUMULATIVE])
         mark = self._mark or (np.nan,) * 3
         exhausted = [number in self.exhausted for number in range(len(self.members))]
-        turns = self.current, self._moved, self._probing, self._rate, self._patience, self._left
+        after = self.current if self._next is None else self._next
+        turns = self.current, after, self._moved, self._probing, self._rate, self._patience, self._left
         return found | {"turns": np.array([*turns, self.loss, self.norm, *mark, *exhausted], float)}
 
     def resume(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `arrays` gave."""
-        current, moved, probing, self._rate, self._patience, self._left, *rest = arrays["turns"].tolist()
+        current, after, moved, probing, self._rate, self._patience, self._left, *rest = arrays["turns"].tolist()
         self.loss, self.norm, *mark = rest[:5]
         self.current, self._moved, self._probing = int(current), bool(moved), bool(probing)
+        self._next = None if after == current else int(after)
         self._mark = None if np.isnan(mark[0]) else (mark[0], mark[1], mark[2])
         ended = Finished(Outcome.STALLED, "no step lowered the energy before the run was resumed")
         self.exhausted = {number: ended for number, yes in enumerate(rest[5:]) if yes}
@@ -201,44 +201,58 @@ class Contest:
         kind = prices.hessian if getattr(member, "curvature", "") == "hessian" else prices.jacobian
         return 2.0 + (kind + prices.factorization if dense else 0.0)
 
-    def window_end(self) -> float:
-        """The cost of the current run at which its window ends."""
+    def horizon(self) -> float:
+        """The cost of the current run before which no other member's turn can come."""
         if len(self.members) == 1:
             return math.inf
-        begun = self._mark[2] if self._mark is not None else self.own("cost")
-        return begun + self._length()
+        begun, length = self.own("cost") if self._mark is None else self._mark[2], self._length()
+        if self._probing:
+            return begun + length
+        return max(begun + length * max(1.0, math.ceil(self._left)), self._affordable() - self.others("cost"))
+
+    def _affordable(self) -> float:
+        """The cost of all members from which a trial of the other one is worth its own, and its compilation."""
+        other = self._other()
+        compilation = 0.0 if other in self.runs else COMPILE_SECONDS / nominal_seconds(self.flow.objective)
+        return max(4.0 * self._step_cost(other) / self.combination.pace.part, compilation)
 
     # ---- turns
 
-    def _over(self) -> bool:
-        return self._mark is not None and self.own("cost") >= self.window_end()
+    def _close_windows(self, rows: Mapping[str, NDArray[np.float64]]) -> None:
+        """Judge the windows that end in these rows, until one says that another member's turn has come."""
+        points = list(zip(*(np.asarray(rows[name]).tolist() for name in ("loss", "gradient_norm", "cost")), strict=True))
+        at = 0
+        while self._next is None:
+            if self._mark is None:
+                at = next((i for i in range(at, len(points)) if math.isfinite(points[i][0])), len(points))
+            else:
+                at = max(at, bisect.bisect_left(points, self._mark[2] + self._length(), key=lambda point: point[2]))
+            if at == len(points):
+                return
+            if self._mark is not None:
+                self._decide(self._mark, points[at])
+            self._mark = points[at]
 
-    def _decide(self, monitor: Monitor) -> None:
+    def _decide(self, begin: tuple[float, float, float], end: tuple[float, float, float]) -> None:
         """At the end of a window: who goes on."""
-        assert self._mark is not None
         pace = self.combination.pace
-        loss, norm, cost = self._mark
-        fall = _fall(loss, self.loss, norm, self.norm)
-        rate = fall / (self.own("cost") - cost)
+        (loss, norm, cost), (loss_after, norm_after, cost_after) = begin, end
+        fall = _fall(loss, loss_after, norm, norm_after)
+        rate = fall / (cost_after - cost)
         if self._probing:
             self._probing = False
             if rate > self._rate:
                 self._patience = self._left = 1.0
             else:
                 self._patience = self._left = 2.0 * self._patience
-                self._turn(self._other(), monitor)
-        else:
-            self._rate = rate
-            self._left = max(0.0, self._left - 1.0) if fall < math.log(pace.fast) else self._left
-            other = self._other()
-            spent = self.own("cost") + self.others("cost")
-            affordable = 4.0 * self._step_cost(other) <= pace.part * spent
-            # What has not run yet is compiled first: that must be worth it as well.
-            affordable &= other in self.runs or spent * nominal_seconds(self.flow.objective) >= COMPILE_SECONDS
-            if self._left <= 0.0 and affordable and other not in self.exhausted:
-                self._probing = True
-                self._turn(other, monitor)
-        self._mark = None
+                self._next = self._other()
+            return
+        self._rate = rate
+        self._left = max(0.0, self._left - 1.0) if fall < math.log(pace.fast) else self._left
+        affordable = cost_after + self.others("cost") >= self._affordable()
+        if self._left <= 0.0 and affordable and self._other() not in self.exhausted:
+            self._probing = True
+            self._next = self._other()
 
     def _turn_after(self, end: Finished, monitor: Monitor) -> None:
         """The current member cannot go on from here: another may, unless nothing is left to descend."""
@@ -246,7 +260,7 @@ class Contest:
         self.exhausted = {**({} if self._moved else self.exhausted), self.current: end}
         if len(self.members) == 1 or end.outcome is Outcome.STATIONARY or other in self.exhausted:
             raise min(self.exhausted.values(), key=lambda e: e.outcome is not Outcome.STATIONARY)
-        self._probing, self._mark = False, None
+        self._probing = False
         self._turn(other, monitor)
 
     def _other(self) -> int:
@@ -254,7 +268,7 @@ class Contest:
 
     def _turn(self, number: int, monitor: Monitor) -> None:
         w = np.asarray(self.run.solver.weights(self.run.state))
-        self.current, self._moved = number, False
+        self.current, self._moved, self._mark, self._next = number, False, None, None
         if number in self.runs:
             self.run.restart(w)
             return
@@ -276,6 +290,8 @@ class Contest:
         self.loss, self.norm = float(rows["loss"][-1]), float(rows["gradient_norm"][-1])
         if self._moved:
             self.exhausted = {}
+        if len(self.members) > 1:
+            self._close_windows(rows)
 
 
 class _Window:
@@ -289,14 +305,13 @@ class _Window:
         self.step = monitor.step
         self.compiling = monitor.compiling
         self.next_time, self.reach = math.inf, monitor.reach  # no combination follows the flow in time
-        self.stopped = False
         limits = monitor.limits
         self.limits = Limits(
             limits.loss,
             limits.gradient_norm,
             limits.steps - contest.others("steps"),
             limits.presentations - contest.others("presentations"),
-            cost=contest.window_end(),
+            cost=contest.horizon(),
         )
 
     def chunk(self, w: Any, rows: Mapping[str, NDArray[np.float64]]) -> bool:
@@ -317,8 +332,7 @@ class _Window:
             shown = {name: column[1:] for name, column in shown.items()}
         if not len(shown["loss"]):
             return False
-        self.stopped = self._monitor.chunk(w, shown)
-        return self.stopped
+        return self._monitor.chunk(w, shown)
 
 
 def _fall(loss: float, after: float, norm: float, norm_after: float) -> float:

@@ -16,8 +16,8 @@ import abc
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -156,31 +156,45 @@ class Rows:
         return Rows(state, packed, self.rows.at[self.count].set(packed), self.count + recorded)
 
 
+class Level(NamedTuple):
+    """Something that serves several steps, such as a Jacobian: made from the state, after what is made above it.
+
+    Attributes
+    ----------
+    make : callable
+        Gets what the levels above have made and the state; returns the thing, and the next state.
+    served : callable
+        Whether, by the state, it has served.
+    """
+
+    make: Callable[..., tuple[Any, Any]]
+    served: Callable[[Any], Any]
+
+
 def serve(
     solver: CompiledSolver[Any],
     carry: Rows,
     going: Condition,
     within: Condition,
-    linearise: Callable[[Any], tuple[Any, Any]],
-    trial: Callable[[Any, Any], tuple[Any, dict[str, Any]]],
+    levels: Sequence[Level],
+    trial: Callable[..., tuple[Any, dict[str, Any]]],
+    *made: Any,
 ) -> Rows:
-    """The loop of a frozen Jacobian: linearise, try steps until it has served (the state is `stale`), and again.
+    """One loop inside the other: what a level makes is kept until it has served, and `trial(*made, state)` is a step.
 
-    `linearise(state)` gives the Jacobian and the next state, `trial(jacobian, state)` what a step gives. A loop that is
-    entered again in the middle makes the same Jacobian once more: chunks change nothing.
+    A loop that is entered again in the middle makes the same things once more: chunks change nothing.
     """
-    host = on_host(carry.row)
 
-    def outer(carry: Rows) -> Rows:
-        jacobian, state = linearise(carry.state)
+    def step(carry: Rows) -> Rows:
+        return carry.with_row(solver, *trial(*made, carry.state))
 
-        def body(carry: Rows) -> Rows:
-            return carry.with_row(solver, *trial(jacobian, carry.state))
-
+    def body(carry: Rows) -> Rows:
+        (make, served), *deeper = levels
+        thing, state = make(*made, carry.state)
         carry = dataclasses.replace(carry, state=state)
-        return while_loop(lambda c: within(c) & ~c.state.stale, body, carry, host=host)
+        return serve(solver, carry, lambda c: within(c) & ~served(c.state), within, deeper, trial, *made, thing)
 
-    return while_loop(going, outer, carry, host=host)
+    return while_loop(going, body if levels else step, carry, host=on_host(carry.row))
 
 
 def initial_rows(solver: CompiledSolver[Any], objective: Objective, w: Any) -> Any:
@@ -279,7 +293,7 @@ class CompiledRun:
         self.names = (*solver.columns, "ended")
         self._length = 1.0
         self._seconds_a_step = 0.0
-        self.starting = False  # whether the rows being reported begin with the first evaluation of a start
+        self.starting = False  # whether the next row is the first evaluation of a start
         self._stage = self._first_stage() if compilation == "quick" else "full"
         # Presentations at which a stage ends: counts, so that a run repeats exactly.
         nominal = nominal_seconds(objective)
@@ -335,13 +349,8 @@ class CompiledRun:
                 self.row = np.asarray(row)
                 if not self.solver.bare_start and self._report(monitor, self.row[None]):
                     return
-            if self.row[self.names.index("loss")] == np.inf and self.solver.bare_start:
-                rows = self._steps(monitor, 1)
-                self.starting = True
-                self._report(monitor, rows)
-                self.starting = False
-            else:
-                self._go_on(monitor)
+            self.starting = self.solver.bare_start and bool(self.row[self.names.index("loss")] == np.inf)
+            self._go_on(monitor)
 
     def _go_on(self, monitor: Monitor) -> None:
         self._change_stage(monitor)

@@ -23,7 +23,7 @@ from stiffgrad.curvature import linalg
 from stiffgrad.curvature.dense import Curvature, GaussNewton, Hessian
 from stiffgrad.curvature.point import evaluated
 from stiffgrad.objective import Objective, derivatives
-from stiffgrad.solvers._compiled import DIVERGED, FAILED, CompiledSolver, Condition, Rows, serve
+from stiffgrad.solvers._compiled import DIVERGED, FAILED, CompiledSolver, Condition, Level, Rows, serve
 from stiffgrad.solvers._own import ROW, Place, blank_row
 from stiffgrad.solvers._tally import Prices, dense_prices
 
@@ -166,7 +166,8 @@ class RosenbrockWanner(CompiledSolver[State]):
             age = jnp.where(old.stale, 0, old.age)
             return matrix, State(old.place._replace(tally=tally), base, age, h, jnp.asarray(False))
 
-        return serve(self, carry, going, within, linearise, partial(self._trial, objective))
+        level = Level(linearise, lambda state: state.stale)
+        return serve(self, carry, going, within, [level], partial(self._trial, objective))
 
     def _trial(self, objective: Objective, matrix: jax.Array, state: State) -> tuple[State, dict[str, Any]]:
         old, h, order = state.place.point, state.h, self.tableau.order

@@ -23,7 +23,7 @@ from stiffgrad._memory import require
 from stiffgrad.curvature.dense import Curvature, GaussNewton, Hessian, Linearised
 from stiffgrad.curvature.point import chosen, evaluated
 from stiffgrad.objective import Objective
-from stiffgrad.solvers._compiled import STALLED, STATIONARY, CompiledSolver, Condition, Rows, serve
+from stiffgrad.solvers._compiled import STALLED, STATIONARY, CompiledSolver, Condition, Level, Rows, serve
 from stiffgrad.solvers._control import DEFAULT, Control, Verdict, judge
 from stiffgrad.solvers._own import ROW, Place, blank_row
 from stiffgrad.solvers._tally import Prices, dense_prices
@@ -44,12 +44,12 @@ class State(NamedTuple):
     residual: Any  # of the point, where the dual form needs it
     h: jax.Array
     factored_h: jax.Array  # the h of the factor
-    lower: jax.Array  # Cholesky factor
     reused: jax.Array  # W-steps with it
     again: jax.Array  # whether the next trial is one
     rest: jax.Array  # Jacobians until W-steps are tried again
     pause: jax.Array  # the next such rest
-    stale: jax.Array  # whether the Jacobian has served
+    worn: jax.Array  # whether the factor has served
+    stale: jax.Array  # whether the Jacobian has
 
 
 @partial(
@@ -125,27 +125,32 @@ class WMethod(CompiledSolver[State]):
 
     def initial(self, objective: Objective, w: Any) -> tuple[State, dict[str, Any]]:
         """The start, nothing evaluated."""
-        side, zero = self.side(objective), np.zeros((), w.dtype)
+        zero = np.zeros((), w.dtype)
         h = zero if self.h0 is None else np.asarray(self.h0, w.dtype)
         residual = np.zeros(objective.stacked_rows, w.dtype) if self._needs_residual(objective) else None
         no, yes = np.asarray(False), np.asarray(True)
-        lower = np.zeros((side, side), w.dtype)
         none, one = np.zeros((), np.int64), np.ones((), np.int64)
-        state = State(Place.start(w), w, residual, h, zero, lower, none, no, none, one, yes)  # type: ignore[arg-type]
+        state = State(Place.start(w), w, residual, h, zero, none, no, none, one, yes, yes)  # type: ignore[arg-type]
         return state, blank_row(self.columns)
 
     def _needs_residual(self, objective: Objective) -> bool:
         return self.curvature == "gauss-newton" and GaussNewton().dual(objective)
 
     def loop(self, objective: Objective, carry: Rows, going: Condition, within: Condition) -> Rows:
-        """Linearise; try steps until the Jacobian has served; and again."""
+        """Linearise; factor for a step size; try steps until both have served; and again."""
 
         def linearise(old: State) -> tuple[Linearised, State]:
             base = namespace(old.base).where(old.stale, old.place.point.w, old.base)
             model = self.model.linearise(objective, base)
             return model, chosen(old.stale, self._linearised(old, model, base), old)
 
-        return serve(self, carry, going, within, linearise, partial(self._trial, objective))
+        def factor(model: Linearised, old: State) -> tuple[Any, State]:
+            xp = namespace(old.base)
+            h = xp.where(old.worn, old.h, old.factored_h)
+            return model.factor(h), old._replace(factored_h=h, worn=xp.asarray(False))
+
+        levels = Level(linearise, lambda state: state.stale), Level(factor, lambda state: state.worn)
+        return serve(self, carry, going, within, levels, partial(self._trial, objective))
 
     def _linearised(self, state: State, model: Linearised, base: jax.Array) -> State:
         kind = "hessians" if self.curvature == "hessian" else "jacobians"
@@ -158,11 +163,10 @@ class WMethod(CompiledSolver[State]):
         reused = xp.zeros_like(state.reused)
         return state._replace(place=place, base=base, h=h, reused=reused, again=no, rest=rest, stale=no)
 
-    def _trial(self, objective: Objective, model: Linearised, state: State) -> tuple[State, dict[str, Any]]:
-        """One step: with a new factorization, or a W-step with the old one; what came of it; what comes next."""
+    def _trial(self, objective: Objective, model: Linearised, lower: Any, state: State) -> tuple[State, dict[str, Any]]:
+        """One step: the first with a factor, or a W-step; what came of it; what comes next."""
         old, again, xp = state.place.point, state.again, namespace(state.base)
-        h = xp.where(again, state.factored_h, state.h)
-        lower = cond(again, lambda: state.lower, lambda: model.factor(h))
+        h = state.factored_h
         d, toward = model.descend(lower, h, old, state.residual)
         step, corrected = self._corrected(objective, model, lower, d, again)
         step = xp.where(old.known, step, 0.0)  # the start is evaluated where it is, however indefinite the Hessian
@@ -185,9 +189,9 @@ class WMethod(CompiledSolver[State]):
             residual=None if residual is None else xp.where(accepted, residual, state.residual),
             h=xp.where(again | ~started, state.h, self._next_h(state, verdict)),
             factored_h=h,
-            lower=lower,
             reused=reused,
             again=more,
+            worn=~more,
             rest=xp.where(refused, state.pause, state.rest),
             pause=pause,
             # A Jacobian has served when the point has moved and no W-step follows, which may have been refused.
