@@ -365,9 +365,10 @@ class Run:
         self.w = w
         count = len(rows["loss"])
         now = time.perf_counter()
-        wall = np.linspace(self._mark, now, count + 1)[1:] - self._begin
+        wall = self._mark - self._begin + (now - self._mark) / count * np.arange(1.0, count + 1.0)
         self._mark = now
-        rows = {name: column + self._before.get(name, 0.0) for name, column in rows.items()}
+        if self._before:
+            rows = {name: column + self._before.get(name, 0.0) for name, column in rows.items()}
         self.trace.extend({**rows, "wall_seconds": wall})
         return self._after()
 

@@ -8,7 +8,6 @@ run repeats exactly. (Interlacing two methods by their success: Morales and Noce
 from __future__ import annotations
 
 import abc
-import bisect
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -111,6 +110,8 @@ class Contest:
         self.reason = combination.reason(flow.objective)
         self.current = 0
         self.runs = {0: CompiledRun(members[0], flow.objective, w, flow.compilation)}
+        self._step_costs = [_step_cost(member, flow.objective) for member in members]
+        self._compilation = COMPILE_SECONDS / nominal_seconds(flow.objective)  # cost that compiling must be worth
         self.last: dict[int, dict[str, float]] = {}  # cumulative columns of each run, as it left them
         self.loss = self.norm = math.inf
         self.exhausted: dict[int, Finished] = {}
@@ -191,15 +192,7 @@ class Contest:
 
     def _length(self) -> float:
         """Cost of a window: four steps of the dearest member that is to be compared."""
-        steps = [self._step_cost(number) for number in self.runs]
-        return max(self.combination.pace.window, 4.0 * max(steps))
-
-    def _step_cost(self, number: int) -> float:
-        member = self.members[number]
-        prices = member.prices(self.flow.objective)  # type: ignore[attr-defined]
-        dense = member.side(self.flow.objective) > 0
-        kind = prices.hessian if getattr(member, "curvature", "") == "hessian" else prices.jacobian
-        return 2.0 + (kind + prices.factorization if dense else 0.0)
+        return max(self.combination.pace.window, 4.0 * max(self._step_costs[number] for number in self.runs))
 
     def horizon(self) -> float:
         """The cost of the current run before which no other member's turn can come."""
@@ -213,25 +206,26 @@ class Contest:
     def _affordable(self) -> float:
         """The cost of all members from which a trial of the other one is worth its own, and its compilation."""
         other = self._other()
-        compilation = 0.0 if other in self.runs else COMPILE_SECONDS / nominal_seconds(self.flow.objective)
-        return max(4.0 * self._step_cost(other) / self.combination.pace.part, compilation)
+        compilation = 0.0 if other in self.runs else self._compilation
+        return max(4.0 * self._step_costs[other] / self.combination.pace.part, compilation)
 
     # ---- turns
 
     def _close_windows(self, rows: Mapping[str, NDArray[np.float64]]) -> None:
         """Judge the windows that end in these rows, until one says that another member's turn has come."""
-        points = list(zip(*(np.asarray(rows[name]).tolist() for name in ("loss", "gradient_norm", "cost")), strict=True))
+        loss, norm, cost = (rows[name] for name in ("loss", "gradient_norm", "cost"))
         at = 0
         while self._next is None:
             if self._mark is None:
-                at = next((i for i in range(at, len(points)) if math.isfinite(points[i][0])), len(points))
+                at += int(np.argmax(np.append(np.isfinite(loss[at:]), True)))
             else:
-                at = max(at, bisect.bisect_left(points, self._mark[2] + self._length(), key=lambda point: point[2]))
-            if at == len(points):
+                at = max(at, int(np.searchsorted(cost, self._mark[2] + self._length())))
+            if at >= len(cost):
                 return
+            point = float(loss[at]), float(norm[at]), float(cost[at])
             if self._mark is not None:
-                self._decide(self._mark, points[at])
-            self._mark = points[at]
+                self._decide(self._mark, point)
+            self._mark = point
 
     def _decide(self, begin: tuple[float, float, float], end: tuple[float, float, float]) -> None:
         """At the end of a window: who goes on."""
@@ -321,7 +315,8 @@ class _Window:
         again = contest.run.starting and len(contest.last) > 0
         contest.record(rows)
         count = len(rows["loss"])
-        total = {name: contest.others(name) + np.asarray(rows.get(name, np.zeros(count))) for name in CUMULATIVE}
+        others = {name: contest.others(name) for name in CUMULATIVE} if len(contest.last) > 1 else {}
+        total = {name: more + rows.get(name, 0.0) * np.ones(count) for name, more in others.items()}
         labels = {
             name: np.full(count, value)
             for name, value in contest.combination.label(member, contest.flow.objective).items()
@@ -333,6 +328,12 @@ class _Window:
         if not len(shown["loss"]):
             return False
         return self._monitor.chunk(w, shown)
+
+
+def _step_cost(member: CompiledSolver[Any], objective: Objective) -> float:
+    prices = member.prices(objective)  # type: ignore[attr-defined]
+    kind = prices.hessian if getattr(member, "curvature", "") == "hessian" else prices.jacobian
+    return 2.0 + (kind + prices.factorization if member.side(objective) > 0 else 0.0)
 
 
 def _fall(loss: float, after: float, norm: float, norm_after: float) -> float:

@@ -290,6 +290,7 @@ class CompiledRun:
         self.w = jnp.asarray(w, objective.w0.dtype)
         self.state: Any = None
         self.row: Any = None
+        self._first: tuple[Any, Any] | None = None  # state and row at the start, made when this was compiled
         self.names = (*solver.columns, "ended")
         self._length = 1.0
         self._seconds_a_step = 0.0
@@ -320,11 +321,12 @@ class CompiledRun:
             self._compile()
 
     def _compile(self) -> None:
-        state, row = jax.block_until_ready(self._begin())
+        state, row = self._first = jax.block_until_ready(self._begin())
         if self._stage == "host":
             self._chunk(state, row, ALWAYS, 1)
             return
         jax.block_until_ready(self._chunk(state, row, NEVER, 0))
+        state, _ = self._first = jax.block_until_ready(jax.device_put(state)), row
         if self.objective.size * self.objective.samples <= WARM_UP:
             for _ in range(2):
                 begin = time.perf_counter()
@@ -345,8 +347,8 @@ class CompiledRun:
         """Evaluate and report the start where that is due, else run one chunk and report its rows."""
         with self._threads():
             if self.state is None:
-                self.state, row = self._begin()
-                self.row = np.asarray(row)
+                self.state, row = self._first if self._first is not None else self._begin()
+                self.row, self._first = np.asarray(row), None
                 if not self.solver.bare_start and self._report(monitor, self.row[None]):
                     return
             self.starting = self.solver.bare_start and bool(self.row[self.names.index("loss")] == np.inf)

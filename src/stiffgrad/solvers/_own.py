@@ -41,9 +41,12 @@ class Place(NamedTuple):
         return cls(Point.unknown(w), np.zeros((), w.dtype), Tally.zero(), np.zeros((), np.int64))
 
     def moved(self, accepted: Any, new: Point, duration: Any, **counts: Any) -> Place:
-        """After a trial: at `new` where it was accepted. Counts a step or a rejection, but not the start."""
+        """After a trial: at `new` where it was accepted. Counts a step or a rejection, but not the start.
+
+        `counts` are those of `Tally`; "rejected" among them where one trial is not one step.
+        """
         xp, known = namespace(new.loss), self.point.known
-        tally = self.tally.plus(steps=accepted & known, rejected=~accepted & known, **counts)
+        tally = self.tally.plus(**{"steps": accepted & known, "rejected": ~accepted & known, **counts})
         flow_time = self.flow_time + xp.where(accepted & known, duration, 0.0).astype(new.loss.dtype)
         # An energy that is not finite at the start is shown as it is, for the driver to judge.
         point = chosen(accepted | ~known, new, self.point)

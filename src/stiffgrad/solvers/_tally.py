@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stiffgrad._arrays import namespace
 from stiffgrad.objective import Objective
 
 COLUMNS = (
@@ -25,11 +26,19 @@ COLUMNS = (
 DENSE_SPEED = 1.5  # of a matrix product, against a gradient of as many operations
 
 
+COUNTED = (
+    "steps", "rejected", "gradients", "losses", "products", "jacobians", "hessians", "factorizations", "solves",
+    "singles",
+)  # fmt: skip
+
+
 class Tally(NamedTuple):
-    """Cumulative counts, whole numbers.
+    """Cumulative counts, whole numbers, each to be had by its name.
 
     Attributes
     ----------
+    counts : array
+        All of them: as one array they are one operation of a compiled step.
     steps, rejected : scalars
         Points accepted, and trials that were not.
     gradients, losses, products : scalars
@@ -42,25 +51,24 @@ class Tally(NamedTuple):
         Those of the gradients that were evaluated in float32.
     """
 
-    steps: Any
-    rejected: Any
-    gradients: Any
-    losses: Any
-    products: Any
-    jacobians: Any
-    hessians: Any
-    factorizations: Any
-    solves: Any
-    singles: Any
+    counts: Any
 
     @classmethod
     def zero(cls) -> Tally:
         """Nothing yet."""
-        return cls(*[np.zeros((), np.int64)] * len(cls._fields))
+        return cls(np.zeros(len(COUNTED), np.int64))
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in COUNTED:
+            raise AttributeError(f"a tally has no count {name!r}: it has {', '.join(COUNTED)}")
+        return self.counts[COUNTED.index(name)]
 
     def plus(self, **more: Any) -> Tally:
         """With more of the named counts; truth values count as 0 or 1."""
-        return self._replace(**{name: getattr(self, name) + more[name] for name in more})
+        xp = namespace(self.counts)
+        added = [xp.asarray(more.pop(name, 0)).astype(np.int64) for name in COUNTED]
+        assert not more, f"no such counts: {', '.join(more)}"
+        return Tally(self.counts + xp.stack(added))
 
     def presentations(self, objective: Objective) -> Any:
         """Of the training set, as `Statistics` defines them."""

@@ -145,10 +145,10 @@ class Krylov(SteppedSolver[State]):
         new = evaluated(objective, move(size))
         verdict = judge(old, new, promised(size))
         moved = verdict.accepted
-        place = state.place.moved(moved, new, size, gradients=1, losses=found.tried, products=space.products)
-        shrunk = jnp.round(jnp.log(h / size) / jnp.log(RATIO)).clip(0).astype(place.tally.steps.dtype)
-        rejected = state.place.tally.rejected + started * jnp.where(found.best > 0, shrunk, ~moved)
-        place = place._replace(tally=place.tally._replace(rejected=rejected))
+        shrunk = jnp.round(jnp.log(h / size) / jnp.log(RATIO)).clip(0).astype(int)
+        rejected = started * jnp.where(found.best > 0, shrunk, ~moved)
+        counts = {"gradients": 1, "losses": found.tried, "products": space.products, "rejected": rejected}
+        place = state.place.moved(moved, new, size, **counts)
         ratio = (old.loss - found.loss) / promised(size)
         grown = jnp.select([ratio > 0.9, ratio > 0.75, ratio > 0.25], [6.0, 3.0, 1.0], 0.5)
         # A longer step that was tried and lost need not be tried first the next time.

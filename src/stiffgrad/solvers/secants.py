@@ -190,9 +190,8 @@ class Secants(SteppedSolver[State]):
         moved = good & last & judge(start, new, 0.0).accepted
         spoiled = lost | (good & last & ~moved)
         retry, failed = spoiled & ~alone, spoiled & alone & known
-        place = state.place.moved(moved, new, path, gradients=1, singles=~last)
         # A trial is rejected where it was not good; one inside a sweep that was good is no step yet.
-        place = place._replace(tally=place.tally._replace(rejected=state.place.tally.rejected + (~good & known)))
+        place = state.place.moved(moved, new, path, gradients=1, singles=~last, rejected=~good & known)
         # After a sweep that rounding spoiled, exact steps alone for a while, for longer each time.
         penalty = xp.where(retry, 2 * state.penalty, state.penalty)
         rest = xp.where(retry, penalty, xp.where(moved, xp.maximum(state.rest - 1, 0), state.rest))
