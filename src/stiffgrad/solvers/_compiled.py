@@ -290,7 +290,7 @@ class CompiledRun:
         self.w = jnp.asarray(w, objective.w0.dtype)
         self.state: Any = None
         self.row: Any = None
-        self._first: tuple[Any, Any] | None = None  # state and row at the start, made when this was compiled
+        self._first: tuple[Any, Any] | None = None  # a bare start on the device, with its row
         self.names = (*solver.columns, "ended")
         self._length = 1.0
         self._seconds_a_step = 0.0
@@ -321,12 +321,13 @@ class CompiledRun:
             self._compile()
 
     def _compile(self) -> None:
-        state, row = self._first = jax.block_until_ready(self._begin())
+        state, row = jax.block_until_ready(self._begin())
         if self._stage == "host":
             self._chunk(state, row, ALWAYS, 1)
             return
         jax.block_until_ready(self._chunk(state, row, NEVER, 0))
-        state, _ = self._first = jax.block_until_ready(jax.device_put(state)), row
+        if self.solver.bare_start:
+            state, _ = self._first = jax.block_until_ready(jax.device_put(state)), row
         if self.objective.size * self.objective.samples <= WARM_UP:
             for _ in range(2):
                 begin = time.perf_counter()
