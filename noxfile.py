@@ -98,3 +98,11 @@ def wheel(session: nox.Session) -> None:
     session.run("check-wheel-contents", *wheels)
     session.install(*wheels)
     run_core(session)
+
+
+@nox.session(python=PYTHONS[0])
+def mutants(session: nox.Session) -> None:
+    """What part of changes to the core the tests notice (hours): `nox -s mutants -- --each 4` tries fewer."""
+    session.install("-c", "constraints.txt", ".[test]")
+    session.install("cosmic-ray==8.7.0")
+    session.run("python", "benchmarks/mutants.py", *session.posargs)

@@ -64,6 +64,7 @@ class Scale:
 
 SCALES = {
     "full": Scale(),
+    "medium": Scale(paths=("iris", "encoder"), seeds=3, exact_seeds=2, patience=1.0, waiting=1.5),
     "short": Scale(
         paths=("iris", "encoder"), grid=("iris", "encoder"), seeds=2, exact_seeds=1, patience=0.4, waiting=0.25
     ),

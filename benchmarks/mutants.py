@@ -1,0 +1,164 @@
+"""Do the tests notice when one operator of the core is changed? `nox -s mutants`.
+
+Cosmic Ray finds the places; a sample of them, drawn by a seed, is changed one at a time in a copy of the checkout, and
+the tests that are named beside a module here run until one fails. What they do not notice is listed with its change.
+Results are kept as they come: a second call goes on. Not every survivor is a fault of the tests: some constants are
+choices (a step twice as long is as right), and some changes are none.
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+from cosmic_ray.ast import ast_nodes, get_ast_from_path
+from cosmic_ray.ast.ast_query import ASTQuery
+from cosmic_ray.mutating import mutate_and_test
+from cosmic_ray.plugins import get_operator
+from cosmic_ray.work_item import MutationSpec
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+OWN = "tests/solvers/test_rosenbrock.py tests/solvers/test_auto.py"
+TESTS = {  # the part of src/stiffgrad that is changed: the tests that should notice
+    "curvature/dense.py": OWN,
+    "curvature/kronecker.py": "tests/curvature/test_kronecker.py tests/solvers/test_exponential.py",
+    "curvature/lanczos.py": "tests/curvature/test_lanczos.py tests/solvers/test_exponential.py",
+    "curvature/linalg.py": OWN,
+    "curvature/point.py": f"{OWN} tests/solvers/test_quasi_newton.py",
+    "curvature/rows.py": "tests/curvature/test_rows.py tests/solvers/test_rosenbrock.py",
+    "curvature/secant.py": "tests/curvature/test_secant.py tests/solvers/test_quasi_newton.py",
+    "objective/losses.py": "tests/objective",
+    "objective/derivatives.py": "tests/objective",
+    "solvers/_combination.py": OWN,
+    "solvers/_control.py": f"{OWN} tests/solvers/test_quasi_newton.py",
+    "solvers/_own.py": f"{OWN} tests/solvers/test_quasi_newton.py",
+    "solvers/_tally.py": f"{OWN} tests/solvers/test_quasi_newton.py",
+    "solvers/chebyshev.py": "tests/solvers/test_chebyshev.py tests/run/test_path.py",
+    "solvers/krylov.py": "tests/solvers/test_exponential.py",
+    "solvers/quasi_newton.py": "tests/solvers/test_quasi_newton.py",
+    "solvers/rosenbrock_wanner.py": "tests/solvers/test_rosenbrock.py tests/run/test_path.py",
+    "solvers/secants.py": "tests/solvers/test_exponential.py",
+    "solvers/w_method.py": OWN,
+    "analysis/minimum.py": "tests/analysis",
+    "analysis/same_minimum.py": "tests/analysis",
+    "analysis/spectrum.py": "tests/analysis",
+    "analysis/stiffness.py": "tests/analysis",
+}
+OPERATORS = [
+    f"core/ReplaceBinaryOperator_{change}"
+    for change in ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "Pow_Mul", "BitAnd_BitOr", "BitOr_BitAnd")
+] + [f"core/ReplaceComparisonOperator_{change}" for change in ("Lt_Gt", "Gt_Lt", "LtE_GtE", "GtE_LtE", "Eq_NotEq")]
+OPERATORS += ["core/ReplaceUnaryOperator_USub_UAdd", "core/ReplaceUnaryOperator_Delete_Invert"]
+OPERATORS += ["core/ReplaceAndWithOr", "core/ReplaceOrWithAnd", "core/NumberReplacer"]
+
+
+def places(folder: pathlib.Path, module: str) -> list[MutationSpec]:
+    """All changes of a module that `OPERATORS` can make."""
+    path = folder / "src" / "stiffgrad" / module
+    tree, found = get_ast_from_path(path), []
+    for name in OPERATORS:
+        operator = get_operator(name)()
+        nodes = ((node, *place) for node in ast_nodes(tree) for place in operator.mutation_positions(node))
+        for number, (node, start, end) in enumerate(nodes):
+            if not annotates(node):
+                found.append(MutationSpec(path, name, number, start, end, {}, ASTQuery(node).get_definition_name()))
+    return found
+
+
+def annotates(node: Any) -> bool:
+    """Whether a node of the syntax tree is part of a type."""
+    while node.parent is not None:
+        siblings = node.parent.children
+        before = siblings[siblings.index(node) - 1] if siblings[0] is not node else None
+        if before is not None and before.type == "operator" and before.value in (":", "->"):
+            if node.parent.type in ("annassign", "tfpdef") or before.value == "->":
+                return True
+        node = node.parent
+    return False
+
+
+def copied(folder: pathlib.Path) -> None:
+    """What the tests need, where it may be changed; programs that are compiled already are taken along."""
+    for name in ("src", "tests", "examples", "benchmarks", "docs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, folder)
+    if (ROOT / ".cache" / "stiffgrad").exists():
+        shutil.copytree(ROOT / ".cache" / "stiffgrad", folder / ".cache" / "stiffgrad")
+
+
+def revision() -> str:
+    """Of the checkout."""
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def table(rows: list[dict[str, str]]) -> Table:
+    """Killed and survived, by module."""
+    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for row in rows:
+        counts[row["module"]][row["outcome"]] += 1
+        counts["all"][row["outcome"]] += 1
+    shown = Table("module", "changes tried", "noticed", "part", title="Changes of the core that the tests notice")
+    for module in sorted(counts, key=lambda name: (name == "all", name)):
+        total, killed = sum(counts[module].values()), counts[module]["killed"] + counts[module]["incompetent"]
+        shown.add_row(module, str(total), str(killed), f"{killed / total:.0%}")
+    return shown
+
+
+def main() -> None:
+    """Draw, change, test, and tell."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--each", type=int, default=8, help="changes of each module")
+    parser.add_argument("--module", action="append", choices=sorted(TESTS), help="default: all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=600.0, help="for the tests of one change")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "runs" / "mutants.jsonl")
+    arguments = parser.parse_args()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    this = revision()
+    lines = arguments.out.read_text().splitlines() if arguments.out.exists() else []
+    rows = [row for row in map(json.loads, lines) if row["revision"] == this]
+    done = {(row["module"], row["operator"], row["occurrence"]) for row in rows}
+    console = Console()
+    with tempfile.TemporaryDirectory() as made:
+        folder = pathlib.Path(made)
+        copied(folder)
+        os.chdir(folder)
+        os.environ["PYTHONPATH"] = str(folder / "src")
+        wanted = []
+        for module in arguments.module or TESTS:
+            found = places(folder, module)
+            drawn = random.Random(f"{arguments.seed} {module}").sample(found, min(arguments.each, len(found)))
+            wanted += [(module, place) for place in drawn]
+        random.Random(arguments.seed).shuffle(wanted)
+        for module, place in track(wanted, "changes", console=console):
+            key = module, place.operator_name, place.occurrence
+            if key in done:
+                continue
+            command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider -p no:randomly {TESTS[module]}"
+            result = mutate_and_test([place], command, arguments.seconds)
+            row = dict(zip(("module", "operator", "occurrence"), key, strict=True))
+            row |= {"revision": this, "outcome": str(result.test_outcome.value), "in": str(place.definition_name)}
+            row["change"] = "\n".join(line for line in str(result.diff).splitlines() if line[:1] in "+-")
+            rows.append(row)
+            with arguments.out.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            if row["outcome"] == "survived":
+                console.print(f"[bold]{module}[/], in {row['in']}:\n{row['change']}\n", highlight=False)
+    console.print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
