@@ -80,9 +80,9 @@ def annotates(node: Any) -> bool:
     while node.parent is not None:
         siblings = node.parent.children
         before = siblings[siblings.index(node) - 1] if siblings[0] is not node else None
-        if before is not None and before.type == "operator" and before.value in (":", "->"):
-            if node.parent.type in ("annassign", "tfpdef") or before.value == "->":
-                return True
+        marked = before.value if before is not None and before.type == "operator" else ""
+        if marked == "->" or (marked == ":" and node.parent.type in ("annassign", "tfpdef")):
+            return True
         node = node.parent
     return False
 
