@@ -18,6 +18,16 @@ COMPILED = [
 ]
 
 
+def test_the_pair_of_mlp_is_a_model():
+    pair, X = sg.mlp([2, 3, 1], seed=4), np.random.default_rng(0).normal(size=(6, 2))
+    one, other = sg.supervised(pair, X, X[:, 0]), sg.supervised(*pair, X, X[:, 0])
+    np.testing.assert_array_equal(one.w0, other.w0)
+    assert float(one.value(one.w0)) == float(other.value(other.w0))
+    assert (
+        sg.supervised(pair, X, [0, 1, 0, 1, 1, 0], "binary_cross_entropy").terms[0].loss.name == "binary_cross_entropy"
+    )
+
+
 def test_mean_squared_error_by_hand():
     objective = sg.supervised(lambda p, x: p @ x, np.array([2.0, -1.0]), X, np.array([1.0, 0.0, 0.0, 0.0]))
     errors = X @ [2.0, -1.0] - [1.0, 0.0, 0.0, 0.0]

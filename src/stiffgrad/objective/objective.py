@@ -413,7 +413,7 @@ def supervised(
     """The objective of supervised training: mean of loss(apply(params, x_i), y_i) + weight_decay/2 |w|^2.
 
     Two forms: `supervised(apply, params, X, y)` with a function of the parameters and ONE sample (the batching is
-    done here), and `supervised(model, X, y)` with a model that holds its parameters.
+    done here), and `supervised(model, X, y)` with a model that holds its parameters, or the pair that `mlp` returns.
 
     Parameters
     ----------
@@ -457,6 +457,8 @@ def supervised(
         raise TypeError(
             "y is None or missing: supervised needs a target for each sample; see least_squares for residuals"
         )
+    if params is ... and isinstance(apply, tuple) and len(apply) == 2 and callable(apply[0]):
+        apply, params = apply  # as `mlp` returns them
     X, y = gathered(X, "X"), gathered(y, "y")
     carrier = carry(apply, None if params is ... else params)
     if carrier is None and params is ...:
