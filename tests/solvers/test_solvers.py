@@ -9,7 +9,7 @@ from sklearn.datasets import load_iris
 
 import stiffgrad as sg
 from stiffgrad import flow
-from stiffgrad._config import Program
+from stiffgrad._config import QUICK, SOUND, Program
 from stiffgrad.flow import PROGRAMS, _programs
 from stiffgrad.run.trace import COLUMNS, COUNTS
 from stiffgrad.solvers import _compiled
@@ -240,3 +240,23 @@ def test_a_jax_that_has_dropped_an_option_of_a_compilation_compiles_without_it(m
     monkeypatch.setattr(_compiled, "_full", unknown)
     seen = sg.solve(quadratic(), "rosenbrock", until=sg.Until(steps=3), compilation="full")
     np.testing.assert_array_equal(seen.w, expected.w)
+
+
+@pytest.mark.parametrize("name", ["krylov", "chebyshev", "adam", "tsit5"])
+@pytest.mark.parametrize("compilation", ["quick", "full"])
+def test_a_loop_is_traced_once(name, compilation, monkeypatch):
+    """A number of another type in one of the calls (NumPy's for Python's) would trace and compile it again."""
+    traced = []
+
+    def run_rows(*arguments):
+        traced.append(arguments)
+        return original(*arguments)
+
+    original = _compiled.run_rows
+    for stage, options in (("_quick", QUICK), ("_full", SOUND)):
+        monkeypatch.setattr(_compiled, stage, Program(run_rows, options))
+    X = np.linspace(-1, 1, 7)[:, None]
+    objective = sg.supervised(sg.mlp([1, 5, 1]), X, np.sin(3 * X))
+    until = sg.Until(steps=20, presentations=10**6, loss=1e-12, wall_seconds=60)
+    sg.solve(objective, name, until=until, compilation=compilation, throw=False)
+    assert len(traced) == 1

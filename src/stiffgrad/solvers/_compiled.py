@@ -416,6 +416,7 @@ class CompiledRun:
 
     def _chunk(self, state: Any, row: Any, limits: Limits, length: int) -> Any:
         limits = limits._replace(presentations=min(limits.presentations, self._ends[self._stage]))
+        limits = Limits(*map(float, limits))  # one of NumPy's has another type for JAX, and would compile once more
         run: Any = {"host": _host, "quick": _quick, "full": _full}[self._stage]
         return run(self.solver.within, self.objective, state, row, limits, length)
 
