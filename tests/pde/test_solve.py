@@ -9,7 +9,7 @@ from stiffgrad import pde
 from stiffgrad.objective.objective import _value_and_gradient
 from stiffgrad.pde import solving
 from stiffgrad.pde.solving import _verdict, redrawn
-from stiffgrad.solvers._compiled import _full, _quick
+from stiffgrad.solvers._compiled import _full, _lasting, _quick
 from stiffgrad.solvers.w_method import WMethod
 
 
@@ -104,7 +104,7 @@ def test_some_points_are_spread_as_all_are(sampling, widest):
 def test_a_stage_begins_with_the_step_at_which_the_last_one_ended(monkeypatch):
     monkeypatch.setattr(WMethod, "hosted_side", -1)  # compiled from the outset
     problem = pde.Problem([(0, 1)], [pde.interior(decay, 31), pde.initial(1.0)], [7])
-    compiled = _quick._cache_size(), _full._cache_size()
+    compiled = [program._cache_size() for program in (_quick, _lasting, _full)]
     trace = pde.solve(problem, "rosenbrock", until=sg.Until(steps=400, loss=1e-8)).run.trace
     for number in range(1, 4):
         last = trace["step_size"][trace["points"] == number - 1][-1]
@@ -112,7 +112,8 @@ def test_a_stage_begins_with_the_step_at_which_the_last_one_ended(monkeypatch):
         assert 1e-3 * last <= first <= last
     # One program for all stages, called with arrays of NumPy and of JAX: the step at the start is no part of it.
     assert 1 <= _quick._cache_size() - compiled[0] <= 3  # fewer than stages
-    assert _full._cache_size() - compiled[1] <= 2
+    assert _lasting._cache_size() - compiled[1] <= 2
+    assert _full._cache_size() == compiled[2]
 
 
 def test_budgets_are_those_of_all_stages_together(problem):

@@ -53,6 +53,7 @@ def test_steps_are_those_of_the_compiled_program(method):
 def test_a_run_passes_through_all_stages(method, dtype, monkeypatch):
     monkeypatch.setattr(_compiled, "HOST_SECONDS", 0.01)
     monkeypatch.setattr(_compiled, "QUICK_SECONDS", 0.001)
+    monkeypatch.setattr(_compiled, "LASTING_SECONDS", 0.002)
     seen = []
     chunk = _compiled.CompiledRun._chunk
 
@@ -62,7 +63,7 @@ def test_a_run_passes_through_all_stages(method, dtype, monkeypatch):
 
     monkeypatch.setattr(_compiled.CompiledRun, "_chunk", noted)
     solution = sg.solve(objective(dtype), method, until=sg.Until(presentations=200), throw=False)
-    assert list(dict.fromkeys(seen)) == ["host", "quick", "full"]
+    assert list(dict.fromkeys(seen)) == ["host", "quick", "lasting", "full"]
     assert 200 <= solution.statistics.presentations < 300  # a chunk ends at an accepted point
     assert np.all(np.diff(solution.trace["loss"]) <= 1e-6)
     again = sg.solve(objective(dtype), method, until=sg.Until(presentations=200), throw=False)

@@ -5,8 +5,8 @@ targets after every step, and its length adapts to the time a step takes.
 
 How a program is compiled is a matter of its own. Full optimisation makes a step 1.1 to 3 times as fast and takes 3 to 5
 times as long to compile, which is most of what a user waits for who fits one network. So the "quick" compilation
-starts, and the full one takes over once the steps have done so much work, counted in operations, that it pays. Before
-both, solvers whose step also runs by NumPy do so for a while: only the gradient is compiled for that. See
+starts, and better ones take over once the steps have done so much work, counted in operations, that they pay. Before
+all, solvers whose step also runs by NumPy do so for a while: only the gradient is compiled for that. See
 docs/first-call.md.
 """
 
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad._arrays import namespace, on_host, while_loop
-from stiffgrad._config import QUICK, SOUND, Program, one_blas_thread
+from stiffgrad._config import LASTING, QUICK, SOUND, Program, one_blas_thread
 from stiffgrad._types import Outcome
 from stiffgrad.flow import Flow
 from stiffgrad.objective import Objective
@@ -47,9 +47,9 @@ STATIONARY, STALLED, DIVERGED, FAILED = ENDED
 
 NEVER = Limits(np.inf, np.inf, -1.0, -1.0)
 ALWAYS = Limits(-np.inf, -np.inf, np.inf, np.inf)
-STAGES = ("host", "quick", "full")  # the loop in Python, and its two compilations
+STAGES = ("host", "quick", "lasting", "full")  # the loop in Python, and its three compilations
 # Of work in a stage, after which the next one takes over: about what its compilation takes.
-HOST_SECONDS, QUICK_SECONDS = 0.3, 1.0
+HOST_SECONDS, QUICK_SECONDS, LASTING_SECONDS = 0.3, 2.0, 30.0
 HOST_STEP_SECONDS = 3e-4  # that a step by NumPy takes beside the gradient
 HOST_BYTES = 1e7  # of a state, up to which its copies are cheap beside that
 # Of a gradient with the quick compilation: a call, and for each weight and sample, and each intermediate number.
@@ -267,6 +267,7 @@ def _like(old: Any, values: NDArray[Any]) -> Any:
 
 _initial = Program(initial_rows, SOUND)
 _full = Program(run_rows, SOUND)
+_lasting = Program(run_rows, LASTING)
 _quick = Program(run_rows, QUICK)
 
 
@@ -299,7 +300,9 @@ class CompiledRun:
         # Presentations at which a stage ends: counts, so that a run repeats exactly.
         nominal = nominal_seconds(objective)
         host = np.ceil(HOST_SECONDS / (nominal + HOST_STEP_SECONDS)) if self._stage == "host" else 0.0
-        self._ends = {"host": host, "quick": host + np.ceil(QUICK_SECONDS / nominal), "full": np.inf}
+        quick = host + np.ceil(QUICK_SECONDS / nominal)
+        lasting = quick + np.ceil(LASTING_SECONDS / nominal)
+        self._ends = {"host": host, "quick": quick, "lasting": lasting, "full": np.inf}
 
     def _first_stage(self) -> str:
         on_cpu = all(device.platform == "cpu" for device in self.w.devices())
@@ -417,7 +420,7 @@ class CompiledRun:
     def _chunk(self, state: Any, row: Any, limits: Limits, length: int) -> Any:
         limits = limits._replace(presentations=min(limits.presentations, self._ends[self._stage]))
         limits = Limits(*map(float, limits))  # one of NumPy's has another type for JAX, and would compile once more
-        run: Any = {"host": _host, "quick": _quick, "full": _full}[self._stage]
+        run: Any = {"host": _host, "quick": _quick, "lasting": _lasting, "full": _full}[self._stage]
         return run(self.solver.within, self.objective, state, row, limits, length)
 
     def _change_stage(self, monitor: Monitor) -> None:
