@@ -327,6 +327,7 @@ def test_two_wells_have_the_barrier_between_them() -> None:
     assert found.barrier == pytest.approx(1.0, rel=1e-12)
     assert found.relative_barrier == pytest.approx(1 / 9, rel=1e-12)  # the start is at loss 9
     assert "No hidden units were matched" in found.verdict
+    assert "200% apart, with a barrier of 11.1% of the loss removed" in found.verdict
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -376,6 +377,22 @@ def test_two_networks_known_to_differ() -> None:
 
 
 # ---- spectrum
+
+
+def test_a_plane_has_no_stiffness() -> None:
+    found = sg.stiffness(sg.minimise(lambda w: jnp.sum(w), np.ones(3)), np.ones(3))
+    assert (found.excess, found.step_explicit, found.step_accuracy, found.ratio) == (0.0, np.inf, np.inf, 1.0)
+    assert found.advice.startswith("explicit is fine")
+
+
+def test_the_share_below_zero_is_told_and_rounding_is_none_of_it() -> None:
+    def told(diagonal: list[float]) -> str:
+        objective = sg.minimise(lambda w: 0.5 * jnp.sum(jnp.array(diagonal) * w**2), np.ones(4))
+        return repr(sg.spectrum(objective, objective.w0))
+
+    assert "below zero     25.0% of them" in told([-1.0, 2.0, 3.0, 4.0])
+    assert "below zero     25.0% of them" in told([-1e-3, 2.0, 3.0, 4.0])
+    assert "below zero     0.0% of them" in told([-1e-12, 2.0, 3.0, 4.0])
 
 
 def test_spectrum_moments_are_traces() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 import stiffgrad as sg
 from stiffgrad.laboratory import problems
+from stiffgrad.solvers import _combination
 from stiffgrad.solvers.auto import choose
 
 
@@ -75,3 +76,22 @@ def test_another_method_takes_over_where_residuals_stay():
     again = sg.solve(objective, until=sg.Until(gradient_norm=1e-9, presentations=200_000), throw=False)
     assert np.array_equal(again.w, solution.w)
     assert np.array_equal(again.trace["chosen"], trace["chosen"])
+
+
+def test_a_run_resumed_anywhere_takes_the_same_turns(monkeypatch, tmp_path):
+    """Stopped before, at and after a change of methods: its windows and the turn that is due are in the checkpoint."""
+    monkeypatch.setattr(_combination, "COMPILE_SECONDS", 0.0)
+    generator = np.random.default_rng(0)
+    X, y = generator.normal(size=(200, 3)), generator.normal(size=(200, 1))
+    objective = sg.supervised(sg.mlp([3, 5, 1], seed=0), X, y)
+    whole = sg.solve(objective, until=sg.Until(steps=150), throw=False)
+    turns = np.flatnonzero(np.diff(whole.trace["chosen"]))
+    assert len(turns) >= 2
+    steps = {int(whole.trace["steps"][turn]) + more for turn in turns[:3] for more in (-3, -1, 0, 1)}
+    for stop in sorted(step for step in steps if step > 0):
+        file = tmp_path / f"{stop}.npz"
+        sg.solve(objective, until=sg.Until(steps=stop), checkpoint=file, throw=False)
+        again = sg.solve(objective, until=sg.Until(steps=150), checkpoint=file, throw=False)
+        np.testing.assert_array_equal(again.trace["chosen"], whole.trace["chosen"], err_msg=f"stopped at {stop}")
+        assert np.array_equal(again.w, whole.w)
+        assert again.statistics == whole.statistics

@@ -323,3 +323,85 @@ def test_every_point_took_one_linear_solve():
         counts = sg.solve(objective, sg.solvers.create("rosenbrock", correction=False), until=until).statistics
         assert counts.rejected_steps == 0
         assert counts.linear_solves == counts.rhs_evaluations > 1
+
+
+# ---- one trial, by NumPy: what comes next
+
+
+def trial(method, objective, scale=1.0, **fields):
+    """One trial from the start, its factor multiplied by `scale`: a small one makes a step far too long."""
+    w = np.asarray(objective.w0)
+    state, _ = method.initial(objective, w)
+    model = method.model.linearise(objective, w)
+    state = state._replace(place=state.place._replace(point=point.evaluated(objective, w)), base=w, h=np.float64(1.0))
+    state = state._replace(**{"factored_h": np.float64(1.0), "worn": False, "stale": False, "pause": 4, **fields})
+    return method._trial(objective, model, scale * model.factor(1.0), state)[0]
+
+
+@pytest.mark.parametrize(("pause", "longer"), [(4, 8), (16, 16)])
+def test_a_refused_w_step_makes_the_next_try_wait(pause, longer):
+    after = trial(WMethod(), network(40), 1e-3, again=np.bool_(True), pause=np.int64(pause))
+    assert (after.place.tally.rejected, after.stale, after.worn, after.again) == (1, True, True, False)
+    assert (after.rest, after.pause) == (pause, longer)
+    assert after.h == 1.0
+    counts = after.place.tally
+    assert (counts.gradients, counts.factorizations, counts.products, counts.solves) == (1, 0, 0, 1)
+
+
+def test_waiting_ends_with_a_w_step_that_is_accepted():
+    accepted = trial(WMethod(), network(40), again=np.bool_(True))
+    assert (accepted.place.tally.steps, accepted.pause, accepted.rest, accepted.reused) == (1, 1, 0, 1)
+
+
+def test_a_second_w_step_that_is_refused_is_no_reason_to_wait():
+    after = trial(WMethod(), network(40), 1e-3, again=np.bool_(True), reused=np.int64(1))
+    assert (after.place.tally.rejected, after.rest, after.pause, after.stale) == (1, 0, 4, True)
+
+
+def test_a_rejected_step_keeps_the_jacobian_and_shrinks():
+    after = trial(WMethod(), network(40), 1e-3)
+    assert (after.place.tally.rejected, after.stale, after.worn, after.h) == (1, False, True, 0.25)
+    assert (after.rest, after.pause) == (0, 4)
+    counts = after.place.tally
+    assert (counts.factorizations, counts.products, counts.solves) == (1, 1, 2)
+
+
+def test_w_steps_follow_while_they_keep_their_promise_and_are_few():
+    objective = network(40)
+    first = trial(WMethod(), objective)
+    assert (first.place.tally.steps, first.again, first.stale, first.worn) == (1, True, False, False)
+    assert not trial(WMethod(promise=1e9), objective).again
+    assert not trial(WMethod(w_steps=0), objective).again
+    assert not trial(WMethod(), objective, rest=np.int64(3)).again
+    assert trial(WMethod(), objective, again=np.bool_(True), reused=np.int64(3)).again
+    last = trial(WMethod(), objective, again=np.bool_(True), reused=np.int64(4))
+    assert (last.again, last.stale, last.worn, last.reused) == (False, True, True, 5)
+
+
+@pytest.mark.parametrize(
+    ("age", "h", "stale", "rejected"), [(0, 1e6, False, 1), (3, 1e6, True, 1), (3, 1e-6, False, 0), (10, 1e-6, True, 0)]
+)
+def test_a_jacobian_serves_until_a_step_fails_with_it(age, h, stale, rejected):
+    """With `reuse=10` it serves eleven steps; one that fails with a new Jacobian is not due to that."""
+    method, objective = ROS34PW2(reuse=10), network(40)
+    w = jnp.asarray(objective.w0)
+    state, _ = method.initial(objective, np.asarray(objective.w0))
+    place = state.place._replace(point=point.evaluated(objective, w))
+    state = state._replace(place=place, age=jnp.asarray(age), h=jnp.asarray(h), stale=jnp.asarray(False))
+    after, _ = method._trial(objective, derivatives.gauss_newton(objective, w), state)
+    assert (bool(after.stale), int(after.place.tally.rejected)) == (stale, rejected)
+
+
+# ---- what dense work costs
+
+
+def test_costs_of_dense_curvature_are_counted_from_its_shapes():
+    primal, dual = network(40), network(10)
+    (m, n), few = (40, primal.size), 10
+    assert GaussNewton().flops(primal) == m * n**2
+    assert GaussNewton().bytes(primal) == 2 * 8 * m * n + 4 * 8 * n**2
+    assert GaussNewton().flops(dual) == few**2 * n
+    assert GaussNewton().bytes(dual) == 2 * 8 * few * n + 4 * 8 * few**2
+    assert (GaussNewton().side(primal), GaussNewton().side(dual)) == (n, few)
+    assert (dense.Hessian().flops(primal), dense.Hessian().side(dual)) == (0.0, n)
+    assert dense.Hessian().bytes(primal) == 5 * 8 * n**2

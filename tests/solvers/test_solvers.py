@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
@@ -260,3 +261,13 @@ def test_a_loop_is_traced_once(name, compilation, monkeypatch):
     until = sg.Until(steps=20, presentations=10**6, loss=1e-12, wall_seconds=60)
     sg.solve(objective, name, until=until, compilation=compilation, throw=False)
     assert len(traced) == 1
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if sg.solvers.solver_class(name).family == "own"])
+def test_a_loss_that_is_finite_at_the_start_alone_ends_the_run_there(name):
+    w0 = np.array([1.0, -2.0])
+    objective = sg.minimise(lambda w: jnp.where(jnp.all(w == w0), jnp.sum(w**2), jnp.nan), w0)
+    solution = sg.solve(objective, name, until=sg.Until(wall_seconds=None), throw=False)
+    assert solution.outcome in (sg.Outcome.STALLED, sg.Outcome.DIVERGED, sg.Outcome.FAILED)
+    assert solution.loss == 5.0
+    assert np.array_equal(solution.w, w0)

@@ -160,5 +160,5 @@ def _verdict(same: bool, distance: float, barrier: float) -> str:
     if distance <= NEAR:
         return "the same point."
     if same:
-        return f"the same valley: {100 * distance:.2g}% apart, and no barrier between."
-    return f"different minima: {100 * distance:.2g}% apart, with a barrier of {100 * barrier:.2g}% of the loss removed."
+        return f"the same valley: {100 * distance:.3g}% apart, and no barrier between."
+    return f"different minima: {100 * distance:.3g}% apart, with a barrier of {100 * barrier:.3g}% of the loss removed."

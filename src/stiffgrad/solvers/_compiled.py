@@ -236,12 +236,13 @@ def run_rows(
             | (column(row, "gradient_norm", np.inf) <= limits.gradient_norm)
             | (column(row, "steps", 0) >= limits.steps)
             | (column(row, "presentations", 0) >= limits.presentations)
+            | (column(row, "cost", 0) >= limits.cost)
             | (column(row, "ended", 0) > 0)
             | (carry.count >= limits.rows)
         )
 
     def going(carry: Rows) -> Any:
-        return (carry.count < length) & (column(carry.row, "cost", 0) < limits.cost) & within(carry)
+        return (carry.count < length) & within(carry)
 
     rows = xp.zeros((max_rows + SPARE_ROWS, len(names)))
     carry = solver.loop(objective, Rows(state, xp.asarray(row), rows, xp.asarray(0)), going, within)
