@@ -198,7 +198,9 @@ class Chebyshev(SteppedSolver[State]):
             w = _stages(objective, state.w, state.gradient, size, stages, self.max_stages)
             loss, gradient = derivatives.value_and_gradient(objective, w)
             error = self._error(state, w, gradient, size)
-            fine = jnp.isfinite(error) & jnp.isfinite(loss)
+            # A step that was shortened until it moves nothing has not passed.
+            moved = jnp.any(w != state.w) | (old.tries == 0)
+            fine = jnp.isfinite(error) & jnp.isfinite(loss) & moved
             error = jnp.where(fine, error, jnp.inf)
             shrink = jnp.where(fine, jnp.clip(0.8 * error ** (-1 / 3), 0.1, 0.8), 0.1)
             return _Attempt(

@@ -34,6 +34,7 @@ PROMISE = 0.5  # a further W-step needs the last one to have earned this part of
 ATTEMPTS = 40  # step sizes tried from one point before the run is called stalled
 BEND = 0.75  # the correction is taken where 2|a| is at most this part of |d|
 FIRST = 10.0  # the first step, in inverse traces of C
+MUCH = 1e-3  # a point whose model promises this part of its loss, with this part of the largest gradient, is no end
 
 
 class State(NamedTuple):
@@ -42,6 +43,8 @@ class State(NamedTuple):
     place: Place
     base: jax.Array  # the weights of the Jacobian
     residual: Any  # of the point, where the dual form needs it
+    promise: jax.Array  # of the first trial from the point
+    steepest: jax.Array  # the largest norm of the gradient so far
     h: jax.Array
     factored_h: jax.Array  # the h of the factor
     reused: jax.Array  # W-steps with it
@@ -130,7 +133,7 @@ class WMethod(CompiledSolver[State]):
         residual = np.zeros(objective.stacked_rows, w.dtype) if self._needs_residual(objective) else None
         no, yes = np.asarray(False), np.asarray(True)
         none, one = np.zeros((), np.int64), np.ones((), np.int64)
-        state = State(Place.start(w), w, residual, h, zero, none, no, none, one, yes, yes)  # type: ignore[arg-type]
+        state = State(Place.start(w), w, residual, zero, zero, h, zero, none, no, none, one, yes, yes)  # type: ignore[arg-type]
         return state, blank_row(self.columns)
 
     def _needs_residual(self, objective: Objective) -> bool:
@@ -172,7 +175,8 @@ class WMethod(CompiledSolver[State]):
         step = xp.where(old.known, step, 0.0)  # the start is evaluated where it is, however indefinite the Hessian
         new = evaluated(objective, old.w + step)
         residual = self.model.residual(objective, new.w)
-        verdict = judge(old, new, -0.5 * toward + 0.5 * (d @ d) / h)
+        promise = -0.5 * toward + 0.5 * (d @ d) / h
+        verdict = judge(old, new, promise)
         accepted, started = verdict.accepted, old.known
         corrections = ~again if self._corrects(objective) else 0
         solves = 1 + corrections if self._corrects(objective) else 1
@@ -187,6 +191,8 @@ class WMethod(CompiledSolver[State]):
             place=place,
             base=state.base,
             residual=None if residual is None else xp.where(accepted, residual, state.residual),
+            promise=xp.where(state.place.tries == 0, promise, state.promise).astype(h.dtype),
+            steepest=xp.maximum(state.steepest, xp.linalg.norm(place.point.gradient)),
             h=xp.where(again | ~started, state.h, self._next_h(state, verdict)),
             factored_h=h,
             reused=reused,
@@ -197,7 +203,7 @@ class WMethod(CompiledSolver[State]):
             # A Jacobian has served when the point has moved and no W-step follows, which may have been refused.
             stale=(accepted & started & ~more) | (~accepted & again),
         )
-        ended = self._ended(place, verdict)
+        ended = self._ended(after, verdict)
         more_columns = {"rho": verdict.ratio, "correction": corrected, "w_steps": again, "step_size": h}
         row = place.row(objective, self.prices(objective), **more_columns)
         kind = 2.0 if self.curvature == "hessian" else 1.0
@@ -224,10 +230,12 @@ class WMethod(CompiledSolver[State]):
 
         return cond(again, lambda: (d, xp.asarray(False)), correct)
 
-    def _ended(self, place: Place, verdict: Verdict) -> jax.Array:
-        xp = namespace(place.point.w)
-        still = xp.linalg.norm(place.point.gradient) == 0.0
-        # In float64 a gradient that no step lowers is zero to rounding; in float32 better numbers would go on.
-        smallest = STATIONARY if place.point.loss.dtype == jnp.float64 else STALLED
-        stuck = xp.where(verdict.hidden, smallest, STALLED)
-        return xp.where(still, STATIONARY, xp.where(place.tries >= ATTEMPTS, stuck, 0))
+    def _ended(self, state: State, verdict: Verdict) -> jax.Array:
+        point, xp = state.place.point, namespace(state.base)
+        norm = xp.linalg.norm(point.gradient)
+        # In float64 a gradient that no step lowers is zero to rounding; in float32 better numbers would go on. But not
+        # a large one: then the loss is not what its gradient says, or finite nowhere else.
+        smallest = STATIONARY if point.loss.dtype == jnp.float64 else STALLED
+        large = (state.promise > MUCH * abs(point.loss)) & (norm > MUCH * state.steepest)
+        stuck = xp.where(verdict.hidden & ~large, smallest, STALLED)
+        return xp.where(norm == 0.0, STATIONARY, xp.where(state.place.tries >= ATTEMPTS, stuck, 0))
