@@ -6,8 +6,9 @@ import pytest
 
 import stiffgrad as sg
 from stiffgrad.curvature.point import ROUNDINGS, Point
+from stiffgrad.solvers._combination import _fall
 from stiffgrad.solvers._control import SMALLER, Control, judge
-from stiffgrad.solvers._own import Place
+from stiffgrad.solvers._own import Place, relative_length
 from stiffgrad.solvers._tally import COUNTED, Prices, Tally, dense_prices
 
 EPS = np.finfo(float).eps
@@ -131,3 +132,16 @@ def test_a_place_counts_steps_and_rejections_but_not_its_start():
     assert (after.tally.steps, after.tally.rejected, after.tally.gradients) == (1, 1, 3)
     assert (after.flow_time, after.tries, after.point.loss) == (0.5, 0, 1.0)
     assert after.moved(np.bool_(True), better, 0.5, rejected=4).tally.rejected == 5
+
+
+def test_time_along_the_flow_is_length_over_speed():
+    assert relative_length(np.array([3.0, 4.0]), np.array([0.0, 2.0])) == 2.5
+    assert relative_length(np.array([3.0, 4.0]), np.zeros(2)) == 5.0
+
+
+def test_falls_are_compared_in_logarithms_and_at_rounding_by_a_trace_of_the_gradient():
+    assert _fall(8.0, 2.0, 1.0, 1.0) == pytest.approx(np.log(4.0))
+    assert _fall(1.0, -1.0, 1.0, 1.0) == 2.0  # a loss below zero has no logarithm
+    assert _fall(np.inf, 1.0, 1.0, 1.0) == np.inf
+    assert 0.0 < _fall(1.0, 1.0, 1.0, 0.5) < 1e-15
+    assert -1e-15 < _fall(1.0, 1.0, 0.5, 1.0) < 0.0

@@ -392,6 +392,22 @@ def test_a_jacobian_serves_until_a_step_fails_with_it(age, h, stale, rejected):
     assert (bool(after.stale), int(after.place.tally.rejected)) == (stale, rejected)
 
 
+@pytest.mark.parametrize("rows", [40, 10])
+def test_the_correction_is_taken_where_it_is_small_beside_the_step(rows):
+    """Half of a, where 2|a| is at most three quarters of |d|; a grows with the square of d."""
+    method, objective = WMethod(), network(rows)
+    w = np.asarray(objective.w0)
+    model = method.model.linearise(objective, w)
+    lower, d = model.factor(1.0), np.linspace(-1.0, 1.0, objective.size)
+    bend = np.linalg.norm(model.bend(lower, d))
+    edge = 0.75 * np.linalg.norm(d) / (2.0 * bend)  # as long as d may be, in its own lengths
+    for scale, taken in ((0.01 * edge, True), (0.99 * edge, True), (1.01 * edge, False), (100 * edge, False)):
+        step, good = method._corrected(objective, model, lower, scale * d, np.bool_(False))
+        assert bool(good) == taken
+        expected = scale * d + (0.5 * model.bend(lower, scale * d) if taken else 0.0)
+        np.testing.assert_allclose(step, expected, rtol=1e-12, atol=1e-15)
+
+
 # ---- what dense work costs
 
 
