@@ -1,0 +1,155 @@
+"""Which network for a function without noise: a race, judged by leave-one-out.
+
+A few networks start, of three activations and one or two layers, and those that predict left-out samples best go on.
+One layer of waves, at the scale that random features tell, is the best model of a smooth function that oscillates; two
+layers of tanh of one with steps and ridges. No activation is the best one for both: errors differ by powers of ten, and
+leaving out samples tells which, also where all of them fail and there is noise (see the measurements in the docs).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from stiffgrad.estimators import _evidence, _training
+from stiffgrad.estimators._exact import HOPE, MATRICES, Run
+from stiffgrad.estimators._record import Record
+from stiffgrad.estimators._scale import scale_of, start_at
+from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Settings, Task
+
+ROWS = 500  # that choose
+ROUNDS = (15, 30, 90)  # matrices: of all networks, of the two best, and of these again
+BETTER = 0.8  # of the left-out mean square of a fit: what is below has seen what the fit has not
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A network that takes part."""
+
+    activation: str
+    hidden: tuple[int, ...]
+    pace: float | None = None  # its first layer starts at so many times the scale of random features; None: as always
+
+
+WAVES = Candidate("sine", (40,), 1.0)
+CANDIDATES = (Candidate("tanh", (12, 12)), Candidate("silu", (12, 12)), Candidate("sine", (12, 12), 0.5), WAVES)
+
+
+def entrants(activation: str) -> tuple[Candidate, ...]:
+    """Those of an activation, or with "auto" all."""
+    found = tuple(each for each in CANDIDATES if activation in ("auto", each.activation))
+    return found or (Candidate(activation, (12, 12)),)
+
+
+class Race:
+    """Networks for the samples and targets of a task, whose own sizes and activation are not used.
+
+    `seed` gives a new seed at each call. Entrants that are too large for a dense matrix do not start.
+    """
+
+    def __init__(
+        self, task: Task, settings: Settings, candidates: Sequence[Candidate], seed: Callable[[], int]
+    ) -> None:
+        self._task, self._settings, self._begin = task, settings, time.perf_counter()
+        used = np.flatnonzero(task.weights > 0)
+        rows = np.sort(np.random.default_rng(0).choice(used, min(len(used), ROWS), replace=False))
+        self._part = dataclasses.replace(task, X=task.X[rows], y=task.y[rows], weights=task.weights[rows])
+        self._whole = len(rows) == len(used)
+        self._variance = _evidence.spread_of(task.y, task.weights)
+        self._scale = scale_of(self._part.X, self._part.y, self._part.weights)
+        self._seeds = {each: seed() for each in candidates if _dense(self._of(task, each))}
+        self._runs: dict[Candidate, tuple[Run, Record]] = {}
+
+    @property
+    def left_out(self) -> float:
+        """The least mean square error of left-out samples that was seen."""
+        return min([self._scale.left_out, *(run.left_out for run, _ in self._runs.values())])
+
+    def hopeful(self) -> bool:
+        """Whether short runs on a part of the samples predict those that they leave out as if there were no noise."""
+        for each in self._seeds:
+            self._to(each, ROUNDS[0])
+            if self.left_out >= HOPE[0] * self._variance:  # the first one has not seen a function, nor random features
+                return False
+        for each in self._ranked()[:2]:
+            self._to(each, ROUNDS[1])
+        return bool(self._runs) and self._runs[self._ranked()[0]][0].left_out < HOPE[1] * self._variance
+
+    def finish(self) -> Fitted | None:
+        """The fit of the network that wins, to all samples; nothing if there is noise."""
+        run, record = self._winner()
+        if run.left_out >= HOPE[1] * self._variance:
+            return None
+        return _training.exactly(run, record, self._left())
+
+    def better(self, fitted: Fitted) -> Fitted:
+        """A fit to noisy samples, or one of higher evidence where something in this race left samples out better."""
+        if not self._seeds or self.left_out >= BETTER * _training.left_out(self._of_fit(fitted), fitted):
+            return fitted
+        left = self._left()
+        if left.until.wall_seconds == 0.0:
+            return fitted
+        for each in self._seeds:
+            self._to(each, ROUNDS[0])
+        run, record = self._winner()
+        if run.left_out < HOPE[1] * self._variance:
+            return _training.exactly(run, record, self._left())
+        if run.left_out <= self._scale.left_out:
+            other = _training.refined(run.problem, run.best.w, run.best.decay, self._left())
+        else:
+            task = self._of(self._task, WAVES)
+            w = start_at(task.sizes, self._scale.value, task.X, self._seeds.get(WAVES, 0))
+            other = _training.paced(task, w, self._scale.left_out, self._left())
+        return max(fitted, other, key=_training.rank)
+
+    def _winner(self) -> tuple[Run, Record]:
+        for each in self._ranked()[:2]:
+            self._to(each, ROUNDS[2])
+        best = self._ranked()[0]
+        if not self._whole:
+            self._runs = {best: self._started(self._task, best)}
+        return self._to(best, MATRICES)
+
+    def _ranked(self) -> list[Candidate]:
+        return sorted(self._runs, key=lambda each: self._runs[each][0].left_out)
+
+    def _to(self, each: Candidate, matrices: int) -> tuple[Run, Record]:
+        if each not in self._runs:
+            self._runs[each] = self._started(self._part, each)
+        run, record = self._runs[each]
+        with record:
+            run.to(matrices, record)
+        return run, record
+
+    def _started(self, task: Task, each: Candidate) -> tuple[Run, Record]:
+        task, seed = self._of(task, each), self._seeds[each]
+        params = _training.start_of(task, seed)
+        w = _training.flat(params)
+        if each.pace is not None:
+            w = start_at(task.sizes, each.pace * self._scale.value, task.X, seed)
+        settings = self._left()
+        record = Record("least squares", settings.until, 0, settings.progress, None)
+        return Run(_training.problem_of(task, params, False), w), record
+
+    def _left(self) -> Settings:
+        limit = self._settings.until.wall_seconds
+        left = None if limit is None else max(limit - (time.perf_counter() - self._begin), 0.0)
+        return dataclasses.replace(self._settings, until=dataclasses.replace(self._settings.until, wall_seconds=left))
+
+    def _of(self, task: Task, each: Candidate) -> Task:
+        sizes = (task.X.shape[1], *each.hidden, task.y.shape[1])
+        return dataclasses.replace(task, sizes=sizes, activation=each.activation)
+
+    def _of_fit(self, fitted: Fitted) -> Task:
+        return dataclasses.replace(self._task, sizes=fitted.sizes, activation=fitted.activation)
+
+
+def _dense(task: Task) -> bool:
+    size = task.network.size
+    return size <= DENSE and len(task.X) * size * task.y.shape[1] <= ENTRIES
+
+
+__all__ = ["CANDIDATES", "Candidate", "Race", "entrants"]
