@@ -217,7 +217,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         candidates: tuple[Candidate, ...] = entrants(self.activation)
         if not isinstance(self.hidden_layer_sizes, str):
             candidates = (Candidate(task.activation, _hidden(self.hidden_layer_sizes)),)
-        return Race(task, self._settings(), candidates, lambda: int(random.randint(2**31 - 1)))
+        return Race(task, self._settings(), candidates, int(random.randint(2**31 - 1)))
 
     def _best_of_restarts(self, task: Task, held_out: Any, random: Any) -> Fitted:
         validation = None
@@ -526,7 +526,7 @@ def _hidden(sizes: Any) -> tuple[int, ...]:
 def _rank(fitted: Fitted, validated: bool) -> float:
     if validated:
         return -float(np.nanmin(fitted.solution.trace["validation"]))
-    return _training.rank(fitted)
+    return fitted.score if fitted.score is not None and np.isfinite(fitted.score) else -np.inf
 
 
 def checked_weights(sample_weight: Any, X: NDArray[Any]) -> Matrix:

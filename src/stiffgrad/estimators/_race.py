@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,8 +21,9 @@ from stiffgrad.estimators._scale import scale_of, start_at
 from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Settings, Task
 
 ROWS = 500  # that choose
-ROUNDS = (15, 30, 90)  # matrices: of all networks, of the two best, and of these again
-BETTER = 0.8  # of the left-out mean square of a fit: what is below has seen what the fit has not
+ROUNDS = ((15, 4), (30, 3), (60, 3), (150, 2), (MATRICES, 1))  # so many matrices, of so many networks, the best before
+CLEAR = 1e-4  # left out, as a part of the variance of the targets: below there is no noise
+BETTER = 0.5  # of the left-out mean square of a fit: what is below may have seen what the fit has not
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +48,10 @@ def entrants(activation: str) -> tuple[Candidate, ...]:
 class Race:
     """Networks for the samples and targets of a task, whose own sizes and activation are not used.
 
-    `seed` gives a new seed at each call. Entrants that are too large for a dense matrix do not start.
+    Entrants have `seed` and those that follow it. Those that are too large for a dense matrix do not start.
     """
 
-    def __init__(
-        self, task: Task, settings: Settings, candidates: Sequence[Candidate], seed: Callable[[], int]
-    ) -> None:
+    def __init__(self, task: Task, settings: Settings, candidates: Sequence[Candidate], seed: int) -> None:
         self._task, self._settings, self._begin = task, settings, time.perf_counter()
         used = np.flatnonzero(task.weights > 0)
         rows = np.sort(np.random.default_rng(0).choice(used, min(len(used), ROWS), replace=False))
@@ -60,7 +59,7 @@ class Race:
         self._whole = len(rows) == len(used)
         self._variance = _evidence.spread_of(task.y, task.weights)
         self._scale = scale_of(self._part.X, self._part.y, self._part.weights)
-        self._seeds = {each: seed() for each in candidates if _dense(self._of(task, each))}
+        self._seeds = {each: seed + i for i, each in enumerate(candidates) if _dense(self._of(task, each))}
         self._runs: dict[Candidate, tuple[Run, Record]] = {}
 
     @property
@@ -71,47 +70,57 @@ class Race:
     def hopeful(self) -> bool:
         """Whether short runs on a part of the samples predict those that they leave out as if there were no noise."""
         for each in self._seeds:
-            self._to(each, ROUNDS[0])
+            self._to(each, ROUNDS[0][0])
             if self.left_out >= HOPE[0] * self._variance:  # the first one has not seen a function, nor random features
                 return False
-        for each in self._ranked()[:2]:
-            self._to(each, ROUNDS[1])
+        self._rounds(ROUNDS[1:2])
         return bool(self._runs) and self._runs[self._ranked()[0]][0].left_out < HOPE[1] * self._variance
 
     def finish(self) -> Fitted | None:
-        """The fit of the network that wins, to all samples; nothing if there is noise."""
+        """The fit of the network that wins, to all samples; nothing if there may be noise."""
         run, record = self._winner()
-        if run.left_out >= HOPE[1] * self._variance:
+        if run.left_out >= CLEAR * self._variance:
             return None
-        return _training.exactly(run, record, self._left())
+        return _training.exactly(self._like(run), run, record, self._left())
 
     def better(self, fitted: Fitted) -> Fitted:
-        """A fit to noisy samples, or one of higher evidence where something in this race left samples out better."""
-        if not self._seeds or self.left_out >= BETTER * _training.left_out(self._of_fit(fitted), fitted):
+        """A fit to noisy samples, or one of higher evidence where something in this race left samples out better.
+
+        What it leaves out begins the search, and does not decide: for a network that follows the noise it is too small.
+        """
+        if not self._seeds or fitted.decays is None:
             return fitted
-        left = self._left()
-        if left.until.wall_seconds == 0.0:
+        bound = BETTER * _training.left_out(self._of_fit(fitted), fitted)
+        if self.left_out >= bound or self._left().until.wall_seconds == 0.0:
             return fitted
         for each in self._seeds:
-            self._to(each, ROUNDS[0])
-        run, record = self._winner()
+            self._to(each, ROUNDS[0][0])
+        self._rounds(ROUNDS[1:3])
+        run, record = self._runs[self._ranked()[0]]
         if run.left_out < HOPE[1] * self._variance:
-            return _training.exactly(run, record, self._left())
+            run, record = self._winner()
+        if run.left_out < CLEAR * self._variance:
+            return _training.exactly(self._like(run), run, record, self._left())
         if run.left_out <= self._scale.left_out:
-            other = _training.refined(run.problem, run.best.w, run.best.decay, self._left())
+            other = _training.refined(self._like(run), run.best.w, run.best.decay, self._left())
         else:
-            task = self._of(self._task, WAVES)
-            w = start_at(task.sizes, self._scale.value, task.X, self._seeds.get(WAVES, 0))
+            task, seed = self._of(self._task, WAVES), next(iter(self._seeds.values()))
+            w = start_at(task.sizes, self._scale.value, task.X, seed)
             other = _training.paced(task, w, self._scale.left_out, self._left())
-        return max(fitted, other, key=_training.rank)
+        found = [fitted, other, *([_training.reached(run, record)] if self._whole else [])]
+        return max(found, key=lambda each: -np.inf if each.log_evidence is None else each.log_evidence)
 
     def _winner(self) -> tuple[Run, Record]:
-        for each in self._ranked()[:2]:
-            self._to(each, ROUNDS[2])
+        self._rounds(ROUNDS[1:-1])
         best = self._ranked()[0]
         if not self._whole:
             self._runs = {best: self._started(self._task, best)}
         return self._to(best, MATRICES)
+
+    def _rounds(self, rounds: Sequence[tuple[int, int]]) -> None:
+        for matrices, count in rounds:
+            for each in self._ranked()[:count]:
+                self._to(each, matrices)
 
     def _ranked(self) -> list[Candidate]:
         return sorted(self._runs, key=lambda each: self._runs[each][0].left_out)
@@ -142,6 +151,10 @@ class Race:
     def _of(self, task: Task, each: Candidate) -> Task:
         sizes = (task.X.shape[1], *each.hidden, task.y.shape[1])
         return dataclasses.replace(task, sizes=sizes, activation=each.activation)
+
+    def _like(self, run: Run) -> Task:
+        network = run.problem.network
+        return dataclasses.replace(self._task, sizes=network.sizes, activation=network.activation)
 
     def _of_fit(self, fitted: Fitted) -> Task:
         return dataclasses.replace(self._task, sizes=fitted.sizes, activation=fitted.activation)

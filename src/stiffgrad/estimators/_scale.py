@@ -38,8 +38,8 @@ def scale_of(X: Matrix, y: Matrix, weights: Matrix) -> Scale:
     rng = np.random.default_rng(0)
     rows = np.sort(rng.choice(len(X), min(len(X), ROWS), replace=False))
     X, y, root = X[rows], y[rows], np.sqrt(weights[rows])[:, None]
-    count = min(FEATURES, max(10, len(X) // 2))
-    waves, phases = rng.normal(size=(count, X.shape[1])) / np.sqrt(X.shape[1]), rng.uniform(-np.pi, np.pi, count)
+    waves = rng.normal(size=(FEATURES, X.shape[1])) / np.sqrt(X.shape[1])
+    phases = rng.uniform(-np.pi, np.pi, FEATURES)
     unit = np.minimum(1.0, 1.0 / weights[rows])[:, None]  # one copy is left out
     found = [Scale(float(s), _left_out(X, y, root, unit, s * waves, phases)) for s in SCALES]
     return min(found, key=lambda each: each.left_out)

@@ -228,32 +228,39 @@ def retrained(
     )
 
 
-def exactly(run: _exact.Run, record: Record, settings: Settings) -> Fitted:
+def exactly(task: Task, run: _exact.Run, record: Record, settings: Settings) -> Fitted:
     """A fit of data that seem to have no noise, from its run.
 
     Where leaving out samples tells that more steps gain nothing, there is some noise: the evidence takes over.
     """
+    found = run.best
+    if found.falling or record.outcome is not None:
+        return reached(run, record)
+    until = dataclasses.replace(settings.until, steps=record.steps_left)
+    return refined(task, found.w, found.decay, dataclasses.replace(settings, until=until))
+
+
+def reached(run: _exact.Run, record: Record) -> Fitted:
+    """The fit at the best point of a run."""
     problem, found = run.problem, run.best
-    if not found.falling and record.outcome is None:
-        return refined(problem, found.w, found.decay, settings, record.steps_left)
     loss = problem.value(problem.forward(found.w))
     log_decays = np.full(problem.count, np.log(found.decay))
     best = _evidence.Hyper(found.w, log_decays, -float(np.log(found.noise)), loss)
     return _fitted_by_evidence(problem, _evidence.valued(problem, best), record)
 
 
-def refined(problem: Problem, w: Matrix, decays: Any, settings: Settings, steps: int | None = None) -> Fitted:
-    """The evidence from weights w and lambdas, one or one a group, in so many steps at most."""
-    until = settings.until if steps is None else dataclasses.replace(settings.until, steps=steps)
-    with Record("evidence", until, 0, settings.progress, None) as record:
+def refined(task: Task, w: Matrix, decays: Any, settings: Settings) -> Fitted:
+    """The evidence from weights w and lambdas, one or one a group."""
+    problem = problem_of(task, unflat(task.network, w), False)
+    with Record("evidence", settings.until, 0, settings.progress, None) as record:
         return _by_evidence(problem, w, record, np.broadcast_to(decays, (problem.count,)))
 
 
 def paced(task: Task, w: Matrix, noise: float, settings: Settings) -> Fitted:
     """The evidence from weights w whose sizes are right: decays start where they are MacKay's for such a noise."""
-    problem = problem_of(task, unflat(task.network, w), False)
-    counts, squares = np.bincount(problem.groups), np.bincount(problem.groups, w**2)
-    return refined(problem, w, counts * noise / np.maximum(squares, 1e-6 * counts), settings)
+    groups = groups_of(unflat(task.network, w), False)[0]
+    counts, squares = np.bincount(groups), np.bincount(groups, w**2)
+    return refined(task, w, counts * noise / np.maximum(squares, 1e-6 * counts), settings)
 
 
 def left_out(task: Task, fitted: Fitted) -> float:
@@ -263,11 +270,6 @@ def left_out(task: Task, fitted: Fitted) -> float:
     w = flat(fitted.solution.params)
     errors = _leave_one_out.judge(problem, w, fitted.decays[problem.groups]).left_out - problem.y
     return float(np.average((errors**2).mean(1), weights=problem.weights))
-
-
-def rank(fitted: Fitted) -> float:
-    """What ranks fits to the same samples: higher is better."""
-    return fitted.score if fitted.score is not None and np.isfinite(fitted.score) else -np.inf
 
 
 def _by_evidence(problem: Problem, w: Matrix, record: Record, start_decays: Matrix | None) -> Fitted:
