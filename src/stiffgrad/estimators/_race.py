@@ -115,6 +115,7 @@ class Race:
         best = self._ranked()[0]
         if not self._whole:
             self._runs = {best: self._started(self._task, best)}
+        self._runs[best][1].show(self._settings.progress)
         return self._to(best, MATRICES)
 
     def _rounds(self, rounds: Sequence[tuple[int, int]]) -> None:
@@ -140,7 +141,7 @@ class Race:
         if each.pace is not None:
             w = start_at(task.sizes, each.pace * self._scale.value, task.X, seed)
         settings = self._left()
-        record = Record("least squares", settings.until, 0, settings.progress, None)
+        record = Record("least squares", settings.until, 0, False, None)
         return Run(_training.problem_of(task, params, False), w), record
 
     def _left(self) -> Settings:
