@@ -25,7 +25,7 @@ from stiffgrad.analysis import minimum
 from stiffgrad.estimators import _committee, _training
 from stiffgrad.estimators._leave_one_out import ROWS
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix, Network
-from stiffgrad.estimators._race import Candidate, Race, entrants
+from stiffgrad.estimators._race import Race, entrants
 from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Member, Settings, Task
 from stiffgrad.objective import Objective
 from stiffgrad.run.driver import Until, solve
@@ -214,10 +214,9 @@ class FlowEstimator(BaseEstimator, abc.ABC):
 
     def _race(self, task: Task, random: Any) -> Race:
         """The networks that fit a function without noise."""
-        candidates: tuple[Candidate, ...] = entrants(self.activation)
-        if not isinstance(self.hidden_layer_sizes, str):
-            candidates = (Candidate(task.activation, _hidden(self.hidden_layer_sizes)),)
-        return Race(task, self._settings(), candidates, int(random.randint(2**31 - 1)))
+        hidden = None if isinstance(self.hidden_layer_sizes, str) else _hidden(self.hidden_layer_sizes)
+        activation = self.activation if self.activation == "auto" else self._activation
+        return Race(task, self._settings(), entrants(activation, hidden), int(random.randint(2**31 - 1)))
 
     def _best_of_restarts(self, task: Task, held_out: Any, random: Any) -> Fitted:
         validation = None

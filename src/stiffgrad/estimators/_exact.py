@@ -84,9 +84,16 @@ class _Matrix:
 
     def __init__(self, a: Matrix, small: Matrix, shift: float) -> None:
         self.a, self.shift = a, shift
-        matrix = small.copy(order="F")
-        matrix[np.diag_indices_from(matrix)] += shift
-        self.lower = cholesky(matrix)
+        while True:
+            matrix = small.copy(order="F")
+            matrix[np.diag_indices_from(matrix)] += self.shift
+            try:
+                self.lower = cholesky(matrix)
+                break
+            except np.linalg.LinAlgError:  # by rounding: the least shift is not enough for every matrix
+                if not self.shift < np.diag(small).max():
+                    raise
+                self.shift *= 100.0
 
     @property
     def _dual(self) -> bool:

@@ -35,14 +35,21 @@ class Candidate:
     pace: float | None = None  # its first layer starts at so many times the scale of random features; None: as always
 
 
-WAVES = Candidate("sine", (40,), 1.0)
-CANDIDATES = (Candidate("tanh", (12, 12)), Candidate("silu", (12, 12)), Candidate("sine", (12, 12), 0.5), WAVES)
+CANDIDATES = (
+    Candidate("tanh", (12, 12)),
+    Candidate("silu", (12, 12)),
+    Candidate("sine", (12, 12), 0.5),
+    Candidate("sine", (40,), 1.0),
+)
 
 
-def entrants(activation: str) -> tuple[Candidate, ...]:
-    """Those of an activation, or with "auto" all."""
+def entrants(activation: str, hidden: tuple[int, ...] | None = None) -> tuple[Candidate, ...]:
+    """Those of an activation, or with "auto" all; `hidden` are the only hidden layers that are wanted."""
     found = tuple(each for each in CANDIDATES if activation in ("auto", each.activation))
-    return found or (Candidate(activation, (12, 12)),)
+    if hidden is not None or not any(each.pace for each in found):
+        activation, hidden = "tanh" if activation == "auto" else activation, hidden or (12, 12)
+        found = (Candidate(activation, hidden), Candidate(activation, hidden, 1.0))
+    return found
 
 
 class Race:
@@ -56,11 +63,12 @@ class Race:
         used = np.flatnonzero(task.weights > 0)
         rows = np.sort(np.random.default_rng(0).choice(used, min(len(used), ROWS), replace=False))
         self._part = dataclasses.replace(task, X=task.X[rows], y=task.y[rows], weights=task.weights[rows])
-        self._whole = len(rows) == len(used)
+        self._samples = len(used)
         self._variance = _evidence.spread_of(task.y, task.weights)
         self._scale = scale_of(self._part.X, self._part.y, self._part.weights)
         self._seeds = {each: seed + i for i, each in enumerate(candidates) if _dense(self._of(task, each))}
         self._runs: dict[Candidate, tuple[Run, Record]] = {}
+        self._finished = False
 
     @property
     def left_out(self) -> float:
@@ -93,9 +101,10 @@ class Race:
         bound = BETTER * _training.left_out(self._of_fit(fitted), fitted)
         if self.left_out >= bound or self._left().until.wall_seconds == 0.0:
             return fitted
-        for each in self._seeds:
-            self._to(each, ROUNDS[0][0])
-        self._rounds(ROUNDS[1:3])
+        if not self._finished:
+            for each in self._seeds:
+                self._to(each, ROUNDS[0][0])
+            self._rounds(ROUNDS[1:3])
         run, record = self._runs[self._ranked()[0]]
         if run.left_out < HOPE[1] * self._variance:
             run, record = self._winner()
@@ -104,17 +113,22 @@ class Race:
         if run.left_out <= self._scale.left_out:
             other = _training.refined(self._like(run), run.best.w, run.best.decay, self._left())
         else:
-            task, seed = self._of(self._task, WAVES), next(iter(self._seeds.values()))
+            each, seed = [*self._seeds.items()][-1]
+            task = self._of(self._task, each)
             w = start_at(task.sizes, self._scale.value, task.X, seed)
             other = _training.paced(task, w, self._scale.left_out, self._left())
-        found = [fitted, other, *([_training.reached(run, record)] if self._whole else [])]
+        found = [fitted, other]
+        if len(run.problem.X) == self._samples:
+            found.append(_training.reached(run, record))
         return max(found, key=lambda each: -np.inf if each.log_evidence is None else each.log_evidence)
 
     def _winner(self) -> tuple[Run, Record]:
-        self._rounds(ROUNDS[1:-1])
+        if not self._finished:
+            self._rounds(ROUNDS[1:-1])
         best = self._ranked()[0]
-        if not self._whole:
+        if len(self._part.X) < self._samples and not self._finished:
             self._runs = {best: self._started(self._task, best)}
+        self._finished = True
         self._runs[best][1].show(self._settings.progress)
         return self._to(best, MATRICES)
 

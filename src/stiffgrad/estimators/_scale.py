@@ -36,10 +36,10 @@ def scale_of(X: Matrix, y: Matrix, weights: Matrix) -> Scale:
     if X.shape[1] > COLUMNS or len(X) < 4:
         return Scale(1.0, np.inf)
     rng = np.random.default_rng(0)
-    rows = np.sort(rng.choice(len(X), min(len(X), ROWS), replace=False))
-    X, y, root = X[rows], y[rows], np.sqrt(weights[rows])[:, None]
     waves = rng.normal(size=(FEATURES, X.shape[1])) / np.sqrt(X.shape[1])
     phases = rng.uniform(-np.pi, np.pi, FEATURES)
+    rows = np.sort(rng.choice(len(X), min(len(X), ROWS), replace=False))
+    X, y, root = X[rows], y[rows], np.sqrt(weights[rows])[:, None]
     unit = np.minimum(1.0, 1.0 / weights[rows])[:, None]  # one copy is left out
     found = [Scale(float(s), _left_out(X, y, root, unit, s * waves, phases)) for s in SCALES]
     return min(found, key=lambda each: each.left_out)
@@ -49,11 +49,14 @@ def _left_out(X: Matrix, y: Matrix, root: Matrix, unit: Matrix, waves: Matrix, p
     """Mean square error of samples that are left out, with the decay for which it is least."""
     features = np.sqrt(2.0 / len(phases)) * np.sin(X @ waves.T + phases)
     u, s, _ = np.linalg.svd(root * np.column_stack([np.ones(len(X)), X, features]), full_matrices=False)
-    shares = s**2 / (s**2 + DECAYS[:, None])
-    seen = u.T @ (root * y)
-    rest = np.maximum(1.0 - unit * (u**2 @ shares.T), 1e-12)  # (N, decays)
-    residuals = root * y - np.einsum("nr,dr,rk->dnk", u, shares, seen)
-    squares = ((residuals**2).sum(2).T / rest**2).sum(0)
+    kept = DECAYS[:, None] / (s**2 + DECAYS[:, None])  # of each direction, in the residuals
+    seen, outside = u.T @ (root * y), np.zeros_like(y)
+    free = np.zeros(len(X))  # what of a sample no direction reaches
+    if u.shape[0] > u.shape[1]:
+        outside, free = root * y - u @ seen, np.maximum(1.0 - (u**2).sum(1), 0.0)
+    rest = 1.0 - unit + unit * (free[:, None] + u**2 @ kept.T)  # (N, decays), without cancellation
+    residuals = outside + np.einsum("nr,dr,rk->dnk", u, kept, seen)
+    squares = ((residuals**2).sum(2).T / np.maximum(rest, 1e-300) ** 2).sum(0)
     return float(squares.min() / ((root**2).sum() * y.shape[1]))
 
 
