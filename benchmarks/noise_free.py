@@ -5,7 +5,7 @@ sizes each: held-out relative error (root mean square over standard deviation, o
 processor time of the fit, and how often the 90% intervals of FlowRegressor cover. Peers: a Gaussian process with one
 length an input (RBF, alpha 1e-10, two restarts), cubic radial basis functions (SciPy), and scikit-learn's MLP by
 L-BFGS, all on standardised inputs and targets. Models are interleaved size by size. Every cell is written as it comes,
-in one piece, and a second run goes on. The functions were not used to choose anything in the estimator.
+in one piece, and a second run goes on.
 
 Run with: python benchmarks/noise_free.py --out benchmarks/noise_free.json
 """

@@ -1,11 +1,13 @@
 """Data without noise: the steps and the judgement against dense formulas, and how far fits go."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from stiffgrad.estimators import FlowRegressor, _exact, _scale
+from stiffgrad.estimators import FlowRegressor, _exact, _files, _scale
 from stiffgrad.estimators._network import Network
 from stiffgrad.estimators._problem import Problem
 from stiffgrad.estimators._record import Record
@@ -135,6 +137,27 @@ def test_an_activation_that_is_asked_for_is_kept(activation):
     model = FlowRegressor(activation=activation, random_state=0).fit(X, y)
     assert model.activation_ == activation
     np.testing.assert_allclose(model.export()(X), model.predict(X), rtol=1e-12)
+
+
+def test_the_activation_that_was_chosen_is_saved():
+    X = RNG.uniform(-1, 1, (120, 1))
+    model = FlowRegressor(random_state=0).fit(X, np.sin(6 * np.pi * X[:, 0]))
+    assert model.activation_ == "sine"
+    settings, arrays = _files.state_of(model)
+    for other in (_files.restore(FlowRegressor(), settings, arrays), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(other.predict(X, return_std=True), model.predict(X, return_std=True))
+    np.testing.assert_allclose(model.export()(X), model.predict(X), rtol=1e-12, atol=1e-12)
+
+
+def test_a_warm_start_goes_on_with_the_network_that_was_chosen():
+    X = RNG.uniform(-1, 1, (200, 1))
+    y = np.sin(6 * np.pi * X[:, 0])
+    model = FlowRegressor(warm_start=True, random_state=0).fit(X[:150], y[:150])
+    first = error(model, X[150:], y[150:])
+    model.fit(X, y)
+    assert (model.activation_, [len(b) for b in model.intercepts_]) == ("sine", [40, 1])
+    assert first < 1e-4
+    assert error(model, X[150:], y[150:]) < 10 * first
 
 
 def test_units_that_are_asked_for_are_kept():

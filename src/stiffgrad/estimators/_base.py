@@ -194,8 +194,10 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         begin = time.perf_counter()
         if held_out is not None or self.alpha != "evidence" or not self._regression or self.solver != "auto":
             return self._best_of_restarts(tasks[0], held_out, random)
-        race = None
-        if not self.warm_start:
+        race, last = None, self._last_task(tasks)
+        if last is not None:
+            tasks = [last]
+        else:
             race = self._race(tasks[0], random)
             exact = race.finish() if race.hopeful() else None
             if exact is not None:
@@ -211,6 +213,15 @@ class FlowEstimator(BaseEstimator, abc.ABC):
                 break
             best = other
         return best if race is None else race.better(best)
+
+    def _last_task(self, tasks: list[Task]) -> Task | None:
+        """With `warm_start` that of the last fit's network, where it fits the data and what is asked for."""
+        if not self.warm_start or not hasattr(self, "_members"):
+            return None
+        sizes, task = self._sizes, dataclasses.replace(tasks[0], activation=self.activation_, sizes=self._sizes)
+        asked = isinstance(self.hidden_layer_sizes, str) or sizes == tasks[0].sizes
+        same = self.activation == "auto" or self._activation == self.activation_
+        return task if asked and same and (sizes[0], sizes[-1]) == (tasks[0].sizes[0], tasks[0].sizes[-1]) else None
 
     def _race(self, task: Task, random: Any) -> Race:
         """The networks that fit a function without noise."""
