@@ -157,7 +157,7 @@ def test_a_warm_start_goes_on_with_the_network_that_was_chosen():
     model.fit(X, y)
     assert (model.activation_, [len(b) for b in model.intercepts_]) == ("sine", [40, 1])
     assert first < 1e-4
-    assert error(model, X[150:], y[150:]) < 10 * first
+    assert error(model, X[150:], y[150:]) < 1e-4  # the evidence goes on: less exactly than least squares
 
 
 def test_units_that_are_asked_for_are_kept():
