@@ -25,6 +25,7 @@ from stiffgrad.analysis import minimum
 from stiffgrad.estimators import _committee, _training
 from stiffgrad.estimators._leave_one_out import ROWS
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix, Network
+from stiffgrad.estimators._race import Race, entrants
 from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Member, Settings, Task
 from stiffgrad.objective import Objective
 from stiffgrad.run.driver import Until, solve
@@ -33,7 +34,6 @@ from stiffgrad.solvers._base import Solver
 REST = Until(gradient_norm=1e-9, wall_seconds=20.0)
 CROWDED = 0.7  # part of the weights that the data determine, from which "auto" tries a larger network for regression
 LARGE = 2e6  # entries of the Jacobian up to which it does
-PROBED = 500  # rows at most that tell whether there is noise
 SENSED = 1000  # samples at which derivatives are taken for the importances of columns
 WEAK = 1e-4  # the decay beside a validation stop, beyond dense sizes
 
@@ -194,9 +194,12 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         begin = time.perf_counter()
         if held_out is not None or self.alpha != "evidence" or not self._regression or self.solver != "auto":
             return self._best_of_restarts(tasks[0], held_out, random)
-        if not self.warm_start and self._seems_exact(tasks[0], random):
-            task = tasks[min(1, len(tasks) - 1)]
-            exact = _training.without_noise(task, self._settings(), self._start(task, random, 0)[0])
+        race, last = None, self._last_task(tasks)
+        if last is not None:
+            tasks = [last]
+        else:
+            race = self._race(tasks[0], random)
+            exact = race.finish() if race.hopeful() else None
             if exact is not None:
                 return exact
         best = self._best_of_restarts(tasks[0], None, random)
@@ -209,14 +212,22 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             if _rank(other, False) <= _rank(best, False):
                 break
             best = other
-        return best
+        return best if race is None else race.better(best)
 
-    def _seems_exact(self, task: Task, random: Any) -> bool:
-        """Whether a short run on a part of the data sees next to no noise."""
-        used = np.flatnonzero(task.weights > 0)
-        rows = np.sort(np.random.default_rng(0).choice(used, min(len(used), PROBED), replace=False))
-        part = dataclasses.replace(task, X=task.X[rows], y=task.y[rows], weights=task.weights[rows])
-        return _training.seems_exact(part, self._start(part, random, 0)[0])
+    def _last_task(self, tasks: list[Task]) -> Task | None:
+        """With `warm_start` that of the last fit's network, where it fits the data and what is asked for."""
+        if not self.warm_start or not hasattr(self, "_members"):
+            return None
+        sizes, task = self._sizes, dataclasses.replace(tasks[0], activation=self.activation_, sizes=self._sizes)
+        asked = isinstance(self.hidden_layer_sizes, str) or sizes == tasks[0].sizes
+        same = self.activation == "auto" or self._activation == self.activation_
+        return task if asked and same and (sizes[0], sizes[-1]) == (tasks[0].sizes[0], tasks[0].sizes[-1]) else None
+
+    def _race(self, task: Task, random: Any) -> Race:
+        """The networks that fit a function without noise."""
+        hidden = None if isinstance(self.hidden_layer_sizes, str) else _hidden(self.hidden_layer_sizes)
+        activation = self.activation if self.activation == "auto" else self._activation
+        return Race(task, self._settings(), entrants(activation, hidden), int(random.randint(2**31 - 1)))
 
     def _best_of_restarts(self, task: Task, held_out: Any, random: Any) -> Fitted:
         validation = None
@@ -239,7 +250,8 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     def _start(self, task: Task, random: Any, index: int) -> tuple[Params, Matrix | None]:
         """Parameters and decays of the last fit's network of these sizes with `warm_start`; else new parameters."""
         fresh = _training.start_of(task, int(random.randint(2**31 - 1)))
-        last = [member for member in getattr(self, "_members", []) if member.sizes == task.sizes]
+        same = getattr(self, "activation_", None) == task.activation
+        last = [member for member in getattr(self, "_members", []) if same and member.sizes == task.sizes]
         if not self.warm_start or index >= len(last):
             return fresh, None
         decays, count = last[index].decays, _training.groups_of(fresh, self.alpha == "relevance")[1]
@@ -257,7 +269,9 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         ]
         self._lead = found.index(fitted)
         self._noise = fitted.noise
-        self._training_data = (dataclasses.replace(task, sizes=fitted.sizes), fitted.decay)
+        self.activation_ = fitted.activation
+        task = dataclasses.replace(task, sizes=fitted.sizes, activation=fitted.activation)
+        self._training_data = (task, fitted.decay)
         self.log_evidence_ = fitted.log_evidence
         self.loss_ = float(solution.loss)
         self.loss_curve_ = solution.trace["loss"].tolist()
@@ -420,10 +434,11 @@ class FlowEstimator(BaseEstimator, abc.ABC):
 
     @property
     def _activation(self) -> str:
-        return "sigmoid" if self.activation == "logistic" else self.activation
+        """The one that networks have before the data choose one."""
+        return {"logistic": "sigmoid", "auto": "tanh"}.get(self.activation, self.activation)
 
     def _network_of(self, member: Member) -> Network:
-        return Network(member.sizes, self._activation)
+        return Network(member.sizes, self.activation_)
 
     @property
     def _network(self) -> Network:
@@ -456,7 +471,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             for member in self._members
         ]
         activation, (mean, scale), (shift, unit) = (
-            ACTIVATIONS[self.activation],
+            ACTIVATIONS[self.activation_],
             (self._x_mean, self._x_scale),
             self._y_scale,
         )

@@ -28,7 +28,6 @@ from stiffgrad.estimators._curvature import cholesky, gram, inverse
 from stiffgrad.estimators._network import Matrix, Pass
 from stiffgrad.estimators._problem import Problem
 from stiffgrad.estimators._record import Record
-from stiffgrad.run.driver import Until
 from stiffgrad.solvers._control import DEFAULT, Verdict
 from stiffgrad.solvers.w_method import BEND, PROMISE, W_STEPS
 
@@ -42,7 +41,10 @@ JUDGED = 15  # matrices between two judgements
 GAIN = 0.8  # of the mean square of left-out residuals: where it stays above, a judgement has gained nothing
 PATIENCE = 8  # judgements without gain that end a run
 MATRICES = 400  # at most
-HOPE = (0.1, 1e-3)  # left out, as parts of the targets' variance: the first judgements of data without noise are below
+HOPE = (
+    0.1,
+    1e-3,
+)  # left out, as parts of the targets' variance: after one and two judgements, without noise it is less
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,9 +84,16 @@ class _Matrix:
 
     def __init__(self, a: Matrix, small: Matrix, shift: float) -> None:
         self.a, self.shift = a, shift
-        matrix = small.copy(order="F")
-        matrix[np.diag_indices_from(matrix)] += shift
-        self.lower = cholesky(matrix)
+        while True:
+            matrix = small.copy(order="F")
+            matrix[np.diag_indices_from(matrix)] += self.shift
+            try:
+                self.lower = cholesky(matrix)
+                break
+            except np.linalg.LinAlgError:  # by rounding: the least shift is not enough for every matrix
+                if not self.shift < np.diag(small).max():
+                    raise
+                self.shift *= 100.0
 
     @property
     def _dual(self) -> bool:
@@ -129,61 +138,86 @@ def _judge(problem: Problem, rows: _Rows, a: Matrix, small: Matrix, decay: float
     return Exact(rows.w, decay, noise, float((squares / rest**2).sum()) / total, True)
 
 
-def hopeful(problem: Problem, w: Matrix, variance: float) -> bool:
-    """Whether a short run from w predicts samples that it leaves out as if there were next to no noise."""
-    left_out = follow(problem, w, Record("", Until(), 0, False, None), tuple(part * variance for part in HOPE)).left_out
-    return left_out < HOPE[-1] * variance
+class Run:
+    """A run that can stop and go on: `best` is the best point so far by leave-one-out."""
 
+    def __init__(self, problem: Problem, w: Matrix) -> None:
+        self.problem, self.ended = problem, False
+        self._rows, self._decay, self._h, self._idle = _Rows.at(problem, w), DECAY, FIRST, 0
+        self._matrices = self._steps = self._rejected = self._solves = 0
+        self._gradients = 1
+        self._best: Exact | None = None
 
-def follow(problem: Problem, w: Matrix, record: Record, bounds: tuple[float, ...] = ()) -> Exact:
-    """The best point on the way from w, by leave-one-out; with bounds, a run that ends with as many judgements.
+    @property
+    def best(self) -> Exact:
+        """The best point, and whether the run was still getting better."""
+        assert self._best is not None
+        return dataclasses.replace(self._best, falling=self._idle == 0)
 
-    It ends before, where a judgement is not below its bound.
-    """
-    rows, decay, h, idle = _Rows.at(problem, w), DECAY, FIRST, 0
-    steps, rejected, solves, gradients = 0, 0, 0, 1
-    best: Exact | None = None
-    for matrices in range(1, MATRICES + 1):
-        a = problem.network.jacobian(rows.w, rows.seen, problem.heads(rows.seen))
-        small = _small(a)
-        ended = matrices == MATRICES or record.outcome is not None
-        judged = matrices // JUDGED
-        if ended or matrices % JUDGED == 0:
-            found = _judge(problem, rows, a, small, max(_wanted(rows), _least(small)))
-            ended = ended or (bool(bounds) and (found.left_out >= bounds[judged - 1] or judged == len(bounds)))
-            idle = 0 if best is None or found.left_out < GAIN * best.left_out else idle + 1
-            best = found if best is None or found.left_out < best.left_out else best
-        if ended or idle >= PATIENCE:
-            break
-        before, tried = rows, rejected
-        rows, h, further, tries = _advance(problem, rows, a, small, decay, h)
-        steps, rejected, gradients = steps + (rows is not before) + further, rejected + tries, gradients + 1 + further
-        solves += 2 * (1 + rejected - tried) + further
+    @property
+    def left_out(self) -> float:
+        """Mean square of the residuals of samples as left out there."""
+        return self.best.left_out
+
+    def to(self, matrices: int, record: Record) -> Run:
+        """Go on until so many matrices were formed, or as many as there are at most, and judge."""
+        while not self.ended and self._matrices < matrices:
+            self._matrices += 1
+            a = self.problem.network.jacobian(self._rows.w, self._rows.seen, self.problem.heads(self._rows.seen))
+            small = _small(a)
+            self.ended = self._matrices >= MATRICES or record.outcome is not None
+            last = self.ended or self._matrices >= matrices
+            if last or self._matrices % JUDGED == 0:
+                self._judge(a, small)
+                self.ended = self.ended or self._idle >= PATIENCE
+            if self.ended:
+                break
+            self._step(a, small, record)
+            if last:
+                break
+        return self
+
+    def _judge(self, a: Matrix, small: Matrix) -> None:
+        found = _judge(self.problem, self._rows, a, small, max(_wanted(self._rows), _least(small)))
+        self._idle = 0 if self._best is None or found.left_out < GAIN * self._best.left_out else self._idle + 1
+        self._best = found if self._best is None or found.left_out < self._best.left_out else self._best
+
+    def _step(self, a: Matrix, small: Matrix, record: Record) -> None:
+        before = self._rows
+        rows, self._h, further, tries = _advance(self.problem, before, a, small, self._decay, self._h)
+        self._rows = rows
+        self._steps, self._rejected = self._steps + (rows is not before) + further, self._rejected + tries
+        self._gradients += 1 + further
+        self._solves += 2 * (1 + tries) + further
+        samples = self.problem.samples
         record.step(
             rows.w,
-            steps=steps,
-            rejected_steps=rejected,
-            step_size=h,
+            steps=self._steps,
+            rejected_steps=self._rejected,
+            step_size=self._h,
             order=1.0,
-            loss=rows.energy(decay) / problem.samples,
-            data_loss=rows.energy(0.0) / problem.samples,
-            gradient_norm=float(np.linalg.norm(rows.r @ a + decay * rows.w)) / problem.samples,
-            decay=decay,
-            left_out=np.nan if best is None else best.left_out,
-            rhs_evaluations=gradients,
-            loss_evaluations=steps + rejected,
-            jacobian_evaluations=matrices,
-            factorizations=matrices + rejected,
-            linear_solves=solves,
-            presentations=gradients + steps + rejected + problem.y.shape[1] * matrices,
+            loss=rows.energy(self._decay) / samples,
+            data_loss=rows.energy(0.0) / samples,
+            gradient_norm=float(np.linalg.norm(rows.r @ a + self._decay * rows.w)) / samples,
+            decay=self._decay,
+            left_out=np.nan if self._best is None else self._best.left_out,
+            rhs_evaluations=self._gradients,
+            loss_evaluations=self._steps + self._rejected,
+            jacobian_evaluations=self._matrices,
+            factorizations=self._matrices + self._rejected,
+            linear_solves=self._solves,
+            presentations=self._gradients + self._steps + self._rejected + self.problem.y.shape[1] * self._matrices,
         )
-        if rows is before:
-            found = _judge(problem, rows, a, small, max(_wanted(rows), _least(small)))
-            best = found if best is None or found.left_out < best.left_out else best
-            break
-        decay = max(RELAX * decay, min(decay, SHARE * _wanted(rows)), _least(small))
-    assert best is not None
-    return dataclasses.replace(best, falling=idle == 0)
+        if rows is before:  # no step is left: whether the run was getting better is what the last judgement said
+            idle = self._idle
+            self._judge(a, small)
+            self._idle, self.ended = idle, True
+        self._decay = max(RELAX * self._decay, min(self._decay, SHARE * _wanted(rows)), _least(small))
+
+
+def follow(problem: Problem, w: Matrix, record: Record) -> Exact:
+    """The best point on the way from w, by leave-one-out."""
+    return Run(problem, w).to(MATRICES, record).best
 
 
 def _advance(

@@ -30,7 +30,7 @@ def state_of(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     names = ("_kind", "_flat", *_COUNTS, *_NUMBERS)
     kept = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
     arrays = {name: getattr(estimator, name) for name in _ARRAYS if getattr(estimator, name, None) is not None}
-    settings = {"activation": estimator.activation, "fitted": kept, "arrays": sorted(arrays)}
+    settings = {"activation": estimator.activation_, "fitted": kept, "arrays": sorted(arrays)}
     settings["networks"] = [
         {"sizes": list(member.sizes), "share": member.share, "covariance": member.covariance is not None}
         for member in estimator._members
@@ -60,7 +60,7 @@ def restore(estimator: Estimator, settings: dict[str, Any], arrays: dict[str, An
         )
         for number, network in enumerate(settings["networks"])
     ]
-    state |= {"activation": settings["activation"], "_members": members}
+    state |= {"activation": settings["activation"], "activation_": settings["activation"], "_members": members}
     state["_lead"] = max(range(len(members)), key=lambda number: members[number].share)
     state |= {name: arrays[name] for name in _ARRAYS if name in arrays}
     if "classes" in settings:

@@ -52,6 +52,11 @@ class Record:
     def __exit__(self, *error: Any) -> None:
         self._progress.__exit__(*error)
 
+    def show(self, shown: bool) -> Record:
+        """Whether to show the steps from here on."""
+        self._progress = Progress(self.name, shown)
+        return self
+
     @property
     def steps_left(self) -> int:
         """Steps that the budget allows."""

@@ -74,6 +74,7 @@ class Fitted:
     spread: Matrix | None = None  # covariance of the outputs (N, k, k)
     score: float | None = None  # what ranks restarts: higher is better
     sizes: tuple[int, ...] = ()  # of the network
+    activation: str = ""
     share: float = 1.0  # of its outputs in those of all that were fitted
     determined: float = 0.0  # the part of its weights that the data determine
     judges: Problem | None = None  # the samples that were left out
@@ -137,7 +138,7 @@ def train(
     decay = float(settings.alpha) / task.weights.sum()
     leaves = [{"weight": decay, "bias": 0.0} for _ in start]
     solution = _solve(objective_of(task, start, leaves), settings, validation)
-    return Fitted(solution, leaves, score=-solution.loss, sizes=task.sizes)
+    return Fitted(solution, leaves, score=-solution.loss, sizes=task.sizes, activation=task.activation)
 
 
 def _solve(objective: Objective, settings: Settings, validation: Any) -> Solution:
@@ -227,29 +228,48 @@ def retrained(
     )
 
 
-def seems_exact(task: Task, start: Params) -> bool:
-    """Whether a short run sees next to no noise."""
-    return _exact.hopeful(problem_of(task, start, False), flat(start), _evidence.spread_of(task.y, task.weights))
-
-
-def without_noise(task: Task, settings: Settings, start: Params) -> Fitted | None:
-    """A fit of data that seem to have no noise, or nothing if it predicts samples that are left out no better.
+def exactly(task: Task, run: _exact.Run, record: Record, settings: Settings) -> Fitted:
+    """A fit of data that seem to have no noise, from its run.
 
     Where leaving out samples tells that more steps gain nothing, there is some noise: the evidence takes over.
     """
-    problem = problem_of(task, start, False)
-    with Record("least squares", settings.until, 0, settings.progress, None) as record:
-        found = _exact.follow(problem, flat(start), record)
-        if found.left_out >= _exact.HOPE[-1] * _evidence.spread_of(task.y, task.weights):
-            return None
-        decays = np.full(problem.count, found.decay)
-        if found.falling or record.outcome is not None:
-            loss = problem.value(problem.forward(found.w))
-            best = _evidence.Hyper(found.w, np.log(decays), -float(np.log(found.noise)), loss)
-            return _fitted_by_evidence(problem, _evidence.valued(problem, best), record)
+    found = run.best
+    if found.falling or record.outcome is not None:
+        return reached(run, record)
     until = dataclasses.replace(settings.until, steps=record.steps_left)
-    with Record("evidence", until, 0, settings.progress, None) as record:
-        return _by_evidence(problem, found.w, record, decays)
+    return refined(task, found.w, found.decay, dataclasses.replace(settings, until=until))
+
+
+def reached(run: _exact.Run, record: Record) -> Fitted:
+    """The fit at the best point of a run."""
+    problem, found = run.problem, run.best
+    loss = problem.value(problem.forward(found.w))
+    log_decays = np.full(problem.count, np.log(found.decay))
+    best = _evidence.Hyper(found.w, log_decays, -float(np.log(found.noise)), loss)
+    return _fitted_by_evidence(problem, _evidence.valued(problem, best), record)
+
+
+def refined(task: Task, w: Matrix, decays: Any, settings: Settings) -> Fitted:
+    """The evidence from weights w and lambdas, one or one a group."""
+    problem = problem_of(task, unflat(task.network, w), False)
+    with Record("evidence", settings.until, 0, settings.progress, None) as record:
+        return _by_evidence(problem, w, record, np.broadcast_to(decays, (problem.count,)))
+
+
+def paced(task: Task, w: Matrix, noise: float, settings: Settings) -> Fitted:
+    """The evidence from weights w whose sizes are right: decays start where they are MacKay's for such a noise."""
+    groups = groups_of(unflat(task.network, w), False)[0]
+    counts, squares = np.bincount(groups), np.bincount(groups, w**2)
+    return refined(task, w, counts * noise / np.maximum(squares, 1e-6 * counts), settings)
+
+
+def left_out(task: Task, fitted: Fitted) -> float:
+    """Mean square error of samples, each predicted by the fit without it."""
+    assert fitted.decays is not None
+    problem = _leave_one_out.judging(problem_of(task, fitted.solution.params, False))
+    w = flat(fitted.solution.params)
+    errors = _leave_one_out.judge(problem, w, fitted.decays[problem.groups]).left_out - problem.y
+    return float(np.average((errors**2).mean(1), weights=problem.weights))
 
 
 def _by_evidence(problem: Problem, w: Matrix, record: Record, start_decays: Matrix | None) -> Fitted:
@@ -272,8 +292,8 @@ def _fitted_by_evidence(problem: Problem, best: _evidence.Hyper, record: Record)
     covariance = inverse(_leave_one_out.factor_at(_leave_one_out.judging(problem), w, decay, double=True)) / beta
     noise = 1.0 / beta if problem.loss == "squared" else None
     solution = _solution(problem, record, w, decay)
-    sizes = problem.network.sizes
-    found = Fitted(solution, decay / problem.samples, best.log_evidence, decays, noise, covariance, sizes=sizes)
+    found = Fitted(solution, decay / problem.samples, best.log_evidence, decays, noise, covariance)
+    found = dataclasses.replace(found, sizes=problem.network.sizes, activation=problem.network.activation)
     determined = 1.0 - float(decay[problem.network.order] @ np.diag(covariance)) * beta / len(w)
     found = dataclasses.replace(found, score=best.log_evidence, determined=determined)
     if problem.loss == "squared":
@@ -315,6 +335,7 @@ def fitted_at(problem: Problem, record: Record, w: Matrix, level: float) -> Fitt
         judges=judges,
         score=-float(np.average(point.losses, weights=judges.weights)),
         sizes=problem.network.sizes,
+        activation=problem.network.activation,
     )
 
 
