@@ -391,6 +391,8 @@ def _root_means(objective: Objective, w: Any, weights: Mapping[str, float]) -> d
     rows, means = np.asarray(objective.residual(w)) ** 2, {}
     for (name, weight), block in zip(weights.items(), objective.blocks, strict=True):
         own, rows = np.split(rows, [block.targets.size])  # padding counts, with coefficient 0
+        units = getattr(block.function, "units", ())
+        own = own.reshape(-1, len(units)) * np.square(units) if units else own
         means[name] = float(np.sqrt(own.sum() / weight))
     return means
 
