@@ -268,7 +268,8 @@ def run(cell):
         points = points[points[:, 1] < 0.995]  # on the upper side the series does not converge
     found = pde.errors(solution.u(points), exact(points.T))
     return finite({
-        **cell, "error": found.relative_l2, "maximum": found.maximum, "verdict": solution.verdict,
+        **cell, "error": found.relative_l2, "estimate": getattr(solution, "error_estimate", None),
+        "maximum": found.maximum, "verdict": solution.verdict,
         "ended_loss": solution.loss, "held_out": solution.held_out["interior"],
         "residual": solution.residuals["interior"], "outcome": solution.outcome.name, "taken":
         solution.run.statistics.steps, "wall_seconds": solution.run.wall_seconds, "compile_seconds":
@@ -276,19 +277,24 @@ def run(cell):
     })  # fmt: skip
 
 
+def in_short(verdict):
+    """The doubts of a verdict."""
+    doubts = ("Not solved", "Not to be trusted", "Limited by its points", "not to be trusted to 1e-05")
+    return ", ".join(doubt for doubt in doubts if doubt in verdict) or "no doubt"
+
+
 def table(cells):
     """What the cells have found, in the order of the equations."""
     shown = Table(box=box.MARKDOWN)
-    for heading in ("equation", "error", "loss", "held-out residual", "over trained", "steps", "solve s", "compile s"):
+    for heading in ("equation", "error", "estimated", "loss", "held out", "steps", "solve s", "compile s"):
         shown.add_column(heading)
     shown.add_column("verdict", overflow="fold")
     for cell in sorted(cells, key=lambda c: (list(EQUATIONS).index(c["equation"]), c["seed"])):
         number = lambda key, cell=cell: "-" if cell[key] is None else f"{cell[key]:.1e}"
-        ratio = cell["held_out"] / max(cell["residual"], 1e-300)
         shown.add_row(
-            cell["equation"], number("error"), number("ended_loss"), number("held_out"), f"{ratio:.2g}",
+            cell["equation"], number("error"), number("estimate"), number("ended_loss"), number("held_out"),
             str(cell["taken"]), f"{cell['wall_seconds']:.1f}", f"{cell['compile_seconds']:.1f}",
-            cell["verdict"].split(":")[0].split("(")[0],
+            in_short(cell["verdict"]),
         )  # fmt: skip
     Console(width=240).print(shown)
 

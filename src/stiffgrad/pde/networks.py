@@ -260,7 +260,10 @@ def _frequencies(count: Any, scale: Any, width: int, seed: int) -> tuple[tuple[f
 
 
 def units(shift: Any, size: Any, outputs: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Shift and size as a `Network` holds them, one for each output; none where they change nothing, so that equal networks are equal objects."""
+    """Shift and size as a `Network` holds them, one for each output; none where they change nothing.
+
+    So equal networks are equal objects.
+    """
     try:
         moved, scaled = (np.broadcast_to(np.asarray(value, float), (outputs,)) for value in (shift, size))
     except (TypeError, ValueError):

@@ -107,6 +107,7 @@ class Problem:
         self.params: Params = weights
         if unknowns is not None:
             self.params = {"network": weights, "unknowns": _unknowns(unknowns)}
+        self.observed = tuple(name for name, c in self.conditions.items() if c.kind == "observations")
         self.time = time = time_axis(list(self.conditions.values()), self.domain)
         self.points: dict[str, Points] = {
             name: condition.place(self.domain, name, time, seed + 1000 * index)
@@ -153,12 +154,9 @@ class Problem:
         largest = max(traces)
         common = whole / largest if largest > 0 and whole > 0 else 1.0
         return {
-            name: _heavier(term, common * (largest / trace if trace > 0 and not self._observed(name) else 1.0))
+            name: _heavier(term, common * (largest / trace if trace > 0 and name not in self.observed else 1.0))
             for (name, term), trace in zip(terms.items(), traces, strict=True)
         }
-
-    def _observed(self, name: str) -> bool:
-        return self.conditions[name].kind == "observations"
 
     def _on_fresh_points(self, seed: int) -> Objective | None:
         fresh = [

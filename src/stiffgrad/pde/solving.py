@@ -12,6 +12,7 @@ import numpy as np
 from stiffgrad._float64 import float64
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.objective import Objective
+from stiffgrad.pde.confidence import Path
 from stiffgrad.pde.measures import Errors, errors, grid_points, reference_values
 from stiffgrad.pde.points import Points, interior_points
 from stiffgrad.pde.problem import Problem
@@ -35,6 +36,8 @@ UNSOLVED = 1e-3  # a loss so many times that of a network that gives nothing is 
 STAGE_STEPS, SHARE_STEPS = 100, 40
 FIRST_POINTS = 1024  # of an interior condition, at first
 APART = 2.0  # a held-out residual so many times the training one, and more points come in before all are
+JUDGED = 1024  # points on which solutions along the run are compared
+TRUSTED = 1e-5  # a relative error above it is said in the verdict
 CANDIDATES = 10  # points that new ones are drawn from, for each of them
 
 
@@ -54,14 +57,20 @@ class Solution:
         Root mean square of what each condition leaves, on the points of the last objective.
     held_out : dict of str to float
         The same for interior equations, on points never trained on.
+    error_estimate : float
+        The relative L2 error as the run lets one expect it: see `stiffgrad.pde.confidence` and docs/pinns.md, which
+        says how it compared with true ones. NaN where the run does not tell: with observations, whose noise stays, or
+        where it was too short.
     verdict : str
-        Whether the equation is solved, and holds between the points as it does on them, in a sentence.
+        Whether the equation is solved, holds between the points as it does on them, and can be trusted to 1e-5, in a
+        few sentences.
     """
 
     problem: Problem
     run: Run
     residuals: Mapping[str, float]
     held_out: Mapping[str, float]
+    error_estimate: float
     verdict: str
 
     @property
@@ -194,7 +203,7 @@ def solve(
         points = redrawn(problem, points, rounds.params, rounds.count, keep=resample == "auto")
         objective = problem.with_points(points, rounds.params)
         rounds.run(objective, until.loss)
-    solution = _judged(problem, objective, rounds.solution())
+    solution = _judged(problem, objective, rounds.solution(), rounds.path)
     if throw and solution.outcome.failure:
         raise SolveError(solution.run.message, solution.outcome, solution)
     return solution
@@ -207,7 +216,7 @@ def _stages(problem: Problem, points: Mapping[str, Points], rounds: _Rounds) -> 
     if problem.time is not None:
         for part in TIMES:
             yield problem.with_points(problem.marched(part, points), rounds.params), end, STAGE_STEPS
-    elif problem.inverse and any(condition.kind == "observations" for condition in problem.conditions.values()):
+    elif problem.inverse and problem.observed:
         for share in SHARES:
             yield problem.with_points(points, rounds.params, share), end, SHARE_STEPS
 
@@ -240,6 +249,8 @@ class _Rounds:
         self._options, self._callback = options, callback
         self._total: Run | None = None
         self._seen: dict[float, float] = {}  # held-out energies of this run, by its number of steps
+        self._whole = False  # whether this run is on the problem itself, and not on an easier one
+        self.path = Path()
         self._apart: float | None = None  # how far the residuals may be apart before points are wanted
         self.count = 0
         self.doublings = 0
@@ -261,6 +272,7 @@ class _Rounds:
         if not self.going:
             return
         stage = steps is not None
+        self._whole = not stage
         if not stage and isinstance(self._resample, int):
             steps = self._resample
         left = self._until if self._total is None else self._until.after(self._total)
@@ -305,6 +317,8 @@ class _Rounds:
         if held_out is not None:
             energy = self._seen[step.row["steps"]] = float(held_out.value(step.w))
             step = dataclasses.replace(step, row={**step.row, "validation": energy})
+            if self._whole:
+                self.path.add(max(energy, step.row["loss"]), step.w)
             if self._apart is not None and step.row["steps"] >= (PATIENCE if self._apart == FAR else 1):
                 self.wants_points = _far(step.row, self._apart)
         return self.wants_points or bool(self._callback is not None and self._callback(step))
@@ -360,14 +374,29 @@ def _check_resample(resample: Any, problem: Problem) -> None:
         raise ValueError("resample needs an interior equation whose points are drawn: give it a number of points")
 
 
-def _judged(problem: Problem, objective: Objective, run: Run) -> Solution:
+def _judged(problem: Problem, objective: Objective, run: Run, path: Path) -> Solution:
     weights = problem.weights
     residuals = _root_means(objective, run.w, weights)
     held_out: dict[str, float] = {}
+    error = float("nan")
     if problem.held_out is not None:
         held_out = _root_means(problem.held_out, run.w, {name: weights[name] for name in problem.interiors})
-    verdict = _unsolved(problem, run) + _verdict(residuals, held_out, _start(run))
-    return Solution(problem, run, residuals, held_out, verdict)
+        if not problem.observed:
+            points = interior_points(problem.domain, JUDGED)
+            energy = max(run.loss, float(problem.held_out.value(run.w)))
+            error = path.error(energy, run.w, lambda w: problem.evaluate(objective.unflatten(w), points))
+    verdict = _unsolved(problem, run) + _verdict(residuals, held_out, _start(run)) + _trust(error)
+    return Solution(problem, run, residuals, held_out, error, verdict)
+
+
+def _trust(error: float) -> str:
+    """How many digits of the solution to expect."""
+    if np.isnan(error):
+        return ""
+    told = f"Judged from how far the solution moved while its residuals fell, its relative error is about {error:.0e}"
+    if error <= TRUSTED:
+        return f" {told}."
+    return f" {told}: not to be trusted to {TRUSTED:.0e}. Give it more time, a larger network or more points."
 
 
 def _unsolved(problem: Problem, run: Run) -> str:
@@ -376,7 +405,7 @@ def _unsolved(problem: Problem, run: Run) -> str:
     With observations there is none: their noise leaves a loss that no solution takes away.
     """
     nothing = _of_nothing(problem)
-    if nothing is None or any(condition.kind == "observations" for condition in problem.conditions.values()):
+    if nothing is None or problem.observed:
         return ""
     if run.loss <= UNSOLVED * nothing:
         return ""
