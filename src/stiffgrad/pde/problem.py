@@ -151,10 +151,10 @@ class Problem:
         residual = Residual(self.network, None, 2, self.inverse, self.scales.size)
         values = Term(residual, interior_points(self.domain, TRACE_SAMPLES))
         *traces, whole = term_traces(Objective(self.params, [*terms.values(), values], dtype=self._dtype))
-        largest = max(traces)
-        common = whole / largest if largest > 0 and whole > 0 else 1.0
+        largest = max([trace for trace in traces if _scale(trace)], default=0.0)
+        common = whole / largest if largest > 0 and _scale(whole) else 1.0
         return {
-            name: _heavier(term, common * (largest / trace if trace > 0 and name not in self.observed else 1.0))
+            name: _heavier(term, common * (largest / trace if _scale(trace) and name not in self.observed else 1.0))
             for (name, term), trace in zip(terms.items(), traces, strict=True)
         }
 
@@ -234,6 +234,9 @@ class Problem:
 
     def __repr__(self) -> str:
         lines = [f"Problem on {' x '.join(f'[{low:g}, {high:g}]' for low, high in self.domain)}: {self.objective}"]
+        if any(self.scales.shift) or set(self.scales.size) != {1.0}:
+            units = zip(self.scales.shift, self.scales.size, strict=True)
+            lines.append(f"  solution near {', '.join(f'{shift:g} + {size:g} * (-1 to 1)' for shift, size in units)}")
         for name, points in self.points.items():
             lines.append(f"  {name:14} {len(points):6} points, weight {self.weights[name]:.3g}")
         return "\n".join(lines)
@@ -280,6 +283,11 @@ def _unknowns(unknowns: Any) -> dict[str, np.ndarray]:
     except (TypeError, ValueError):
         raise TypeError(f"unknowns={unknowns!r}: every start must be a number or an array of numbers") from None
     return values
+
+
+def _scale(trace: float) -> bool:
+    """Whether a trace tells a scale: a term that no parameter moves has none."""
+    return 0 < trace < np.inf
 
 
 def term_traces(objective: Objective) -> list[float]:
