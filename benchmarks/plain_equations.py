@@ -225,6 +225,98 @@ def cubic_poisson():
     return [UNIT, UNIT], [pde.interior(equation), pde.boundary(0.0)], exact
 
 
+def string():
+    """u_tt = 4 u_xx, sin(2 pi x) with the speed 2 pi sin(pi x) at the start: two initial conditions."""
+    exact = lambda z: np.sin(2 * PI * z[0]) * np.cos(4 * PI * z[1]) + np.sin(PI * z[0]) * np.sin(2 * PI * z[1])
+    start, speed = pde.initial(lambda z: np.sin(2 * PI * z[0])), 2 * PI
+    moving = pde.initial(lambda u, z: D(u, z, 1) - speed * np.sin(PI * z[0]))
+    equation = lambda u, z: D(u, z, 1, 1) - 4 * D(u, z, 0, 0)
+    return [UNIT, UNIT], [pde.interior(equation), pde.boundary(0.0), start, moving], exact
+
+
+def soliton():
+    """Korteweg and de Vries: u_t + 6 u u_x + u_xxx = 0 on [-5, 5] x [0, 1], a soliton of speed 2."""
+    exact = lambda z: np.cosh(np.sqrt(0.5) * (z[0] - 2 * z[1])) ** -2.0
+    equation = lambda u, z: D(u, z, 1) + 6 * u(z) * D(u, z, 0) + D(u, z, 0, 0, 0)
+    slope = pde.boundary(
+        lambda u, z: D(u, z, 0) + np.sqrt(2) * np.tanh(np.sqrt(0.5) * (z[0] - 2 * z[1])) * exact(z), faces=[(0, 5.0)]
+    )
+    return [(-5, 5), UNIT], [pde.interior(equation), pde.boundary(exact), slope, pde.initial(exact)], exact
+
+
+def kink():
+    """Sine-Gordon: u_tt = u_xx - sin u, a kink of speed 1/2 on [-4, 4] x [0, 2]."""
+    root = np.sqrt(0.75)
+    exact = lambda z: 4 * np.arctan(np.exp((z[0] - 0.5 * z[1]) / root))
+    speed = pde.initial(lambda u, z: D(u, z, 1) + (1 / root) / np.cosh(z[0] / root))
+    equation = lambda u, z: D(u, z, 1, 1) - D(u, z, 0, 0) + np.sin(u(z))
+    return [(-4, 4), (0, 2)], [pde.interior(equation), pde.boundary(exact), pde.initial(exact), speed], exact
+
+
+def bratu():
+    """u'' + exp(u) = 0, 0 at both ends; the lower branch."""
+    theta = 1.5171645990507543  # theta = sqrt(2) cosh(theta / 4)
+    exact = lambda z: -2 * np.log(np.cosh((z[0] - 0.5) * theta / 2) / np.cosh(theta / 4))
+    return [UNIT], [pde.interior(lambda u, z: D(u, z, 0, 0) + np.exp(u(z))), pde.boundary(0.0)], exact
+
+
+def lane_emden():
+    """x u'' + 2 u' + x u^5 = 0, u(0) = 1, u'(0) = 0, on [0, 5]."""
+    exact = lambda z: 1 / np.sqrt(1 + z[0] ** 2 / 3)
+    equation = lambda u, x: x[0] * D(u, x, 0, 0) + 2 * D(u, x) + x[0] * u(x) ** 5
+    return [(0, 5)], [pde.interior(equation), pde.initial(lambda u, x: [u(x) - 1, D(u, x)])], exact
+
+
+def fin():
+    """A fin of 5 cm in air of 293 K: k A T'' = h P (T - 293), 373 K at its foot, h (T - 293) lost at its tip."""
+    k, h, area, edge, length = 200.0, 50.0, 1e-5, 1.4e-2, 0.05
+    m = np.sqrt(h * edge / (k * area))
+    tip = h / (m * k)
+
+    def exact(z):
+        x = length - z[0]
+        return 293 + 80 * (np.cosh(m * x) + tip * np.sinh(m * x)) / (np.cosh(m * length) + tip * np.sinh(m * length))
+
+    equation = lambda u, z: k * area * D(u, z, 0, 0) - h * edge * (u(z) - 293)
+    foot = pde.boundary(373.0, faces=[(0, 0.0)])
+    loss = pde.boundary(lambda u, z: k * D(u, z, 0) + h * (u(z) - 293), faces=[(0, length)])
+    return [(0, length)], [pde.interior(equation), foot, loss], exact
+
+
+def poisson_3d():
+    """-lap u = 3 pi^2 sin sin sin in the unit cube, 0 on its faces."""
+    exact = lambda z: np.sin(PI * z[0]) * np.sin(PI * z[1]) * np.sin(PI * z[2])
+    equation = lambda u, z: pde.laplacian(u, z) + 3 * PI**2 * exact(z)
+    return [UNIT] * 3, [pde.interior(equation), pde.boundary(0.0)], exact
+
+
+def pendulum():
+    """u'' + sin u = 0 from 2 radians at rest, on [0, 8]."""
+    exact = trajectory(lambda t, y: [y[1], -np.sin(y[0])], [2, 0], 8)
+    equation = lambda u, t: D(u, t, 0, 0) + np.sin(u(t))
+    return [(0, 8)], [pde.interior(equation), pde.initial(2.0), pde.initial(lambda u, t: D(u, t))], exact
+
+
+def epidemic():
+    """A thousand people, ten of them ill; 0.5 and 0.1 a day, for 60 days: who is not yet ill, who is."""
+    rates = lambda t, y: [-5e-4 * y[0] * y[1], 5e-4 * y[0] * y[1] - 0.1 * y[1]]
+    path = solve_ivp(rates, (0, 60), [990, 10], method="DOP853", rtol=1e-13, atol=1e-10, dense_output=True).sol
+
+    def equation(u, t):
+        (well, ill), (less, more) = u(t), D(u, t)
+        return [less + 5e-4 * well * ill, more - 5e-4 * well * ill + 0.1 * ill]
+
+    return [(0, 60)], [pde.interior(equation), pde.initial([990.0, 10.0])], lambda z: path(z[0]).T
+
+
+def darcy():
+    """-div((1 + x y) grad u) = f in the unit square, u = exp(x) cos(y) on the edge."""
+    exact = lambda z: np.exp(z[0]) * np.cos(z[1])
+    f = lambda z: -np.exp(z[0]) * (z[1] * np.cos(z[1]) - z[0] * np.sin(z[1]))
+    equation = lambda u, z: -pde.divergence(lambda x: (1 + x[0] * x[1]) * pde.gradient(u, x), z) - f(z)
+    return [UNIT, UNIT], [pde.interior(equation), pde.boundary(exact)], exact
+
+
 EQUATIONS = {
     "poisson-1d": poisson_1d,
     "poisson-2d": poisson_2d,
@@ -249,7 +341,18 @@ EQUATIONS = {
     "beam": beam,
     "cantilever-si": cantilever_si,
     "cubic-poisson": cubic_poisson,
+    "string": string,
+    "soliton": soliton,
+    "kink": kink,
+    "bratu": bratu,
+    "lane-emden": lane_emden,
+    "fin": fin,
+    "poisson-3d": poisson_3d,
+    "pendulum": pendulum,
+    "epidemic": epidemic,
+    "darcy": darcy,
 }
+OUTPUTS = {"predators": 2, "epidemic": 2}
 
 
 def content(name, seed, seconds, steps, loss):
@@ -260,7 +363,7 @@ def content(name, seed, seconds, steps, loss):
 def run(cell):
     """One cell: solve with the defaults, and measure."""
     domain, conditions, exact = EQUATIONS[cell["equation"]]()
-    problem = pde.Problem(domain, conditions, outputs=2 if cell["equation"] == "predators" else 1, seed=cell["seed"])
+    problem = pde.Problem(domain, conditions, outputs=OUTPUTS.get(cell["equation"], 1), seed=cell["seed"])
     until = sg.Until(loss=cell["loss"], wall_seconds=cell["seconds"], steps=cell["steps"])
     solution = pde.solve(problem, until=until, throw=False)
     points = pde.grid_points(domain)
@@ -305,7 +408,7 @@ def main():
     parser.add_argument("--seed", type=int, action="append", help="repeatable; by default 0")
     parser.add_argument("--seconds", type=float, default=25.0, help="budget of solving time of an equation")
     parser.add_argument("--steps", type=int, default=None, help="budget of steps, for busy machines")
-    parser.add_argument("--loss", type=float, default=1e-14, help="where to end; by default as pde.solve does")
+    parser.add_argument("--loss", type=float, default=1e-15, help="where to end; by default as pde.solve does")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/plain"))
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

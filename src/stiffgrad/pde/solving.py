@@ -37,6 +37,7 @@ STAGE_STEPS, SHARE_STEPS = 100, 40
 FIRST_POINTS = 1024  # of an interior condition, at first
 APART = 2.0  # a held-out residual so many times the training one, and more points come in before all are
 JUDGED = 1024  # points on which solutions along the run are compared
+TARGET = 1e-15  # of the loss, whose root is about the relative error or some times as much
 TRUSTED = 1e-5  # a relative error above it is said in the verdict
 CANDIDATES = 10  # points that new ones are drawn from, for each of them
 
@@ -137,7 +138,8 @@ def solve(
     solver : str or Solver
         As for `stiffgrad.solve`.
     until : Until, optional
-        Targets and budgets over all; by default a loss of 1e-14 or 60 seconds.
+        Targets and budgets over all; by default a loss of 1e-15 or 60 seconds. The loss has no unit: see
+        `Problem.weights`.
     resample : "auto", int or None
         Draw interior points by residual (Wu et al. 2023, k = 1, c = 1): a point's chance is its residual over the mean
         one, plus 1. An int: all of them anew, every that many accepted steps (RAD); their number stays, so nothing
@@ -173,7 +175,7 @@ def solve(
         raise TypeError(
             f"problem must be a pde.Problem, not {type(problem).__name__}; see stiffgrad.solve for objectives"
         )
-    until = Until(loss=1e-14) if until is None else until
+    until = Until(loss=TARGET) if until is None else until
     if not isinstance(until, Until):
         raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
     _check_resample(resample, problem)
