@@ -27,6 +27,7 @@ from stiffgrad.pde.points import Domain
 Values = NDArray[np.float64]
 SAMPLES = 64  # points of a term, at most
 MODES = 4  # trial functions, each a cosine and a sine
+ALIKE = 30.0  # entries of a condition are in different units where their sizes differ by more
 CENTRAL = 3.0  # a constant so many times the size beside it is subtracted
 
 
@@ -105,9 +106,10 @@ def scales(terms: Mapping[str, Term], kinds: Mapping[str, str], sides: Domain, o
 
 
 def _relative(answers: Values) -> tuple[float, ...]:
-    """Powers of ten over the first; 1 where there is no answer."""
+    """Powers of ten over the first; 1 where there is no answer, or one of much the same size."""
     first = answers[0] if answers[0] > 0 else 1.0
-    return _tuple(_powers(np.where(answers > 0, answers, first) / first))
+    ratios = np.where(answers > 0, answers, first) / first
+    return _tuple(np.where(np.abs(np.log10(ratios)) > np.log10(ALIKE), _powers(ratios), 1.0))
 
 
 def _tuple(values: Any) -> tuple[float, ...]:
