@@ -94,6 +94,8 @@ def scales(terms: Mapping[str, Term], kinds: Mapping[str, str], sides: Domain, o
     for name in data:
         size = np.maximum(size, _needed(at[name], np.zeros(outputs), most=True))
     size = np.maximum(size, _needed(_joined(at, interiors), size, most=False))
+    if len(sides) == 1 and any(kinds[name] == "initial" for name in data):
+        size = np.maximum(size, np.abs(shift))  # a start that is one point has no spread, and tells the size itself
     if np.any(size == 0) and np.any(size > 0):  # components that only others drive, such as a pressure
         driven = looked(shift, size)
         if driven is not None:

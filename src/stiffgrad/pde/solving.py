@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -30,6 +30,8 @@ ENDS = (Outcome.TARGET, Outcome.STATIONARY, Outcome.STALLED)
 DOUBLINGS = 4  # of the number of points, at most
 PATIENCE = 50  # steps on one set of points before more may be drawn
 TIMES = (0.25, 0.5, 0.75)  # parts of the time interval that come before all of it
+SHORTER, RETRIES = 0.25, 6  # of a part in which the run is stuck, and how often one may be shortened
+STUCK = 0.3  # a run is stuck where its loss fell to no less than so much of it in the second half of its steps
 SHARES = (1e-4, 1e-2)  # what equations weigh first, where observations come before them
 STAGE_END = 1e-4  # where a stage ends, over the loss at the start or that of a network that gives nothing
 UNSOLVED = 1e-3  # a loss so many times that of a network that gives nothing is no solution
@@ -188,8 +190,7 @@ def solve(
         points = problem.some_points(FIRST_POINTS)
     few = sum(map(len, points.values())) < whole
     if stages and problem.interiors:
-        for objective, loss, steps in _stages(problem, points, rounds):
-            rounds.run(objective, loss, steps=steps)
+        _run_stages(problem, points, rounds)
     while few and rounds.going:
         objective = problem.with_points(points, rounds.params)
         rounds.run(objective, until.loss, apart=APART)
@@ -211,16 +212,33 @@ def solve(
     return solution
 
 
-def _stages(problem: Problem, points: Mapping[str, Points], rounds: _Rounds) -> Iterator[tuple[Objective, float, int]]:
-    """Easier problems that come first: the objective, and the loss and the steps at which each ends."""
+def _run_stages(problem: Problem, points: Mapping[str, Points], rounds: _Rounds) -> None:
+    """Easier problems that come first, each down to a loss or for some steps."""
     start = float(problem.objective.value(problem.objective.w0))
     end = STAGE_END * min(start, _of_nothing(problem) or start)
     if problem.time is not None:
-        for part in TIMES:
-            yield problem.with_points(problem.marched(part, points), rounds.params), end, STAGE_STEPS
+        _march(problem, points, rounds, end)
     elif problem.inverse and problem.observed:
         for share in SHARES:
-            yield problem.with_points(points, rounds.params, share), end, SHARE_STEPS
+            rounds.run(problem.with_points(points, rounds.params, share), end, steps=SHARE_STEPS)
+
+
+def _march(problem: Problem, points: Mapping[str, Points], rounds: _Rounds, end: float) -> None:
+    """Parts of the time interval. One in which the run is stuck is begun again from before, after a shorter part.
+
+    What grows from a small start is lost in a long interval: near a solution that stays, such as nobody ill, there is
+    a minimum, and a run that has come there does not leave it.
+    """
+    parts, before, retries = list(TIMES), 0.0, RETRIES
+    while parts and rounds.going:
+        params = rounds.params
+        rounds.run(problem.with_points(problem.marched(parts[0], points), params), end, steps=STAGE_STEPS)
+        if retries and rounds.stuck:
+            retries -= 1
+            rounds.back(params)
+            parts.insert(0, before + SHORTER * (parts[0] - before))
+        else:
+            before = parts.pop(0)
 
 
 def _of_nothing(problem: Problem) -> float | None:
@@ -252,6 +270,8 @@ class _Rounds:
         self._total: Run | None = None
         self._seen: dict[float, float] = {}  # held-out energies of this run, by its number of steps
         self._whole = False  # whether this run is on the problem itself, and not on an easier one
+        self._back: Params | None = None
+        self._last_losses = np.zeros(0)
         self.path = Path()
         self._apart: float | None = None  # how far the residuals may be apart before points are wanted
         self.count = 0
@@ -262,7 +282,22 @@ class _Rounds:
     @property
     def params(self) -> Params:
         """Where the next run starts."""
+        if self._back is not None:
+            return self._back
         return self._problem.params if self._total is None else self._total.params
+
+    def back(self, params: Params) -> None:
+        """Start the next run from there, and not where the last one ended."""
+        self._back = params
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the last run ended by its steps, and fell by little in the second half of them."""
+        assert self._total is not None
+        if self._total.outcome is not Outcome.OUT_OF_STEPS:
+            return self._total.outcome in (Outcome.STATIONARY, Outcome.STALLED)
+        loss = self._last_losses
+        return bool(loss[-1] > STUCK * loss[len(loss) // 2])
 
     def run(
         self, objective: Objective, loss: float | None, steps: int | None = None, apart: float | None = None
@@ -285,6 +320,7 @@ class _Rounds:
         self.wants_points, self._seen = False, {} if held_out is None else {0.0: float(held_out.value(objective.w0))}
         own = dataclasses.replace(left, loss=loss, steps=most)
         run = integrate(objective, self._begun(), until=own, callback=self._watch, **self._options)
+        self._back, self._last_losses = None, run.trace["loss"]
         run = dataclasses.replace(run, trace=self._with_held_out(run.trace))
         self._total = run if self._total is None else continued(self._total, run, "points")
         self.count += 1
