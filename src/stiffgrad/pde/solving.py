@@ -41,6 +41,10 @@ APART = 2.0  # a held-out residual so many times the training one, and more poin
 JUDGED = 1024  # points on which solutions along the run are compared
 TARGET = 1e-15  # of the loss, whose root is about the relative error or some times as much
 TRUSTED = 1e-5  # a relative error above it is said in the verdict
+IN_A_STAGE = (
+    "Not solved: the budget ended in a stage, which trains on a part of the time interval, or on equations that weigh "
+    "too little. Give it more time. "
+)
 CANDIDATES = 10  # points that new ones are drawn from, for each of them
 
 
@@ -206,7 +210,7 @@ def solve(
         points = redrawn(problem, points, rounds.params, rounds.count, keep=resample == "auto")
         objective = problem.with_points(points, rounds.params)
         rounds.run(objective, until.loss)
-    solution = _judged(problem, objective, rounds.solution(), rounds.path)
+    solution = _judged(problem, rounds)
     if throw and solution.outcome.failure:
         raise SolveError(solution.run.message, solution.outcome, solution)
     return solution
@@ -269,7 +273,8 @@ class _Rounds:
         self._options, self._callback = options, callback
         self._total: Run | None = None
         self._seen: dict[float, float] = {}  # held-out energies of this run, by its number of steps
-        self._whole = False  # whether this run is on the problem itself, and not on an easier one
+        self.whole = False  # whether the last run was on the problem itself, and not on an easier one
+        self.objective = problem.objective  # of the last run
         self._back: Params | None = None
         self._last_losses = np.zeros(0)
         self.path = Path()
@@ -309,7 +314,7 @@ class _Rounds:
         if not self.going:
             return
         stage = steps is not None
-        self._whole = not stage
+        self.whole, self.objective = not stage, objective
         if not stage and isinstance(self._resample, int):
             steps = self._resample
         left = self._until if self._total is None else self._until.after(self._total)
@@ -355,7 +360,7 @@ class _Rounds:
         if held_out is not None:
             energy = self._seen[step.row["steps"]] = float(held_out.value(step.w))
             step = dataclasses.replace(step, row={**step.row, "validation": energy})
-            if self._whole:
+            if self.whole:
                 self.path.add(max(energy, step.row["loss"]), step.w)
             if self._apart is not None and step.row["steps"] >= (PATIENCE if self._apart == FAR else 1):
                 self.wants_points = _far(step.row, self._apart)
@@ -412,8 +417,8 @@ def _check_resample(resample: Any, problem: Problem) -> None:
         raise ValueError("resample needs an interior equation whose points are drawn: give it a number of points")
 
 
-def _judged(problem: Problem, objective: Objective, run: Run, path: Path) -> Solution:
-    weights = problem.weights
+def _judged(problem: Problem, rounds: _Rounds) -> Solution:
+    run, objective, weights = rounds.solution(), rounds.objective, problem.weights
     residuals = _root_means(objective, run.w, weights)
     held_out: dict[str, float] = {}
     error = float("nan")
@@ -422,8 +427,9 @@ def _judged(problem: Problem, objective: Objective, run: Run, path: Path) -> Sol
         if not problem.observed:
             points = interior_points(problem.domain, JUDGED)
             energy = max(run.loss, float(problem.held_out.value(run.w)))
-            error = path.error(energy, run.w, lambda w: problem.evaluate(objective.unflatten(w), points))
-    verdict = _unsolved(problem, run) + _verdict(residuals, held_out, _start(run)) + _trust(error)
+            error = rounds.path.error(energy, run.w, lambda w: problem.evaluate(objective.unflatten(w), points))
+    unsolved = _unsolved(problem, run) if rounds.whole else IN_A_STAGE
+    verdict = unsolved + _verdict(residuals, held_out, _start(run)) + _trust(error)
     return Solution(problem, run, residuals, held_out, error, verdict)
 
 
