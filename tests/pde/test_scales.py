@@ -42,7 +42,7 @@ def test_temperatures_in_kelvin_are_found_and_solved():
     solution = pde.solve(problem, until=sg.Until(loss=1e-7, steps=300), resample=None)
     assert solution.outcome is sg.Outcome.TARGET
     exact = lambda z: 300 + 100 * np.sin(np.pi * z[0] / 0.1) * np.exp(-0.25 * np.pi**2 * z[1] / 300)  # noqa: E731
-    assert solution.errors(exact).maximum < 0.3
+    assert solution.errors(exact).rms < 0.2  # of 100 K, on so few points
 
 
 def test_a_source_tells_the_size_where_all_conditions_are_zero():
