@@ -72,6 +72,7 @@ def run(cell):
     found = equation.errors(problem, solution.params)
     return finite({
         **cell, "error": getattr(found, equation.measure), "measure": equation.measure, "maximum": found.maximum,
+        "relative_l2": found.relative_l2, "error_estimate": solution.error_estimate,
         "along": along, "loss": solution.loss, "outcome": solution.outcome.name, "verdict": solution.verdict,
         "weights": problem.weights, "residuals": dict(solution.residuals), "held_out": dict(solution.held_out),
         "steps_taken": solution.run.statistics.steps, "presentations": solution.run.statistics.presentations,

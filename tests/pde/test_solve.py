@@ -247,3 +247,19 @@ def test_what_nothing_determines_has_no_bound():
 def test_bad_arguments_are_sentences(problem, call, error, words):
     with pytest.raises(error, match=words):
         call(problem)
+
+
+def test_growth_from_a_small_start_is_found_by_shorter_parts():
+    """Ten of a thousand ill, for so long that a quarter of the time multiplies them by e^6."""
+
+    def epidemic(u, t):
+        (well, ill), (less, more) = u(t), pde.derivative(u, t)
+        return [less + 5e-4 * well * ill, more - 5e-4 * well * ill + 0.1 * ill]
+
+    problem = pde.Problem([(0, 60)], [pde.interior(epidemic, 128), pde.initial([990.0, 10.0])], outputs=2)
+    solution = pde.solve(problem, "rosenbrock", until=sg.Until(loss=1e-7, steps=600, wall_seconds=None))
+    assert solution.outcome is sg.Outcome.TARGET
+    # What is known without a solver: ln(well) falls by 5 of what has ever been ill and well again.
+    well, ill = solution.u([60.0]).ravel()
+    assert np.log(well / 990) == pytest.approx(-5 * (1 - (well + ill) / 1000), abs=1e-2)
+    assert well < 10

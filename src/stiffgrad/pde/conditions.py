@@ -281,15 +281,23 @@ class Residual:
         How many of these the equation takes.
     inverse : bool
         Whether the parameters are {"network": ..., "unknowns": ...}, and not the network's alone.
+    units : tuple of float
+        What each entry is divided by; none where all are 1.
     """
 
     network: Callable[[Any, Any], Any]
     equation: Callable[..., Any] | None = None
     arguments: int = 2
     inverse: bool = False
+    units: tuple[float, ...] = ()
 
     def __call__(self, params: Any, x: Any) -> jax.Array:
-        """The residual, of shape (k,)."""
+        """The residual, of shape (k,), in its units."""
+        plain = self.plain(params, x)
+        return plain / np.array(self.units, plain.dtype) if self.units else plain
+
+    def plain(self, params: Any, x: Any) -> jax.Array:
+        """The residual as the user wrote it, of shape (k,)."""
         weights = params["network"] if self.inverse else params
         u = Solution(self.network, weights)
         if self.equation is None:
@@ -348,6 +356,20 @@ def term_of(condition: Condition, label: str, network: Any, params: Any, inverse
         return Term(residual, points, weight=weight)
     width = jax.eval_shape(residual, params, jnp.asarray(points[0])).size
     return Term(residual, points, _targets(condition, label, points, int(width)), weight=weight)
+
+
+def in_units(term: Term, network: Any, units: tuple[float, ...]) -> Term:
+    """The same term with another network of as many components, and each entry in its own unit."""
+    units = () if all(unit == 1.0 for unit in units) else units
+    targets = term.targets if term.targets is None or not units else np.asarray(term.targets) / np.array(units)
+    function = dataclasses.replace(residual_of(term), network=network, units=units)
+    return dataclasses.replace(term, function=function, targets=targets)
+
+
+def residual_of(term: Term) -> Residual:
+    """What `term_of` has put into a term."""
+    assert isinstance(term.function, Residual)
+    return term.function
 
 
 def _tried(equation: Callable[..., Any], residual: Residual, label: str, params: Any, points: Points) -> Residual:

@@ -38,6 +38,8 @@ class Network:
         Rows b of random Fourier features: cos(b z) and sin(b z) of the scaled coordinates z enter as well.
     transform : callable or None
         transform(x, n) -> outputs: turns the perceptron's outputs n into the solution, to meet a condition exactly.
+    shift, size : tuple of float
+        Outputs are shift + size * those of the perceptron, before the transform; one for each, or none.
     """
 
     mlp: MLP
@@ -45,6 +47,8 @@ class Network:
     periodic: tuple[int, ...] = ()
     frequencies: tuple[tuple[float, ...], ...] = ()
     transform: Transform | None = None
+    shift: tuple[float, ...] = ()
+    size: tuple[float, ...] = ()
 
     def features(self, x: Any) -> jax.Array:
         """What enters the perceptron at the point x."""
@@ -64,7 +68,10 @@ class Network:
     @float64
     def __call__(self, params: Any, x: Any) -> Any:
         """The solution at one point."""
-        outputs = scalar(self.mlp(params, self.features(x)))
+        outputs = self.mlp(params, self.features(x))
+        if self.size:
+            outputs = np.array(self.shift) + np.array(self.size) * outputs
+        outputs = scalar(outputs)
         return host(outputs if self.transform is None else scalar(_array(self.transform(x, outputs))))
 
     def laplacian(self, params: Any, x: Any, directions: Any) -> jax.Array:
@@ -80,6 +87,9 @@ class Network:
             z = _activated(activation, z) if index else z
             weight = layer["weight"]
             z = _Jet(weight @ z.value + layer["bias"], z.slopes @ weight.T, weight @ z.laplacian)
+        if self.size:
+            size = np.array(self.size)
+            z = _Jet(np.array(self.shift) + size * z.value, size * z.slopes, size * z.laplacian)
         if self.transform is None:
             return scalar(z.laplacian)
         one = z.value.shape == (1,)
@@ -137,6 +147,8 @@ def network(
     fourier: int = 0,
     fourier_scale: float = 3.0,
     transform: Transform | None = None,
+    shift: Any = 0.0,
+    size: Any = 1.0,
     omega: float = 10.0,
     seed: int = 0,
 ) -> tuple[Network, list[dict[str, np.ndarray]]]:
@@ -161,6 +173,9 @@ def network(
     transform : callable, optional
         transform(x, n) of one point and the perceptron's outputs (a scalar where `outputs` is 1): returns the solution.
         A hard constraint: `lambda x, n: x[0] * (1 - x[0]) * n` vanishes where x0 is 0 or 1, whatever the weights are.
+    shift, size : number, or one for each output
+        Outputs are shift + size * those of a perceptron, whose own are of order one: temperatures near 350 K that vary
+        by 50 K ask for shift=350, size=50. `pde.Problem` finds them where it makes the network itself.
     omega : float
         Frequency of the first layer, with "sine" only.
     seed : int
@@ -193,7 +208,8 @@ def network(
     frequencies = _frequencies(fourier, fourier_scale, width, seed)
     sizes = [width + 2 * len(frequencies), *_hidden(hidden), int(outputs)]
     perceptron, params = siren(sizes, omega, seed) if activation == "sine" else mlp(sizes, activation, seed)
-    made = Network(perceptron, sides, axes, frequencies)
+    moved, scaled = units(shift, size, int(outputs))
+    made = Network(perceptron, sides, axes, frequencies, None, moved, scaled)
     return (made if transform is None else _transformed(made, params, transform)), params
 
 
@@ -241,6 +257,24 @@ def _frequencies(count: Any, scale: Any, width: int, seed: int) -> tuple[tuple[f
         raise ValueError(f"fourier_scale={scale!r} must be a positive number")
     drawn = float(scale) * np.random.default_rng([seed, 1]).normal(size=(int(count), width))
     return tuple(tuple(float(v) for v in row) for row in drawn)
+
+
+def units(shift: Any, size: Any, outputs: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Shift and size as a `Network` holds them, one for each output; none where they change nothing.
+
+    So equal networks are equal objects.
+    """
+    try:
+        moved, scaled = (np.broadcast_to(np.asarray(value, float), (outputs,)) for value in (shift, size))
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"shift={shift!r} and size={size!r} must be numbers, or lists with one for each of {outputs} outputs"
+        ) from None
+    if not np.all(np.isfinite(moved)) or not np.all((scaled > 0) & np.isfinite(scaled)):
+        raise ValueError(f"shift={shift!r} must be finite and size={size!r} positive and finite")
+    if np.all(moved == 0) and np.all(scaled == 1):
+        return (), ()
+    return tuple(map(float, moved)), tuple(map(float, scaled))
 
 
 def _transformed(plain: Network, params: Any, transform: Any) -> Network:

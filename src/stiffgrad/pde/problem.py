@@ -16,9 +16,10 @@ from stiffgrad._types import Params
 from stiffgrad.objective import Objective, Term
 from stiffgrad.objective.derivatives import Block
 from stiffgrad.objective.parameters import Layout
-from stiffgrad.pde.conditions import Condition, Solution, term_of, time_axis
-from stiffgrad.pde.networks import Network, network
+from stiffgrad.pde.conditions import Condition, Residual, Solution, in_units, residual_of, term_of, time_axis
+from stiffgrad.pde.networks import Network, network, units
 from stiffgrad.pde.points import Points, box, check_inside, interior_points
+from stiffgrad.pde.scales import scales
 
 TRACE_SAMPLES = 256  # so many samples of a term tell the trace of its kernel to some per cent
 HELD_OUT_SEED = 2**20  # far from the seeds of the points that are trained on
@@ -42,7 +43,8 @@ class Problem:
     unknowns : mapping of str to number or array, optional
         Coefficients to be found together with the solution, and their start. Equations see them as `p`.
     balance : bool
-        Weigh the terms so that their kernels have equal traces at the start: see `weights`. False: weights as given.
+        Weigh the terms so that their kernels have equal traces at the start: see `weights`; and the entries of a list
+        by their units, see `scales`. False: weights as given.
     seed : int
         Of the network's start and of the points.
     dtype : "float64" or "float32"
@@ -53,8 +55,12 @@ class Problem:
         E = sum over conditions of weight * mean of 1/2 |residual|^2.
     weights : dict of str to float
         What each condition's term is multiplied by: its own weight times the balance. `balance` makes the mean of
-        |d residual / d parameters|^2 over a term's points, the trace of its Gauss-Newton matrix, that of the largest
-        term for all (Wang, Yu, Perdikaris 2022, section 6). Observations keep the weight that was given.
+        |d residual / d parameters|^2 over a term's points, the trace of its Gauss-Newton matrix, the same for all
+        (Wang, Yu, Perdikaris 2022, section 6): that of the network's outputs, so that the loss has no unit, and its
+        root is about the relative error. Observations keep their own weight beside the equation of the largest trace.
+    scales : Scales
+        The units found in the conditions: `scales.shift + scales.size * (a network's outputs)` is the solution, where
+        no network was given; `scales.terms` divides the entries of a condition.
     points : dict of str to array
         The points of each condition.
     params : pytree
@@ -96,10 +102,12 @@ class Problem:
         self.domain = box(domain)
         self.conditions = _named(conditions)
         self.inverse = unknowns is not None
+        own = not isinstance(network, tuple)  # made here, so that its outputs can be given the units of the problem
         self.network, weights = _network(network, self.domain, outputs, seed)
         self.params: Params = weights
         if unknowns is not None:
             self.params = {"network": weights, "unknowns": _unknowns(unknowns)}
+        self.observed = tuple(name for name, c in self.conditions.items() if c.kind == "observations")
         self.time = time = time_axis(list(self.conditions.values()), self.domain)
         self.points: dict[str, Points] = {
             name: condition.place(self.domain, name, time, seed + 1000 * index)
@@ -110,20 +118,45 @@ class Problem:
             name: term_of(condition, name, self.network, self.params, self.inverse, self.points[name])
             for name, condition in self.conditions.items()
         }
+        self.scales = scales(
+            terms, {n: c.kind for n, c in self.conditions.items()}, self.domain, self._outputs(), self.params
+        )
+        if own:
+            shift, size = units(self.scales.shift, self.scales.size, len(self.scales.size))
+            self.network = dataclasses.replace(self.network, shift=shift, size=size)
+        terms = {
+            name: in_units(term, self.network, self.scales.terms[name] if balance else ())
+            for name, term in terms.items()
+        }
+        if balance:
+            terms = self._balanced(terms)
         objective = Objective(self.params, list(terms.values()), dtype=dtype)
-        if balance and len(terms) > 1:
-            factors = balancing(objective)
-            terms = {
-                # Observations are noisy and equations exact: what is noisy must not bend what is exact.
-                name: term if self.conditions[name].kind == "observations" else _heavier(term, factor)
-                for (name, term), factor in zip(terms.items(), factors, strict=True)
-            }
-            objective = Objective(self.params, list(terms.values()), dtype=dtype)
         self.objective = objective
         self.weights: dict[str, float] = {name: float(term.weight) for name, term in terms.items()}
         self._terms = terms
         self.interiors = tuple(name for name, c in self.conditions.items() if c.kind == "interior" and c.drawn)
         self.held_out = self._on_fresh_points(seed)
+
+    def _outputs(self) -> int:
+        """How many components the solution has."""
+        weights = self.params["network"] if self.inverse else self.params
+        return int(np.size(jax.eval_shape(self.network, weights, np.array(self.domain)[:, 0])))
+
+    def _balanced(self, terms: dict[str, Term]) -> dict[str, Term]:
+        """Heavier terms, whose Gauss-Newton matrices have equal traces, and a loss without units.
+
+        Observations are noisy and equations exact: what is noisy must not bend what is exact.
+        """
+        # Values of the network itself, in units of the solution, are what all are compared to.
+        residual = Residual(self.network, None, 2, self.inverse, self.scales.size)
+        values = Term(residual, interior_points(self.domain, TRACE_SAMPLES))
+        *traces, whole = term_traces(Objective(self.params, [*terms.values(), values], dtype=self._dtype))
+        largest = max([trace for trace in traces if _scale(trace)], default=0.0)
+        common = whole / largest if largest > 0 and _scale(whole) else 1.0
+        return {
+            name: _heavier(term, common * (largest / trace if _scale(trace) and name not in self.observed else 1.0))
+            for (name, term), trace in zip(terms.items(), traces, strict=True)
+        }
 
     def _on_fresh_points(self, seed: int) -> Objective | None:
         fresh = [
@@ -180,7 +213,7 @@ class Problem:
     @float64
     def residual(self, name: str, params: Params, points: Any) -> np.ndarray:
         """What the equation of a condition leaves at some points, (N, k), unweighted."""
-        function = self._terms[name].function
+        function = residual_of(self._terms[name]).plain
         return np.asarray(_batched(function, params, jnp.asarray(points, self.objective.w0.dtype)))
 
     @float64
@@ -201,6 +234,9 @@ class Problem:
 
     def __repr__(self) -> str:
         lines = [f"Problem on {' x '.join(f'[{low:g}, {high:g}]' for low, high in self.domain)}: {self.objective}"]
+        if any(self.scales.shift) or set(self.scales.size) != {1.0}:
+            units = zip(self.scales.shift, self.scales.size, strict=True)
+            lines.append(f"  solution near {', '.join(f'{shift:g} + {size:g} * (-1 to 1)' for shift, size in units)}")
         for name, points in self.points.items():
             lines.append(f"  {name:14} {len(points):6} points, weight {self.weights[name]:.3g}")
         return "\n".join(lines)
@@ -249,11 +285,14 @@ def _unknowns(unknowns: Any) -> dict[str, np.ndarray]:
     return values
 
 
-def balancing(objective: Objective) -> list[float]:
-    """Factors that give every term's Gauss-Newton matrix the trace of the largest one."""
-    traces = np.array([float(trace) for trace in _traces(objective.layout, objective.w0, _thinned(objective))])
-    known = traces > 0  # a term that no parameter moves has no scale
-    return [float(factor) for factor in np.where(known, traces.max(initial=1.0) / np.where(known, traces, 1.0), 1.0)]
+def _scale(trace: float) -> bool:
+    """Whether a trace tells a scale: a term that no parameter moves has none."""
+    return 0 < trace < np.inf
+
+
+def term_traces(objective: Objective) -> list[float]:
+    """The trace of each term's Gauss-Newton matrix, over its weight."""
+    return [float(trace) for trace in _traces(objective.layout, objective.w0, _thinned(objective))]
 
 
 def _thinned(objective: Objective) -> list[Block]:

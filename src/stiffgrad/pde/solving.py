@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 from stiffgrad._float64 import float64
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.objective import Objective
+from stiffgrad.pde.confidence import Path
 from stiffgrad.pde.measures import Errors, errors, grid_points, reference_values
 from stiffgrad.pde.points import Points, interior_points
 from stiffgrad.pde.problem import Problem
@@ -29,12 +30,21 @@ ENDS = (Outcome.TARGET, Outcome.STATIONARY, Outcome.STALLED)
 DOUBLINGS = 4  # of the number of points, at most
 PATIENCE = 50  # steps on one set of points before more may be drawn
 TIMES = (0.25, 0.5, 0.75)  # parts of the time interval that come before all of it
+SHORTER, RETRIES = 0.25, 6  # of a part in which the run is stuck, and how often one may be shortened
+STUCK = 0.3  # a run is stuck where its loss fell to no less than so much of it in the second half of its steps
 SHARES = (1e-4, 1e-2)  # what equations weigh first, where observations come before them
 STAGE_END = 1e-4  # where a stage ends, over the loss at the start or that of a network that gives nothing
 UNSOLVED = 1e-3  # a loss so many times that of a network that gives nothing is no solution
 STAGE_STEPS, SHARE_STEPS = 100, 40
 FIRST_POINTS = 1024  # of an interior condition, at first
 APART = 2.0  # a held-out residual so many times the training one, and more points come in before all are
+JUDGED = 1024  # points on which solutions along the run are compared
+TARGET = 1e-15  # of the loss, whose root is about the relative error or some times as much
+TRUSTED = 1e-5  # a relative error above it is said in the verdict
+IN_A_STAGE = (
+    "Not solved: the budget ended in a stage, which trains on a part of the time interval, or on equations that weigh "
+    "too little. Give it more time. "
+)
 CANDIDATES = 10  # points that new ones are drawn from, for each of them
 
 
@@ -54,14 +64,20 @@ class Solution:
         Root mean square of what each condition leaves, on the points of the last objective.
     held_out : dict of str to float
         The same for interior equations, on points never trained on.
+    error_estimate : float
+        The relative L2 error as the run lets one expect it: see `stiffgrad.pde.confidence` and docs/pinns.md, which
+        says how it compared with true ones. NaN where the run does not tell: with observations, whose noise stays, or
+        where it was too short.
     verdict : str
-        Whether the equation is solved, and holds between the points as it does on them, in a sentence.
+        Whether the equation is solved, holds between the points as it does on them, and can be trusted to 1e-5, in a
+        few sentences.
     """
 
     problem: Problem
     run: Run
     residuals: Mapping[str, float]
     held_out: Mapping[str, float]
+    error_estimate: float
     verdict: str
 
     @property
@@ -128,7 +144,8 @@ def solve(
     solver : str or Solver
         As for `stiffgrad.solve`.
     until : Until, optional
-        Targets and budgets over all; by default a loss of 1e-14 or 60 seconds.
+        Targets and budgets over all; by default a loss of 1e-15 or 60 seconds. The loss has no unit: see
+        `Problem.weights`.
     resample : "auto", int or None
         Draw interior points by residual (Wu et al. 2023, k = 1, c = 1): a point's chance is its residual over the mean
         one, plus 1. An int: all of them anew, every that many accepted steps (RAD); their number stays, so nothing
@@ -164,7 +181,7 @@ def solve(
         raise TypeError(
             f"problem must be a pde.Problem, not {type(problem).__name__}; see stiffgrad.solve for objectives"
         )
-    until = Until(loss=1e-14) if until is None else until
+    until = Until(loss=TARGET) if until is None else until
     if not isinstance(until, Until):
         raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
     _check_resample(resample, problem)
@@ -177,8 +194,7 @@ def solve(
         points = problem.some_points(FIRST_POINTS)
     few = sum(map(len, points.values())) < whole
     if stages and problem.interiors:
-        for objective, loss, steps in _stages(problem, points, rounds):
-            rounds.run(objective, loss, steps=steps)
+        _run_stages(problem, points, rounds)
     while few and rounds.going:
         objective = problem.with_points(points, rounds.params)
         rounds.run(objective, until.loss, apart=APART)
@@ -194,22 +210,39 @@ def solve(
         points = redrawn(problem, points, rounds.params, rounds.count, keep=resample == "auto")
         objective = problem.with_points(points, rounds.params)
         rounds.run(objective, until.loss)
-    solution = _judged(problem, objective, rounds.solution())
+    solution = _judged(problem, rounds)
     if throw and solution.outcome.failure:
         raise SolveError(solution.run.message, solution.outcome, solution)
     return solution
 
 
-def _stages(problem: Problem, points: Mapping[str, Points], rounds: _Rounds) -> Iterator[tuple[Objective, float, int]]:
-    """Easier problems that come first: the objective, and the loss and the steps at which each ends."""
+def _run_stages(problem: Problem, points: Mapping[str, Points], rounds: _Rounds) -> None:
+    """Easier problems that come first, each down to a loss or for some steps."""
     start = float(problem.objective.value(problem.objective.w0))
     end = STAGE_END * min(start, _of_nothing(problem) or start)
     if problem.time is not None:
-        for part in TIMES:
-            yield problem.with_points(problem.marched(part, points), rounds.params), end, STAGE_STEPS
-    elif problem.inverse and any(condition.kind == "observations" for condition in problem.conditions.values()):
+        _march(problem, points, rounds, end)
+    elif problem.inverse and problem.observed:
         for share in SHARES:
-            yield problem.with_points(points, rounds.params, share), end, SHARE_STEPS
+            rounds.run(problem.with_points(points, rounds.params, share), end, steps=SHARE_STEPS)
+
+
+def _march(problem: Problem, points: Mapping[str, Points], rounds: _Rounds, end: float) -> None:
+    """Parts of the time interval. One in which the run is stuck is begun again from before, after a shorter part.
+
+    What grows from a small start is lost in a long interval: near a solution that stays, such as nobody ill, there is
+    a minimum, and a run that has come there does not leave it.
+    """
+    parts, before, retries = list(TIMES), 0.0, RETRIES
+    while parts and rounds.going:
+        params = rounds.params
+        rounds.run(problem.with_points(problem.marched(parts[0], points), params), end, steps=STAGE_STEPS)
+        if retries and rounds.stuck:
+            retries -= 1
+            rounds.back(params)
+            parts.insert(0, before + SHORTER * (parts[0] - before))
+        else:
+            before = parts.pop(0)
 
 
 def _of_nothing(problem: Problem) -> float | None:
@@ -240,6 +273,11 @@ class _Rounds:
         self._options, self._callback = options, callback
         self._total: Run | None = None
         self._seen: dict[float, float] = {}  # held-out energies of this run, by its number of steps
+        self.whole = False  # whether the last run was on the problem itself, and not on an easier one
+        self.objective = problem.objective  # of the last run
+        self._back: Params | None = None
+        self._last_losses = np.zeros(0)
+        self.path = Path()
         self._apart: float | None = None  # how far the residuals may be apart before points are wanted
         self.count = 0
         self.doublings = 0
@@ -249,7 +287,22 @@ class _Rounds:
     @property
     def params(self) -> Params:
         """Where the next run starts."""
+        if self._back is not None:
+            return self._back
         return self._problem.params if self._total is None else self._total.params
+
+    def back(self, params: Params) -> None:
+        """Start the next run from there, and not where the last one ended."""
+        self._back = params
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the last run ended by its steps, and fell by little in the second half of them."""
+        assert self._total is not None
+        if self._total.outcome is not Outcome.OUT_OF_STEPS:
+            return self._total.outcome in (Outcome.STATIONARY, Outcome.STALLED)
+        loss = self._last_losses
+        return bool(loss[-1] > STUCK * loss[len(loss) // 2])
 
     def run(
         self, objective: Objective, loss: float | None, steps: int | None = None, apart: float | None = None
@@ -261,6 +314,7 @@ class _Rounds:
         if not self.going:
             return
         stage = steps is not None
+        self.whole, self.objective = not stage, objective
         if not stage and isinstance(self._resample, int):
             steps = self._resample
         left = self._until if self._total is None else self._until.after(self._total)
@@ -271,6 +325,7 @@ class _Rounds:
         self.wants_points, self._seen = False, {} if held_out is None else {0.0: float(held_out.value(objective.w0))}
         own = dataclasses.replace(left, loss=loss, steps=most)
         run = integrate(objective, self._begun(), until=own, callback=self._watch, **self._options)
+        self._back, self._last_losses = None, run.trace["loss"]
         run = dataclasses.replace(run, trace=self._with_held_out(run.trace))
         self._total = run if self._total is None else continued(self._total, run, "points")
         self.count += 1
@@ -305,6 +360,8 @@ class _Rounds:
         if held_out is not None:
             energy = self._seen[step.row["steps"]] = float(held_out.value(step.w))
             step = dataclasses.replace(step, row={**step.row, "validation": energy})
+            if self.whole:
+                self.path.add(max(energy, step.row["loss"]), step.w)
             if self._apart is not None and step.row["steps"] >= (PATIENCE if self._apart == FAR else 1):
                 self.wants_points = _far(step.row, self._apart)
         return self.wants_points or bool(self._callback is not None and self._callback(step))
@@ -360,14 +417,30 @@ def _check_resample(resample: Any, problem: Problem) -> None:
         raise ValueError("resample needs an interior equation whose points are drawn: give it a number of points")
 
 
-def _judged(problem: Problem, objective: Objective, run: Run) -> Solution:
-    weights = problem.weights
+def _judged(problem: Problem, rounds: _Rounds) -> Solution:
+    run, objective, weights = rounds.solution(), rounds.objective, problem.weights
     residuals = _root_means(objective, run.w, weights)
     held_out: dict[str, float] = {}
+    error = float("nan")
     if problem.held_out is not None:
         held_out = _root_means(problem.held_out, run.w, {name: weights[name] for name in problem.interiors})
-    verdict = _unsolved(problem, run) + _verdict(residuals, held_out, _start(run))
-    return Solution(problem, run, residuals, held_out, verdict)
+        if not problem.observed:
+            points = interior_points(problem.domain, JUDGED)
+            energy = max(run.loss, float(problem.held_out.value(run.w)))
+            error = rounds.path.error(energy, run.w, lambda w: problem.evaluate(objective.unflatten(w), points))
+    unsolved = _unsolved(problem, run) if rounds.whole else IN_A_STAGE
+    verdict = unsolved + _verdict(residuals, held_out, _start(run)) + _trust(error)
+    return Solution(problem, run, residuals, held_out, error, verdict)
+
+
+def _trust(error: float) -> str:
+    """How many digits of the solution to expect."""
+    if np.isnan(error):
+        return ""
+    told = f"Judged from how far the solution moved while its residuals fell, its relative error is about {error:.0e}"
+    if error <= TRUSTED:
+        return f" {told}."
+    return f" {told}: not to be trusted to {TRUSTED:.0e}. Give it more time, a larger network or more points."
 
 
 def _unsolved(problem: Problem, run: Run) -> str:
@@ -376,7 +449,7 @@ def _unsolved(problem: Problem, run: Run) -> str:
     With observations there is none: their noise leaves a loss that no solution takes away.
     """
     nothing = _of_nothing(problem)
-    if nothing is None or any(condition.kind == "observations" for condition in problem.conditions.values()):
+    if nothing is None or problem.observed:
         return ""
     if run.loss <= UNSOLVED * nothing:
         return ""
@@ -391,6 +464,8 @@ def _root_means(objective: Objective, w: Any, weights: Mapping[str, float]) -> d
     rows, means = np.asarray(objective.residual(w)) ** 2, {}
     for (name, weight), block in zip(weights.items(), objective.blocks, strict=True):
         own, rows = np.split(rows, [block.targets.size])  # padding counts, with coefficient 0
+        units = getattr(block.function, "units", ())
+        own = own.reshape(-1, len(units)) * np.square(units) if units else own
         means[name] = float(np.sqrt(own.sum() / weight))
     return means
 

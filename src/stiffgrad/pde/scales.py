@@ -1,0 +1,197 @@
+"""The size of the solution and of each equation, from the conditions alone: what makes a problem free of its units.
+
+A smooth trial function c + a phi, with phi half a wave or so along each side of the domain, stands for the solution.
+The constant c is what the conditions ask for in the sense of least squares, and a is how large it must be so that
+the conditions, and then the equations, change by as much as they leave at c. This is the textbook's way to
+dimensionless form (Lin and Segel 1988, section 6.3), with the derivatives of the equations taken by JAX.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from stiffgrad._types import Params
+from stiffgrad.objective import Term
+from stiffgrad.pde.conditions import residual_of
+from stiffgrad.pde.networks import scalar
+from stiffgrad.pde.points import Domain
+
+Values = NDArray[np.float64]
+SAMPLES = 64  # points of a term, at most
+MODES = 4  # trial functions, each a cosine and a sine
+ALIKE = 30.0  # entries of a condition are in different units where their sizes differ by more
+CENTRAL = 3.0  # a constant so many times the size beside it is subtracted
+
+
+class Scales(NamedTuple):
+    """Units of a problem.
+
+    Attributes
+    ----------
+    shift, size : tuple of float
+        u = shift + size * (something of order one), for each component. Sizes are powers of ten, and shifts have two
+        digits, so that they do not depend on how points are drawn; what is of order one has 0 and 1.
+    terms : dict of str to tuple of float
+        How large the entries of each condition are when u changes by `size`, relative to its first entry; powers of
+        ten.
+    """
+
+    shift: tuple[float, ...]
+    size: tuple[float, ...]
+    terms: dict[str, tuple[float, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """The trial function as a network: parameters {"constant": (k,), "waves": (modes, k)}, and one point (d,)."""
+
+    sides: Domain
+
+    def __call__(self, params: Any, x: Any) -> Any:
+        """The constant and its waves."""
+        low, high = np.array(self.sides).T
+        generator = np.random.default_rng(0)
+        # Unequal along different sides: of equal ones a wave equation sees nothing.
+        waves = np.pi * generator.uniform(0.5, 1.5, (MODES, len(low)))
+        phase = waves @ ((jnp.asarray(x) - low) / (high - low))
+        phi = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)])
+        return scalar(params["constant"] + phi @ params["waves"])
+
+
+class _Seen(NamedTuple):
+    """A term at c, for each of its entries j: what is left, and how it answers to the constant and the waves of i."""
+
+    left: Values  # (N, j)
+    constant: Values  # (N, j, i)
+    waves: Values  # (j, i), root mean square over points and modes
+
+
+def scales(terms: Mapping[str, Term], kinds: Mapping[str, str], sides: Domain, outputs: int, params: Params) -> Scales:
+    """The units of a problem with these terms, whose residuals are those of any network with `outputs` components.
+
+    `params` gives the unknowns, where there are any. A problem whose equations are not finite at constants gets none.
+    """
+    interiors = tuple(name for name in terms if kinds[name] == "interior")
+    data = tuple(name for name in terms if kinds[name] != "interior")
+    none = Scales((0.0,) * outputs, (1.0,) * outputs, dict.fromkeys(terms, ()))
+    looked = functools.partial(_look, terms, sides, outputs, params)
+    first = looked(np.zeros(outputs), np.zeros(outputs))
+    if first is None:
+        return none
+    shift = _constant([first[name] for name in data], outputs)
+    at = looked(shift, np.zeros(outputs))
+    if at is None:
+        return none
+    size = np.zeros(outputs)
+    for name in data:
+        size = np.maximum(size, _needed(at[name], np.zeros(outputs), most=True))
+    size = np.maximum(size, _needed(_joined(at, interiors), size, most=False))
+    if len(sides) == 1 and any(kinds[name] == "initial" for name in data):
+        size = np.maximum(size, np.abs(shift))  # a start that is one point has no spread, and tells the size itself
+    if np.any(size == 0) and np.any(size > 0):  # components that only others drive, such as a pressure
+        driven = looked(shift, size)
+        if driven is not None:
+            size = np.where(size > 0, size, _needed(_joined(driven, interiors), np.zeros(outputs), most=False))
+    size = np.where(size > 0, size, np.abs(shift))
+    size = _powers(np.where(size > 0, size, 1.0))
+    shift = np.where(np.abs(shift) > CENTRAL * size, [float(f"{value:.1e}") for value in shift], 0.0)
+    entries = {name: _relative(at[name].waves @ size) for name in terms if kinds[name] != "observations"}
+    return Scales(_tuple(shift), _tuple(size), {name: entries.get(name, ()) for name in terms})
+
+
+def _relative(answers: Values) -> tuple[float, ...]:
+    """Powers of ten over the first; 1 where there is no answer, or one of much the same size."""
+    first = answers[0] if answers[0] > 0 else 1.0
+    ratios = np.where(answers > 0, answers, first) / first
+    return _tuple(np.where(np.abs(np.log10(ratios)) > np.log10(ALIKE), _powers(ratios), 1.0))
+
+
+def _tuple(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def _powers(values: Values) -> Values:
+    """The nearest powers of ten."""
+    return np.array([10.0 ** round(np.log10(value)) for value in values])
+
+
+def _joined(seen: Mapping[str, _Seen], names: tuple[str, ...]) -> _Seen:
+    """Root mean squares of the entries of several terms, one below the other."""
+    left = np.concatenate([np.sqrt(np.mean(seen[name].left ** 2, axis=0)) for name in names] or [np.zeros(0)])
+    waves = [seen[name].waves for name in names]
+    return _Seen(left[None], np.zeros(0), np.concatenate(waves) if waves else np.zeros((0, 1)))
+
+
+def _constant(seen: list[_Seen], outputs: int) -> Values:
+    """The constant that the conditions ask for, each entry in its own units; 0 where they do not care."""
+    rows, left = [np.zeros((0, outputs))], [np.zeros(0)]
+    for term in seen:
+        unit = np.sqrt(np.mean(np.sum(term.constant**2, axis=2), axis=0))  # (j,)
+        known = unit > 0
+        weight = 1.0 / (unit[known] * np.sqrt(len(term.left)))
+        rows.append((term.constant[:, known] * weight[:, None]).reshape(-1, outputs))
+        left.append((term.left[:, known] * weight).ravel())
+    return -np.asarray(np.linalg.lstsq(np.concatenate(rows), np.concatenate(left), rcond=1e-10)[0])
+
+
+def _needed(seen: _Seen, size: Values, most: bool) -> Values:
+    """How large each component must be for the waves to make up for what is left; 0 where nothing is.
+
+    An entry in which components with a size take part asks only the one that must grow least, in its own size, and of
+    several the largest counts. Of entries that ask components without a size the largest counts where `most`, else
+    the smallest: a weak coupling asks for much.
+    """
+    found = np.zeros_like(size)
+    for left, answer in zip(np.sqrt(np.mean(seen.left**2, axis=0)), seen.waves, strict=True):
+        asked = np.where(answer > 0, left / np.where(answer > 0, answer, 1.0), 0.0)
+        sized = np.flatnonzero((asked > 0) & (size > 0))
+        if len(sized):
+            least = sized[np.argmin(asked[sized] / size[sized])]
+            found[least] = max(found[least], asked[least])
+        elif most:
+            found = np.maximum(found, asked)
+        else:
+            found = np.where((found > 0) & (asked > 0), np.minimum(found, asked), np.maximum(found, asked))
+    return found
+
+
+def _look(
+    terms: Mapping[str, Term], sides: Domain, outputs: int, params: Params, constant: Values, size: Values
+) -> dict[str, _Seen] | None:
+    """Every term at c, with waves of `size` in each component; None where one of them is not finite."""
+    samples = {name: np.asarray(term.samples)[:: -(-len(term.samples) // SAMPLES)] for name, term in terms.items()}
+    functions: Any = tuple(dataclasses.replace(residual_of(term), network=Trial(sides)) for term in terms.values())
+    unknowns = params["unknowns"] if functions[0].inverse else {}
+    start = {"constant": constant, "waves": np.full((2 * MODES, outputs), size / np.sqrt(MODES))}
+    answers = _answers(functions, start, unknowns, tuple(samples.values()))
+    seen = {}
+    for (name, term), (left, slopes) in zip(terms.items(), answers, strict=True):
+        left, by_constant, by_waves = (np.asarray(v, float) for v in (left, slopes["constant"], slopes["waves"]))
+        if term.targets is not None:
+            left = left - np.asarray(term.targets)[:: -(-len(term.samples) // SAMPLES)]
+        if not all(np.all(np.isfinite(v)) for v in (left, by_constant, by_waves)):
+            return None
+        # Cosine and sine of a mode share its square.
+        seen[name] = _Seen(left, by_constant, np.sqrt(2.0 * np.mean(by_waves**2, axis=(0, 2))))
+    return seen
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _answers(functions: Any, start: Any, unknowns: Any, samples: Any) -> Any:
+    """For each term what is left, (N, j), and its derivatives in the trial function's parameters, (N, j, ...)."""
+
+    def one(function: Any, x: Any) -> Any:
+        def residual(trial: Any) -> Any:
+            return jnp.ravel(function({"network": trial, "unknowns": unknowns} if function.inverse else trial, x))
+
+        return residual(start), jax.jacfwd(residual)(start)
+
+    return [jax.vmap(functools.partial(one, f))(x) for f, x in zip(functions, samples, strict=True)]

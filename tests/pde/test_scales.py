@@ -1,0 +1,105 @@
+"""Units: a problem is the same in any of them."""
+
+import jax
+import numpy as np
+import pytest
+
+import stiffgrad as sg
+from stiffgrad import pde
+
+
+def heat(length=1.0, time=1.0, kelvin=1.0, offset=0.0, units=6):
+    """u_t = u_xx / 4 on [0, 1] x [0, 1], and the same rod in other units."""
+    conductivity = 0.25 * length**2 / time
+    return pde.Problem(
+        [(0, length), (0, time)],
+        [
+            pde.interior(lambda u, z: pde.derivative(u, z, 1) - conductivity * pde.derivative(u, z, 0, 0), 64),
+            pde.boundary(offset, 8),
+            pde.initial(lambda z: offset + kelvin * np.sin(np.pi * z[0] / length), 8),
+        ],
+        [units],
+    )
+
+
+def test_units_of_length_time_and_temperature_change_nothing():
+    plain, other = heat(), heat(0.1, 300.0, 1000.0)
+    assert (plain.scales.shift, plain.scales.size) == ((0.0,), (1.0,))
+    assert plain.network.size == ()
+    assert (other.network.shift, other.network.size) == ((0.0,), (1000.0,))
+    for params in (plain.params, jax.tree.map(lambda leaf: 0.5 * leaf, plain.params)):
+        losses = [float(problem.objective.value(problem.objective.flatten(params))) for problem in (plain, other)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+    where = np.array([[0.3, 0.2], [0.9, 0.7]])
+    expected = 1000 * plain.evaluate(plain.params, where)
+    np.testing.assert_allclose(other.evaluate(plain.params, where * [0.1, 300.0]), expected, rtol=1e-12)
+
+
+def test_temperatures_in_kelvin_are_found_and_solved():
+    problem = heat(0.1, 300.0, 100.0, 300.0, units=16)
+    assert problem.scales.shift[0] == pytest.approx(330, abs=20)
+    assert problem.scales.size == (100.0,)
+    solution = pde.solve(problem, until=sg.Until(loss=1e-7, steps=300), resample=None)
+    assert solution.outcome is sg.Outcome.TARGET
+    exact = lambda z: 300 + 100 * np.sin(np.pi * z[0] / 0.1) * np.exp(-0.25 * np.pi**2 * z[1] / 300)  # noqa: E731
+    assert solution.errors(exact).rms < 0.2  # of 100 K, on so few points
+
+
+def test_a_source_tells_the_size_where_all_conditions_are_zero():
+    beam = pde.interior(lambda u, x: 2e5 * pde.derivative(u, x, 0, 0, 0, 0) - 1e3, 16)
+    ends = pde.boundary(lambda u, x: [u(x), pde.derivative(u, x, 0, 0)])
+    problem = pde.Problem([(0, 2)], [beam, ends], [4])
+    # Its middle sinks by 5 q L^4 / (384 E I) = 1 mm.
+    assert problem.scales.size[0] in (1e-4, 1e-3)
+    assert problem.scales.shift == (0.0,)
+
+
+def test_components_have_their_own_units():
+    """Half a million people and a thousandth of a gram, each driving the other."""
+
+    def equation(u, t):
+        (people, grams), (growth, change) = u(t), pde.derivative(u, t)
+        return [growth + people - 5e8 * grams, change + grams - 2e-9 * people]
+
+    start = pde.initial(lambda u, t: [u(t)[0] - 5e5, u(t)[1]])
+    problem = pde.Problem([(0, 1)], [pde.interior(equation, 16), start], [4], outputs=2)
+    assert problem.scales.size[0] == pytest.approx(5e5, rel=2)
+    assert problem.scales.size[1] == pytest.approx(1e-3, rel=2)
+    ratio = problem.scales.size[1] / problem.scales.size[0]
+    for name in ("interior", "initial"):
+        first, second = problem.scales.terms[name]
+        assert first == 1.0
+        assert 0.1 <= second / ratio <= 10
+    # What is told is not in these units but in the user's.
+    t = problem.points["interior"]
+    left = problem.residual("interior", problem.params, t)
+    u = lambda z: problem.network(problem.params, z)  # noqa: E731
+    np.testing.assert_allclose(left[3], equation(u, t[3]), rtol=1e-9)
+
+
+def test_a_wave_at_rest_sees_positions_and_speeds_alike():
+    """A string of 0.65 m in ms: speeds are thousands of times as large as positions."""
+    start = pde.initial(lambda u, z: [u(z) - 3e-3 * np.sin(np.pi * z[0] / 0.65), pde.derivative(u, z, 1)], 16)
+    wave = pde.interior(lambda u, z: pde.derivative(u, z, 1, 1) - 280**2 * pde.derivative(u, z, 0, 0), 16)
+    problem = pde.Problem([(0, 0.65), (0, 4.6e-3)], [wave, pde.boundary(0.0, 8), start], [5])
+    assert problem.scales.size == (1e-3,)
+    assert problem.scales.terms["initial"] == (1.0, 1000.0)
+
+
+def test_the_network_with_a_shift_and_a_size():
+    plain, params = pde.network([(0, 1), (0, 2)], [5], 2)
+    scaled, same = pde.network([(0, 1), (0, 2)], [5], 2, shift=[300.0, 0.0], size=[50.0, 1e-3])
+    x = np.array([0.3, 1.2])
+    np.testing.assert_allclose(scaled(same, x), [300, 0] + np.array([50, 1e-3]) * plain(params, x), rtol=1e-12)
+    hessian = jax.hessian(lambda z: scaled(params, z))(x)
+    np.testing.assert_allclose(scaled.laplacian(params, x, np.eye(2)), np.trace(hessian, axis1=1, axis2=2), rtol=1e-9)
+    with pytest.raises(ValueError, match="size=0"):
+        pde.network([(0, 1)], [5], size=0.0)
+    with pytest.raises(ValueError, match="one for each of 1 outputs"):
+        pde.network([(0, 1)], [5], shift=[1.0, 2.0])
+
+
+def test_what_is_not_finite_at_constants_has_no_units():
+    root = pde.interior(lambda u, t: pde.derivative(u, t) - 1000.0 / u(t), 8)
+    problem = pde.Problem([(0, 1)], [root, pde.boundary(lambda u, t: pde.derivative(u, t), faces=[(0, 0.0)])], [4])
+    assert problem.scales.size == (1.0,)
