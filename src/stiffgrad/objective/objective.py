@@ -17,7 +17,7 @@ from stiffgrad._config import in_use
 from stiffgrad._float64 import float64, host
 from stiffgrad._types import Params
 from stiffgrad.interop import Carrier, carry, refuse
-from stiffgrad.objective import derivatives
+from stiffgrad.objective import derivatives, scales
 from stiffgrad.objective.dense import Perceptron, recognised
 from stiffgrad.objective.derivatives import Block
 from stiffgrad.objective.losses import IDENTITY, SQUARED
@@ -457,6 +457,8 @@ def supervised(
         raise TypeError(
             "y is None or missing: supervised needs a target for each sample; see least_squares for residuals"
         )
+    if params is not ... and callable(params) and not callable(apply):
+        raise TypeError("apply and params are in the other order: supervised(apply, params, X, y)")
     X, y = gathered(X, "X"), gathered(y, "y")
     carrier = carry(apply, None if params is ... else params)
     if carrier is None and params is ...:
@@ -469,7 +471,10 @@ def supervised(
             carrier.check(np.asarray(X[:2]))
         apply, params = found.function, found
     term = Term(apply, X, y, loss, sample_weight=sample_weight)
-    return Objective(params, [term], weight_decay, dtype, chunk_samples, memory_budget, sharding)
+    objective = Objective(params, [term], weight_decay, dtype, chunk_samples, memory_budget, sharding)
+    if isinstance(apply, MLP):
+        scales.warn(X, y if loss == "squared" else None)
+    return objective
 
 
 def _first_sample(X: Any) -> Any:
