@@ -1,4 +1,4 @@
-"""How well `auto` fits one function at other sizes of inputs and targets: what the bounds of `objective/scales.py` are from.
+"""How well `auto` fits one function at other sizes of inputs and targets: the bounds of `objective/scales.py`.
 
 `python benchmarks/scales.py`: ten minutes. The loss is in half variances of the targets; the target is 1e-3.
 """
