@@ -121,7 +121,9 @@ def test_frozen_layers_pass_and_random_ones_are_named():
     [
         ((eqx.nn.MLP, X, y), "is a class"),
         ((eqx.filter_jit(network()), X, y), "pass the module itself"),
-        ((jax.jit(network()), X, y), "compiled already"),
+        ((jax.jit(network()), X, y), "inside of jit or vmap: pass the model itself"),
+        ((jax.vmap(network()), X, y), "inside of jit or vmap: pass the model itself"),
+        ((jax.jit(lambda p, x: x), X, y), "compiled already"),
         ((lambda x: x, X, y), r"supervised\(apply, params, X, y\)"),
         ((network(), {}, X, y), "holds its own parameters"),
         ((network(), X), "needs X and y"),

@@ -189,3 +189,24 @@ def test_wrong_things_get_a_sentence(arguments, match):
 def test_the_example_runs(capsys):
     runpy.run_path(str(pathlib.Path(__file__).parents[2] / "examples" / "model_flax.py"))
     assert len(re.findall(r"RMS error \d\.\de-0[34]", capsys.readouterr().out)) == 2
+
+
+class Squeezed(Plain):
+    def __call__(self, x):
+        return super().__call__(x).squeeze()
+
+
+def test_nnx_models_that_squeeze_their_outputs():
+    objective = sg.supervised(Squeezed(nnx.Rngs(0)), X, y)
+    same = sg.supervised(Plain(nnx.Rngs(0)), X, y)
+    assert float(objective.value(objective.w0)) == pytest.approx(float(same.value(same.w0)), rel=1e-12)
+
+    class Wide(nnx.Module):
+        def __init__(self, rngs):
+            self.first = nnx.Linear(2, 3, rngs=rngs)
+
+        def __call__(self, x):
+            return self.first(x).squeeze() ** 2
+
+    with pytest.raises(ValueError, match=r"squeeze\(-1\)"):
+        sg.supervised(Wide(nnx.Rngs(0)), X, np.ones((20, 3)))

@@ -134,3 +134,17 @@ def test_a_sample_needs_an_axis():
     pytest.importorskip("torchax", exc_type=Exception)
     with pytest.raises(ValueError, match=r"X\[:, None\]"):
         sg.supervised(nn.Sequential(nn.Linear(1, 3), nn.ELU(), nn.Linear(3, 1)), X[:, 0], y)
+
+
+def test_models_that_squeeze_their_outputs():
+    class Squeezed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = dense()
+
+        def forward(self, x):
+            return self.dense(x).squeeze()
+
+    pytest.importorskip("torchax")
+    objective, same = sg.supervised(Squeezed(), X, y), sg.supervised(dense(), X, y)
+    assert float(objective.value(objective.w0)) == pytest.approx(float(same.value(same.w0)), rel=1e-6)

@@ -1,5 +1,6 @@
 """The objective as users meet it: what is summed, number types, chunks, compiled code that is shared, bad input."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -141,6 +142,40 @@ def test_a_copy_with_other_weights_of_the_decay():
     np.testing.assert_array_equal(objective.flatten(objective.unflatten(objective.w0)), objective.w0)
 
 
+TWO = np.random.default_rng(0).uniform(-1, 1, (200, 2))
+PRODUCT = np.prod(TWO, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "named"),
+    [
+        (TWO * [1e4, 1e-4], PRODUCT, "column 0 of X has size 5.*Standardise"),
+        (TWO + 100, PRODUCT, "of X has size 100"),
+        (TWO * [1, 1e-5], PRODUCT, "column 1 of X.*hardly sees"),
+        (TWO, 1e6 * PRODUCT, "y has mean .*deviation .*FlowRegressor"),
+        (TWO, 1e6 - PRODUCT, r"y has mean 1e\+06"),
+        (TWO, np.stack([PRODUCT, PRODUCT - 1e6], 1), r"y has mean -1e\+06"),
+    ],
+)
+def test_a_perceptron_warns_of_inputs_and_targets_far_from_size_1_at_the_line_of_the_call(X, y, named):
+    with pytest.warns(UserWarning, match=named) as seen:
+        sg.supervised(*sg.mlp([2, 3, np.size(y) // 200]), X, y)
+    assert len(seen) == 1
+    assert seen[0].filename == __file__
+
+
+def test_sound_data_give_no_warning():  # a warning fails a test
+    rare = np.zeros((200, 2))
+    rare[7] = 1.0
+    column = np.stack([TWO[:, 0], np.zeros(200)], 1)
+    for X in (30 * TWO, 1e-2 * TWO, TWO + 10, rare, column, TWO.astype(np.float32), (TWO > 0), list(map(list, TWO))):
+        sg.supervised(*sg.mlp([2, 3, 1]), X, PRODUCT)
+    for y in (1e3 * PRODUCT, PRODUCT + 50, 1e-6 * PRODUCT, np.full(200, 1e3), np.zeros(200)):
+        sg.supervised(*sg.mlp([2, 3, 1]), TWO, y)
+    sg.supervised(*sg.mlp([2, 3, 2]), TWO, (PRODUCT > 0).astype(int), loss="cross_entropy")
+    sg.supervised(lambda p, x: p @ (x / 1e4), np.ones(2), 1e4 * TWO, PRODUCT)  # scales by itself
+
+
 def supervised(**changes):
     arguments = {"apply": APPLY, "params": PARAMS, "X": X, "y": Y, **changes}
     return sg.supervised(**arguments)
@@ -180,6 +215,15 @@ BAD = [
     ({"y": np.array([0, 1, -1, 0]), "loss": "cross_entropy"}, ValueError, "seen -1 to 1"),
     ({"y": np.array([0, 1, 0.5, 0]), "loss": "cross_entropy"}, ValueError, "whole numbers"),
     ({"y": 2 * Y, "loss": "binary_cross_entropy"}, ValueError, r"lie in \[0, 1\], seen 0 to 2"),
+    ({"apply": lambda x, p: p[0]["weight"] @ x}, ValueError, "another order than function"),
+    ({"apply": lambda p, key, x: p[0]["weight"] @ x}, ValueError, "random key, as Haiku's"),
+    ({"apply": jax.vmap(APPLY, (None, 0))}, ValueError, "without its vmap"),
+    ({"apply": lambda p, x: p[0]["weight"] @ x[0] + x[:, 0, None]}, ValueError, r"shape \[\(2,\)\]"),
+    ({"apply": PARAMS, "params": APPLY}, TypeError, "in the other order"),
+    ({"apply": (PARAMS, APPLY), "params": X, "X": Y, "y": ...}, TypeError, "several parts"),
+    ({"X": X.reshape(4, 2, 1)}, ValueError, "or flatten each"),
+    ({"y": np.array(list("abab"))}, TypeError, "return_inverse=True"),
+    ({"y": np.array([0, 1, 1, 0])}, ValueError, "loss='cross_entropy' where y is the number of a class"),
     ({"params": {}}, ValueError, "params is empty"),
     ({"params": [{"weight": np.array([np.nan, 1.0])}]}, ValueError, "params contains NaN"),
     ({"params": [{"weight": np.array([1j])}]}, TypeError, "params must be"),

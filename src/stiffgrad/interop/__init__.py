@@ -40,10 +40,23 @@ def carry(model: Any, variables: Any = None) -> Carrier | None:
     return None
 
 
+def _is_model(thing: Any) -> bool:
+    kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(thing).__mro__}
+    return bool(kinds & {"equinox.Module", "flax.Module", "torch.Module"})
+
+
 def refuse(function: Any) -> TypeError:
     """The error for something that has no parameters, given without any."""
     what = type(function).__name__
-    if hasattr(function, "lower") and hasattr(function, "__wrapped__"):
+    inside = getattr(function, "__wrapped__", None)
+    if isinstance(function, tuple | list):
+        remedy = (
+            "it has several parts, so give them one by one: supervised(*mlp([2, 8, 1]), X, y); of Equinox's (model, "
+            "state) or (params, static) give the model"
+        )
+    elif _is_model(inside):
+        remedy = "it is a model inside of jit or vmap: pass the model itself, stiffgrad compiles and batches it"
+    elif hasattr(function, "lower") and hasattr(function, "__wrapped__"):
         remedy = "it is compiled already: pass the model itself, or the function and its parameters (we compile it)"
     elif callable(function):
         remedy = "it is a function, so give its parameters: supervised(apply, params, X, y)"

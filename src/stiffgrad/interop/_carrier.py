@@ -66,7 +66,7 @@ class Carrier(abc.ABC):
             raise ValueError(
                 f"the model fails on X[:{len(batch)}] of shape {np.shape(batch)}: {error}{hint}"
             ) from error
-        if together is None:
+        if together is None or len(batch) < 2:
             return
         typed, samples = (widened(tree, np.zeros((), np.float32)) for tree in (self.params, batch))
         alone = np.stack([np.asarray(self.function(typed, jnp.asarray(x))) for x in samples])
@@ -113,6 +113,18 @@ def hashable(content: Any) -> Any:
 def number(leaf: Any) -> bool:
     """Whether a leaf is an array of real numbers."""
     return hasattr(leaf, "dtype") and hasattr(leaf, "shape") and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def single(outputs: Any) -> Any:
+    """The outputs of one sample, from those of a batch of one: a number may have lost its axis by a `squeeze()`."""
+    if outputs.ndim == 0:
+        return outputs
+    if outputs.shape[0] != 1:
+        raise ValueError(
+            f"the model gives outputs of shape {outputs.shape} for a batch of one sample, expected (1, ...): does it "
+            "drop the batch's axis, as squeeze() does where squeeze(-1) is meant?"
+        )
+    return jnp.squeeze(outputs, 0)  # [0] is a slice to some versions of JAX
 
 
 def widened(tree: Any, like: Any) -> Any:

@@ -33,7 +33,9 @@ def _check_frozen(model: Any) -> None:
         if isinstance(leaf, eqx.nn.StatefulLayer) and leaf.is_stateful():
             raise TypeError(
                 f"model{jax.tree_util.keystr(path)} is a {type(leaf).__name__}, which changes with every batch: E(w) "
-                "would be no function of w. Use eqx.nn.LayerNorm or GroupNorm"
+                "would be no function of w. Use eqx.nn.LayerNorm or GroupNorm; a trained one is frozen by params, "
+                "static = eqx.partition(eqx.nn.inference_mode(model), eqx.is_inexact_array) and supervised(lambda "
+                "params, x: eqx.combine(params, static)(x, state)[0], params, X, y)"
             )
         if isinstance(leaf, eqx.nn.Dropout) and not leaf.inference and leaf.p > 0:
             raise ValueError(

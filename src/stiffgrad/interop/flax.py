@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 
 from stiffgrad._types import Params
-from stiffgrad.interop._carrier import Carrier, Held, hashable, narrowed, number, widened
+from stiffgrad.interop._carrier import Carrier, Held, hashable, narrowed, number, single, widened
 
 
 def carry(model: Any, variables: Any = None) -> Carrier | None:
@@ -76,7 +76,7 @@ class _Apply:
     merge: Callable[[Params], Any]
 
     def __call__(self, params: Params, x: Any) -> Any:
-        return jnp.squeeze(self.merge(params)(x[None]), 0)  # [0] is a slice to some versions of JAX
+        return single(self.merge(params)(x[None]))
 
 
 class NNX(Carrier):
@@ -145,9 +145,10 @@ class _ApplyLinen:
     def __call__(self, params: Params, x: Any) -> Any:
         variables = widened(self.bind.variables(params), params)
         try:
-            return jnp.squeeze(self.bind.module.apply(variables, x[None]), 0)
+            outputs = self.bind.module.apply(variables, x[None])
         except Exception as error:
             raise _explained(error) from error
+        return single(outputs)
 
 
 def _explained(error: Exception) -> Exception:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from stiffgrad._types import Params
-from stiffgrad.interop._carrier import Carrier, Held, Layers, widened
+from stiffgrad.interop._carrier import Carrier, Held, Layers, single, widened
 
 INSTALL = "pip install 'stiffgrad[torch]' (torchax 0.0.13 works with torch 2.9 to 2.11)"
 
@@ -88,7 +88,7 @@ class _Apply:
     view: _View
 
     def __call__(self, params: Params, x: Any) -> Any:
-        return self.view(params)(x[None])[0]
+        return single(self.view(params)(x[None]))
 
 
 class Torch(Carrier):

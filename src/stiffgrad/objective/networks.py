@@ -47,6 +47,7 @@ class MLP:
             raise ValueError(
                 f"x has shape {np.shape(x)}, but a perceptron of sizes={list(self.sizes)} takes one sample of shape "
                 f"({self.sizes[0]},); for many: jax.vmap(apply, (None, 0))(params, X)"
+                + ("; or flatten each: X.reshape(len(X), -1)" if np.size(x) == self.sizes[0] else "")
             )
         activation = ACTIVATIONS[self.activation]
         for layer in params[:-1]:

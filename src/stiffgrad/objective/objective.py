@@ -17,7 +17,7 @@ from stiffgrad._config import in_use
 from stiffgrad._float64 import float64, host
 from stiffgrad._types import Params
 from stiffgrad.interop import Carrier, carry, refuse
-from stiffgrad.objective import derivatives
+from stiffgrad.objective import derivatives, scales
 from stiffgrad.objective.dense import Perceptron, recognised
 from stiffgrad.objective.derivatives import Block
 from stiffgrad.objective.losses import IDENTITY, SQUARED
@@ -459,6 +459,8 @@ def supervised(
         )
     if params is ... and isinstance(apply, tuple) and len(apply) == 2 and callable(apply[0]):
         apply, params = apply  # as `mlp` returns them
+    if params is not ... and callable(params) and not callable(apply):
+        raise TypeError("apply and params are in the other order: supervised(apply, params, X, y)")
     X, y = gathered(X, "X"), gathered(y, "y")
     carrier = carry(apply, None if params is ... else params)
     if carrier is None and params is ...:
@@ -471,7 +473,10 @@ def supervised(
             carrier.check(np.asarray(X[:2]))
         apply, params = found.function, found
     term = Term(apply, X, y, loss, sample_weight=sample_weight)
-    return Objective(params, [term], weight_decay, dtype, chunk_samples, memory_budget, sharding)
+    objective = Objective(params, [term], weight_decay, dtype, chunk_samples, memory_budget, sharding)
+    if isinstance(apply, MLP):
+        scales.warn(X, y if loss == "squared" else None)
+    return objective
 
 
 def _first_sample(X: Any) -> Any:

@@ -19,6 +19,10 @@ from stiffgrad.objective.losses import IDENTITY, LOSSES, Loss, resolve
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.objective.placement import Placement, without_types
 
+_WORDS = (
+    "; number classes by numpy.unique(y, return_inverse=True)[1], give text columns one of 0 and 1 for each value "
+    "(pandas.get_dummies), or use the estimators"
+)
 PROBABILITY = 1e-3  # by how much the probabilities of a sample may miss 1: rounding of half precision
 
 
@@ -124,14 +128,41 @@ def _width(function: Callable[[Any, Any], Any], params: Params, first: Any, kind
         shape, activations = bytes_a_sample(function, typed, first)
     except (TypeError, ValueError, IndexError, KeyError) as error:
         shapes = [np.shape(leaf) for leaf in jax.tree.leaves(first)]
-        remedy = "; if it wants a vector, give each sample an axis: X[:, None]" if shapes == [()] else ""
-        if isinstance(error, jax.errors.TracerArrayConversionError):
-            remedy = "; NumPy cannot be differentiated: use jax.numpy in its place"
+        remedy = _remedy(function, typed, first, error)
         raise ValueError(f"{label}: function fails on one sample of shape {shapes}: {_first(error)}{remedy}") from error
     width = math.prod(shape.shape) if hasattr(shape, "shape") else -1
     if width < 1 or not jnp.issubdtype(shape.dtype, jnp.floating):
         raise TypeError(f"{label}: function must return one non-empty array of real numbers, not {shape}")
     return width, activations
+
+
+def _remedy(function: Callable[..., Any], params: Params, sample: Any, error: Exception) -> str:
+    """What to do about a function that fails: how else it could be called, found by calling it so."""
+    if isinstance(error, jax.errors.TracerArrayConversionError):
+        return "; NumPy cannot be differentiated: use jax.numpy in its place"
+    if all(np.ndim(leaf) == 0 for leaf in jax.tree.leaves(sample)):
+        return "; if it wants a vector, give each sample an axis: X[:, None]"
+    batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), sample)
+    if _works(function, sample, params):
+        return (
+            "; its arguments have another order than function(params, sample): give lambda params, x: apply(x, params)"
+        )
+    if _works(function, params, None, sample):
+        return "; it takes a random key, as Haiku's apply does: give lambda params, x: apply(params, None, x)"
+    if _works(function, params, batch):
+        return (
+            "; it takes a batch, and is called with ONE sample: give it without its vmap, or lambda params, x: "
+            "apply(params, x[None])[0]"
+        )
+    return ""
+
+
+def _works(function: Callable[..., Any], *arguments: Any) -> bool:
+    try:
+        shape = jax.eval_shape(function, *arguments)
+    except Exception:  # the caller's function: whatever it raises
+        return False
+    return hasattr(shape, "dtype") and jnp.issubdtype(shape.dtype, jnp.floating)
 
 
 def _first(error: Exception) -> str:
@@ -192,7 +223,8 @@ def _device(data: Any, kind: Any, name: str) -> Any:
                 if bad.ndim and not finite:
                     place = f", first at index {[int(i) for i in np.unravel_index(np.argmax(bad), bad.shape)]}"
             except (TypeError, ValueError, RuntimeError) as error:  # PyTorch raises the last
-                raise TypeError(f"{name} must hold numbers: {error}") from None
+                text = np.asarray(leaf).dtype.kind in "OUST" and not isinstance(error, RuntimeError)
+                raise TypeError(f"{name} must hold numbers: {error}{_WORDS if text else ''}") from None
         if not finite:
             raise ValueError(
                 f"{name} contains NaN or infinity, or numbers too large for {jnp.dtype(kind).name}{place}: remove or "
@@ -232,6 +264,8 @@ def _targets(targets: Any, loss: Loss, count: int, width: int, kind: Any, label:
         return _one_hot(targets, width, kind, label)
     if targets.size != count * width:
         labels = f", or labels of shape ({count},)" if loss.name == "cross_entropy" else ""
+        if loss.name == "squared" and targets.shape == (count,) and jnp.issubdtype(targets.dtype, jnp.integer):
+            labels = ", or loss='cross_entropy' where y is the number of a class"
         raise ValueError(
             f"{label}: targets (y) have shape {targets.shape}, but the function returns {width} outputs a sample; "
             f"give shape ({count}, {width}){labels}"
@@ -257,6 +291,7 @@ def _one_hot(labels: Any, width: int, kind: Any, label: str) -> jax.Array:
         raise ValueError(
             f"{label}: labels (y) for cross_entropy must be whole numbers from 0 to {width - 1} (the function has "
             f"{width} outputs), seen {seen.min():g} to {seen.max():g}"
+            + ("; two classes by one output have the loss 'binary_cross_entropy'" if width == 1 else "")
         )
     return jnp.asarray(np.eye(width)[np.asarray(seen, int)], kind)
 
