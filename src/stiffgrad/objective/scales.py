@@ -30,7 +30,9 @@ def warn(X: Any, y: Any = None) -> None:
     >>> with pytest.warns(UserWarning, match="column 1 of X has size 1e"):
     ...     warn(np.array([[0.0, 1e4], [1.0, -1e4]]))
     """
-    for line in (_inputs(X), _targets(y)):
+    with np.errstate(all="ignore"):  # sizes beyond all numbers are too large as well
+        lines = _inputs(X), _targets(y)
+    for line in lines:
         if line:
             warnings.warn(line, stacklevel=_stacklevel())
 
