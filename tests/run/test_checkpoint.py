@@ -219,7 +219,7 @@ def rewritten(file, **changed):
         (lambda file: file.write_bytes(file.read_bytes()[:-200]), "is damaged"),
         (lambda file: np.savez(file, w=np.zeros(25)), "no 'settings.json'"),
         (lambda file: np.savez(file, w=np.zeros(25, complex)), "is damaged"),
-        (lambda file: rewritten(file, version=7), "it has version 7, this stiffgrad reads version 1"),
+        (lambda file: rewritten(file, version=7), "it has version 7, this stiffgrad reads version 2"),
         (lambda file: rewritten(file, loss=0.0), "checksum"),
         (lambda file: rewritten(file, shapes={"w": [10**12]}), "is damaged"),
         (lambda file: rewritten(file, counts={"steps": "x"}), "steps='x'"),

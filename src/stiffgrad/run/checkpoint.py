@@ -28,7 +28,7 @@ from stiffgrad.objective import Objective, derivatives
 from stiffgrad.solvers._base import Solver
 
 FORMAT = "stiffgrad checkpoint"
-VERSION = 1
+VERSION = 2
 SHARE = 0.05  # of the time at most is spent writing: a large state is written less often
 STATE, TRACE = "state.", "trace."
 
