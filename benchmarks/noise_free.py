@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 import warnings
 from collections.abc import Callable
@@ -23,13 +22,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from estimators import environment
 from scipy.interpolate import RBFInterpolator
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 from sklearn.neural_network import MLPRegressor
-from tables import scaled_target
+from tables import keep, scaled_target
 
 from stiffgrad.estimators import FlowRegressor
 
@@ -192,9 +190,7 @@ def run(names: list[str], wanted: list[str], out: Path) -> list[dict[str, Any]]:
                 if (name, n, label) in done or (wanted and label not in wanted):
                     continue
                 rows.append({"function": name, "size": n, "model": label, **cell(model, *sample(name, n))})
-                part = out.with_name(f".{out.name}.{os.getpid()}")
-                part.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=0) + "\n")
-                part.replace(out)
+                keep(rows, out)
     return rows
 
 

@@ -223,6 +223,13 @@ def cell(model: Any, task: str, train: tuple[np.ndarray, np.ndarray], test: tupl
     return row
 
 
+def keep(rows: list[dict[str, Any]], out: Path) -> None:
+    """Write all of it or nothing, a line for each number, for version control."""
+    part = out.with_name(f".{out.name}.{os.getpid()}")
+    part.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=0) + "\n")
+    part.replace(out)
+
+
 def run(names: list[str], wanted: list[str], repeats: int, out: Path) -> list[dict[str, Any]]:
     rows = json.loads(out.read_text())["rows"] if out.exists() else []
     done = {(row["data"], row["fold"], row["model"]) for row in rows}
@@ -235,9 +242,7 @@ def run(names: list[str], wanted: list[str], repeats: int, out: Path) -> list[di
                     continue
                 found = cell(model, task, (X[train], y[train]), (X[test], y[test]))
                 rows.append({"data": name, "task": task, "fold": fold, "model": label, **found})
-                part = out.with_name(f".{out.name}.{os.getpid()}")
-                part.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=0) + "\n")
-                part.replace(out)
+                keep(rows, out)
     return rows
 
 

@@ -41,10 +41,8 @@ JUDGED = 15  # matrices between two judgements
 GAIN = 0.8  # of the mean square of left-out residuals: where it stays above, a judgement has gained nothing
 PATIENCE = 8  # judgements without gain that end a run
 MATRICES = 400  # at most
-HOPE = (
-    0.1,
-    1e-3,
-)  # left out, as parts of the targets' variance: after one and two judgements, without noise it is less
+# Left out, as parts of the targets' variance: after one and after two judgements, without noise it is less.
+HOPE = (0.1, 1e-3)
 
 
 @dataclasses.dataclass(frozen=True)
