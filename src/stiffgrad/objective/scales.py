@@ -1,8 +1,8 @@
 """A warning where the size of inputs or targets alone spoils the fit of a perceptron.
 
 The usual starts suppose inputs and targets near 1 (Glorot and Bengio 2010; LeCun et al., "Efficient BackProp", 1998,
-section 4.3). The bounds are from `benchmarks/scales.py`: within them `auto` fits a smooth function of two inputs,
-beyond them it may end at a poor stationary point or take long.
+section 4.3). The bounds are from `benchmarks/scales.py`, on a smooth function of two inputs: within them `auto` fits it
+from most starts, beyond them it may end at a poor stationary point or take long.
 """
 
 from __future__ import annotations
