@@ -32,7 +32,7 @@ from stiffgrad.laboratory.study._networks import EXACT, NETWORKS, loss_at, weigh
 from stiffgrad.report.study import markdown, write, write_markdown
 
 SMALL = Scale(
-    problems=("iris",), exact=("xor",), paths=("iris",), grid=("iris",), seeds=1, exact_seeds=1,
+    problems=("iris",), exact=("xor",), paths=("iris",), grid=("iris",), larger=(), seeds=1, exact_seeds=1,
     patience=0.1, waiting=0.05, descent=("sgd",),
 )  # fmt: skip
 ASKED = ("original", "above_80_percent", "jacobian", "owens_filkin")

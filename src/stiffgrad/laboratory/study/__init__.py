@@ -25,7 +25,7 @@ from stiffgrad.laboratory.study import (
     tolerance,
 )
 from stiffgrad.laboratory.study._lab import SCALES, Lab, Scale
-from stiffgrad.laboratory.study._networks import EXACT, NETWORKS, weights
+from stiffgrad.laboratory.study._networks import EXACT, LARGER, NETWORKS, weights
 
 QUESTIONS = (original, minima, saddle, tolerance, stiff, bands, jacobians, owens_filkin, paths, integrators)
 KEYS: tuple[str, ...] = tuple(question.KEY for question in QUESTIONS)
@@ -86,6 +86,7 @@ def run(
     findings["networks"] = {
         **{name: f"{NETWORKS[name].summary}, {weights(NETWORKS[name])} weights" for name in chosen.problems},
         **{f"{name} (squares)": f"{EXACT[name].summary}, {weights(EXACT[name])} weights" for name in chosen.exact},
+        **{name: f"{LARGER[name].summary}, {weights(LARGER[name])} weights" for name in chosen.larger},
     }
     findings["seeds"] = chosen.seeds
     findings["scale"] = scale if isinstance(scale, str) else "own"

@@ -17,7 +17,7 @@ from stiffgrad.laboratory.problems import Target
 from stiffgrad.laboratory.schedule import run_all
 from stiffgrad.laboratory.statistics import Amount, check_one_run
 from stiffgrad.laboratory.store import Store, finite
-from stiffgrad.laboratory.study._networks import EXACT, NETWORKS, REST, SECONDS, loss_at
+from stiffgrad.laboratory.study._networks import EXACT, LARGER, NETWORKS, REST, SECONDS, loss_at
 from stiffgrad.laboratory.tables import costs_of
 from stiffgrad.laboratory.tuning import Tuning, tunable, tune
 from stiffgrad.laboratory.workers import Job
@@ -43,6 +43,8 @@ class Scale:
         Networks of the five suspects; of Owens and Filkin's claim; of the work-precision diagrams.
     grid : tuple of str
         Networks on which tolerances and orders are varied.
+    larger : tuple of str
+        Networks on which one long run of each stiff solver is watched, from one start.
     seeds, exact_seeds : int
         Starts of each network.
     patience, waiting : float
@@ -55,6 +57,7 @@ class Scale:
     exact: tuple[str, ...] = tuple(EXACT)
     paths: tuple[str, ...] = ("iris", "encoder", "sine")
     grid: tuple[str, ...] = ("iris", "diabetes", "encoder")
+    larger: tuple[str, ...] = tuple(LARGER)
     seeds: int = 5
     exact_seeds: int = 5
     patience: float = 4.0
@@ -66,9 +69,17 @@ SCALES = {
     "full": Scale(),
     "medium": Scale(paths=("iris", "encoder"), seeds=3, exact_seeds=2, patience=1.0, waiting=1.5),
     "short": Scale(
-        paths=("iris", "encoder"), grid=("iris", "encoder"), seeds=2, exact_seeds=1, patience=0.4, waiting=0.25
+        paths=("iris", "encoder"),
+        grid=("iris", "encoder"),
+        larger=(),
+        seeds=2,
+        exact_seeds=1,
+        patience=0.4,
+        waiting=0.25,
     ),
-    "quick": Scale(("iris",), ("xor",), ("iris",), ("iris",), 1, 1, patience=0.1, waiting=0.1, descent=("sgd", "adam")),
+    "quick": Scale(
+        ("iris",), ("xor",), ("iris",), ("iris",), (), 1, 1, patience=0.1, waiting=0.1, descent=("sgd", "adam")
+    ),
 }
 
 
@@ -135,11 +146,19 @@ class Lab:
         for method in methods:
             if not has(method.solver):
                 continue
-            usual, waiting = SECONDS[network]
-            patient = method == ORIGINAL
-            seconds = waiting * self.scale.waiting if patient else usual * self.scale.patience
+            seconds = self._seconds(network, method)
             for seed in range(self.scale.seeds):
                 self._plan(Cell(NETWORKS[network].name, method, seed, seconds, Target(gradient_norm=REST), PATH))
+
+    def want_larger(self, network: str, methods: Iterable[Method]) -> None:
+        """Plan a method on a network of `LARGER`, from one start, until it rests; no shares of its loss are known."""
+        rest = Target(gradient_norm=REST)
+        for method in methods:
+            self._plan(Cell(LARGER[network].name, method, 0, self._seconds(network, method), rest, 0, {"rest": rest}))
+
+    def _seconds(self, network: str, method: Method) -> float:
+        usual, waiting = SECONDS[network]
+        return waiting * self.scale.waiting if method == ORIGINAL else usual * self.scale.patience
 
     def want_exact(self, network: str, methods: Iterable[Method]) -> None:
         """Plan a method on a network of `EXACT`, until an RMS error of the last of `ERRORS`."""

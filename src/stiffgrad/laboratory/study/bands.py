@@ -13,7 +13,7 @@ from stiffgrad.laboratory.cells import Method
 from stiffgrad.laboratory.statistics import number
 from stiffgrad.laboratory.study._finding import Finding, bars, table
 from stiffgrad.laboratory.study._lab import ORIGINAL, Lab, Result
-from stiffgrad.laboratory.study._networks import NETWORKS, weights
+from stiffgrad.laboratory.study._networks import LARGER, NETWORKS, weights
 
 KEY = "above_80_percent"
 TITLE = "4. Above 80% accuracy"
@@ -43,14 +43,16 @@ def plan(lab: Lab) -> None:
     """The solver of the original experiment, and vode as recommended."""
     for network in classifiers(lab):
         lab.want(network, METHODS.values())
+    for network in lab.scale.larger:
+        lab.want_larger(network, METHODS.values())
 
 
 def answer(lab: Lab) -> Finding:
     """Counts and shares of time in each band of training accuracy."""
     rows, shown = [], {}
     above: dict[str, list[dict[str, float]]] = {name: [] for name in METHODS}
-    for network in classifiers(lab):
-        problem = NETWORKS[network]
+    for network in (*classifiers(lab), *lab.scale.larger):
+        problem = {**NETWORKS, **LARGER}[network]
         for name, method in METHODS.items():
             found = lab.results(problem.name, method)
             inside = weights(problem) if method == ORIGINAL else 0
