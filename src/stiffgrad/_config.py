@@ -38,9 +38,9 @@ QUICK_AND_SMALL = {**QUICK, "xla_cpu_parallel_codegen_split_count": 1}
 class Program:
     """`jax.jit` of a function with options of XLA, or without any where this JAX has dropped one and refuses it."""
 
-    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
-        self._function = function
-        self._jit = jax.jit(function, compiler_options=options)
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any], **how: Any) -> None:
+        self._function, self._how = function, how
+        self._jit = jax.jit(function, compiler_options=options, **how)
 
     def __call__(self, *arguments: Any) -> Any:
         try:
@@ -48,7 +48,7 @@ class Program:
         except jax.errors.JaxRuntimeError as error:
             if "compile option" not in str(error):
                 raise
-        self._jit = jax.jit(self._function)
+        self._jit = jax.jit(self._function, **self._how)
         return self._jit(*arguments)
 
     def _cache_size(self) -> int:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stiffgrad import _display
-from stiffgrad._config import in_use
+from stiffgrad._config import Program, in_use
 from stiffgrad._float64 import float64, host
 from stiffgrad._types import Params
 from stiffgrad.interop import Carrier, carry, refuse
@@ -34,8 +34,9 @@ class Compiled:
     than the gradient of a small network.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any] | None = None) -> None:
         self._function = function
+        self._options = options or {}  # of the compiler
         self._of_structure: dict[Any, Any] = {}
         self._of_objective: weakref.WeakKeyDictionary[Objective, Any] = weakref.WeakKeyDictionary()
 
@@ -58,7 +59,7 @@ class Compiled:
             return self._function(jax.tree.unflatten(structure, leaves), *vectors)
 
         call.__name__ = self._function.__name__  # the name of the compiled program, in profiles and in the cache
-        return jax.jit(call)
+        return Program(call, self._options) if self._options else jax.jit(call)
 
     def _cache_size(self) -> int:
         return sum(function._cache_size() for function in self._of_structure.values())

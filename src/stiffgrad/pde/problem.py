@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stiffgrad._config import QUICK, Program
 from stiffgrad._float64 import float64
 from stiffgrad._types import Params
-from stiffgrad.objective import Objective, Term
+from stiffgrad.objective import Objective, Term, derivatives
 from stiffgrad.objective.derivatives import Block
+from stiffgrad.objective.objective import Compiled
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.pde.conditions import Condition, Residual, Solution, in_units, residual_of, term_of, time_axis
 from stiffgrad.pde.networks import Network, network, units
@@ -292,7 +293,7 @@ def _scale(trace: float) -> bool:
 
 def term_traces(objective: Objective) -> list[float]:
     """The trace of each term's Gauss-Newton matrix, over its weight."""
-    return [float(trace) for trace in _traces(objective.layout, objective.w0, _thinned(objective))]
+    return [float(trace) for trace in _traces_of(objective.layout, objective.w0, _thinned(objective))]
 
 
 def _thinned(objective: Objective) -> list[Block]:
@@ -310,7 +311,6 @@ def _thinned(objective: Objective) -> list[Block]:
     return [some(block) for block in objective.blocks]
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _traces(layout: Layout, w: Any, blocks: list[Block]) -> list[jax.Array]:
     """The trace of each term's Gauss-Newton matrix: the sum of the squares of its Jacobian's entries, scaled."""
 
@@ -322,6 +322,11 @@ def _traces(layout: Layout, w: Any, blocks: list[Block]) -> list[jax.Array]:
     return [trace(block) for block in blocks]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _batched(function: Any, params: Params, points: Any) -> jax.Array:
+def _each(function: Any, params: Params, points: Any) -> jax.Array:
     return jax.vmap(function, in_axes=(None, 0))(params, points)
+
+
+# What runs a few times is compiled quickly.
+energy = Compiled(derivatives.value, QUICK)
+_traces_of = Program(_traces, QUICK, static_argnums=0)
+_batched = Program(_each, QUICK, static_argnums=0)

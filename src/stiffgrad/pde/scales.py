@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from stiffgrad._config import QUICK, Program
 from stiffgrad._types import Params
 from stiffgrad.objective import Term
 from stiffgrad.pde.conditions import residual_of
@@ -184,8 +185,7 @@ def _look(
     return seen
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _answers(functions: Any, start: Any, unknowns: Any, samples: Any) -> Any:
+def _ask(functions: Any, start: Any, unknowns: Any, samples: Any) -> Any:
     """For each term what is left, (N, j), and its derivatives in the trial function's parameters, (N, j, ...)."""
 
     def one(function: Any, x: Any) -> Any:
@@ -195,3 +195,6 @@ def _answers(functions: Any, start: Any, unknowns: Any, samples: Any) -> Any:
         return residual(start), jax.jacfwd(residual)(start)
 
     return [jax.vmap(functools.partial(one, f))(x) for f, x in zip(functions, samples, strict=True)]
+
+
+_answers = Program(_ask, QUICK, static_argnums=0)

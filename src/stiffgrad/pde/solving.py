@@ -15,7 +15,7 @@ from stiffgrad.objective import Objective
 from stiffgrad.pde.confidence import Path
 from stiffgrad.pde.measures import Errors, errors, grid_points, reference_values
 from stiffgrad.pde.points import Points, interior_points
-from stiffgrad.pde.problem import Problem
+from stiffgrad.pde.problem import Problem, energy
 from stiffgrad.run.driver import Callback, Step, Until
 from stiffgrad.run.driver import solve as integrate
 from stiffgrad.run.promotion import continued
@@ -186,7 +186,7 @@ def solve(
         raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
     _check_resample(resample, problem)
     if problem.held_out is not None:
-        problem.held_out.value(problem.objective.w0)  # compiled here, and not in solving time
+        energy(problem.held_out, problem.objective.w0)  # compiled here, and not in solving time
     rounds = _Rounds(problem, resolve(solver), until, resample, {"progress": progress, "throw": False}, callback)
     points = {name: problem.points[name] for name in problem.interiors}
     whole = sum(map(len, points.values()))
@@ -218,7 +218,7 @@ def solve(
 
 def _run_stages(problem: Problem, points: Mapping[str, Points], rounds: _Rounds) -> None:
     """Easier problems that come first, each down to a loss or for some steps."""
-    start = float(problem.objective.value(problem.objective.w0))
+    start = float(energy(problem.objective, problem.objective.w0))
     end = STAGE_END * min(start, _of_nothing(problem) or start)
     if problem.time is not None:
         _march(problem, points, rounds, end)
@@ -253,7 +253,7 @@ def _of_nothing(problem: Problem) -> float | None:
     network = problem.params["network"] if problem.inverse else problem.params
     zero = jax.tree.map(np.zeros_like, network)
     params = {**problem.params, "network": zero} if problem.inverse else zero
-    loss = float(problem.objective.value(problem.objective.layout.flatten(params)))
+    loss = float(energy(problem.objective, problem.objective.layout.flatten(params)))
     return loss if 0 < loss < np.inf else None
 
 
@@ -322,7 +322,7 @@ class _Rounds:
         doubles = self._resample == "auto" and not stage and self._problem.held_out and self.doublings < DOUBLINGS
         self._apart = apart if apart is not None else FAR if doubles else None
         held_out = self._problem.held_out
-        self.wants_points, self._seen = False, {} if held_out is None else {0.0: float(held_out.value(objective.w0))}
+        self.wants_points, self._seen = False, {} if held_out is None else {0.0: float(energy(held_out, objective.w0))}
         own = dataclasses.replace(left, loss=loss, steps=most)
         run = integrate(objective, self._begun(), until=own, callback=self._watch, **self._options)
         self._back, self._last_losses = None, run.trace["loss"]
@@ -358,10 +358,10 @@ class _Rounds:
         """Look at the held-out points, and say whether to end a run because the residual there is far larger."""
         held_out = self._problem.held_out
         if held_out is not None:
-            energy = self._seen[step.row["steps"]] = float(held_out.value(step.w))
-            step = dataclasses.replace(step, row={**step.row, "validation": energy})
+            between = self._seen[step.row["steps"]] = float(energy(held_out, step.w))
+            step = dataclasses.replace(step, row={**step.row, "validation": between})
             if self.whole:
-                self.path.add(max(energy, step.row["loss"]), step.w)
+                self.path.add(max(between, step.row["loss"]), step.w)
             if self._apart is not None and step.row["steps"] >= (PATIENCE if self._apart == FAR else 1):
                 self.wants_points = _far(step.row, self._apart)
         return self.wants_points or bool(self._callback is not None and self._callback(step))
@@ -426,8 +426,8 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
         held_out = _root_means(problem.held_out, run.w, {name: weights[name] for name in problem.interiors})
         if not problem.observed:
             points = interior_points(problem.domain, JUDGED)
-            energy = max(run.loss, float(problem.held_out.value(run.w)))
-            error = rounds.path.error(energy, run.w, lambda w: problem.evaluate(objective.unflatten(w), points))
+            worst = max(run.loss, float(energy(problem.held_out, run.w)))
+            error = rounds.path.error(worst, run.w, lambda w: problem.evaluate(objective.unflatten(w), points))
     unsolved = _unsolved(problem, run) if rounds.whole else IN_A_STAGE
     verdict = unsolved + _verdict(residuals, held_out, _start(run)) + _trust(error)
     return Solution(problem, run, residuals, held_out, error, verdict)
