@@ -141,11 +141,35 @@ def test_the_verdict_tells_a_bad_solution_from_one_that_its_points_limit():
         assert words in _verdict({"interior": 1e-6, "boundary": 0.0}, {"interior": held_out}, fall)
 
 
-def test_points_given_cannot_be_held_out():
-    problem = pde.Problem([(0, 1)], [pde.interior(decay, np.linspace(0, 1, 9)), pde.initial(1.0)], [4])
+def test_where_points_are_given_those_halfway_between_are_held_out():
+    angles, radii = np.random.default_rng(0).uniform(size=(2, 200))
+    disc = np.sqrt(radii)[:, None] * np.column_stack([np.cos(2 * np.pi * angles), np.sin(2 * np.pi * angles)])
+    edge = np.column_stack([np.cos(np.linspace(0, 6, 40)), np.sin(np.linspace(0, 6, 40))])
+    inside = pde.interior(lambda u, z: pde.laplacian(u, z) + 4.0, points=disc)
+    problem = pde.Problem([(-1, 1), (-1, 1)], [inside, pde.boundary(0.0, points=edge)], [10])
+    held_out = np.asarray(problem.held_out.blocks[0].samples)
+    assert held_out.shape == disc.shape
+    assert np.all(np.linalg.norm(held_out, axis=1) < 1)
+    assert np.min(np.linalg.norm(held_out[:, None] - disc, axis=2)) > 1e-4
+    solution = pde.solve(problem, until=sg.Until(loss=1e-8, steps=300))
+    found = solution.u(0.7 * disc)
+    error = np.linalg.norm(found - (1 - 0.49 * np.sum(disc**2, axis=1))) / np.linalg.norm(found)
+    assert error < 1e-3
+    assert 0.1 * error < solution.error_estimate < 100 * error
+
+
+def test_one_point_holds_nothing_out():
+    problem = pde.Problem([(0, 1)], [pde.interior(decay, [[0.5]]), pde.initial(1.0)], [4])
     solution = pde.solve(problem, "lbfgs", until=sg.Until(steps=2))
     assert problem.held_out is None
     assert "unknown" in solution.verdict
+
+
+def test_points_given_are_marched_and_never_drawn_anew():
+    problem = pde.Problem([(0, 1)], [pde.interior(decay, np.linspace(0, 1, 9)), pde.initial(1.0)], [4])
+    solution = pde.solve(problem, until=sg.Until(steps=30))
+    assert solution.run.trace["points"][-1] > 0
+    assert redrawn(problem, problem.points, problem.params, 1, keep=True)["interior"] is problem.points["interior"]
     with pytest.raises(ValueError, match="resample needs an interior equation"):
         pde.solve(problem, resample=5)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 from scipy.stats import qmc
 
 Points = NDArray[np.float64]
@@ -69,6 +70,18 @@ def interior_points(domain: Any, count: int, sampling: str = "sobol", seed: int 
     if _whole(count, "count") < 1:
         raise ValueError(f"count={count} must be at least 1: a term without points has no meaning")
     return _scaled(sides, _unit(len(sides), int(count), _known(sampling), _whole(seed, "seed")))
+
+
+def between(points: Points) -> Points:
+    """Points halfway from each point (N, d) to its (d + 1)-th nearest neighbour, whatever the region they fill.
+
+    Examples
+    --------
+    >>> between(np.array([[0.0], [1.0], [2.5], [4.5]])).ravel().tolist()
+    [1.25, 1.75, 3.5, 2.75]
+    """
+    neighbours = KDTree(points).query(points, min(len(points), points.shape[1] + 2))[1]
+    return 0.5 * (points + points[neighbours[:, -1]])
 
 
 def boundary_points(

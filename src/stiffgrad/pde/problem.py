@@ -19,7 +19,7 @@ from stiffgrad.objective.objective import Compiled
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.pde.conditions import Condition, Residual, Solution, in_units, residual_of, term_of, time_axis
 from stiffgrad.pde.networks import Network, network, units
-from stiffgrad.pde.points import Points, box, check_inside, interior_points
+from stiffgrad.pde.points import Points, between, box, check_inside, interior_points
 from stiffgrad.pde.scales import scales
 
 TRACE_SAMPLES = 256  # so many samples of a term tell the trace of its kernel to some per cent
@@ -69,8 +69,8 @@ class Problem:
     time : int or None
         The coordinate of time, where there is an initial condition.
     held_out : Objective or None
-        The interior equations on points that are not trained on; None where their points were given, so that how to
-        draw others is not known.
+        The interior equations on points that are not trained on: drawn in the domain, or, where an equation's points
+        were given, so that its region is not known, halfway between neighbours. None where there are no two points.
 
     Raises
     ------
@@ -135,7 +135,8 @@ class Problem:
         self.objective = objective
         self.weights: dict[str, float] = {name: float(term.weight) for name, term in terms.items()}
         self._terms = terms
-        self.interiors = tuple(name for name, c in self.conditions.items() if c.kind == "interior" and c.drawn)
+        self.interiors = tuple(name for name, c in self.conditions.items() if c.kind == "interior")
+        self.drawn = tuple(name for name in self.interiors if self.conditions[name].drawn)
         self.held_out = self._on_fresh_points(seed)
 
     def _outputs(self) -> int:
@@ -160,21 +161,26 @@ class Problem:
         }
 
     def _on_fresh_points(self, seed: int) -> Objective | None:
-        fresh = [
-            dataclasses.replace(
-                self._terms[name],
-                samples=interior_points(
-                    self.domain, min(len(self.points[name]), MOST_HELD_OUT), "sobol", seed + HELD_OUT_SEED + index
-                ),
-            )
+        if not self.interiors or any(len(self.points[name]) < 2 for name in self.interiors):
+            return None
+
+        def fresh(index: int, name: str) -> Points:
+            points = self.points[name]
+            if name in self.drawn:
+                count = min(len(points), MOST_HELD_OUT)
+                return interior_points(self.domain, count, "sobol", seed + HELD_OUT_SEED + index)
+            return between(points)[:: -(-len(points) // MOST_HELD_OUT)]
+
+        terms = [
+            dataclasses.replace(self._terms[name], samples=fresh(index, name))
             for index, name in enumerate(self.interiors)
         ]
-        return Objective(self.params, fresh, dtype=self._dtype) if fresh else None
+        return Objective(self.params, terms, dtype=self._dtype)
 
     def some_points(self, count: int) -> dict[str, Points]:
-        """At most so many points of each interior condition, spread as all of them are."""
+        """At most so many points of each interior condition that draws its own, spread as all of them are."""
         chosen = {}
-        for name in self.interiors:
+        for name in self.drawn:
             points = self.points[name]
             if self.conditions[name].sampling != "sobol":  # whose first points are spread evenly themselves
                 points = np.random.default_rng(0).permutation(points)

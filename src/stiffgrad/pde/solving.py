@@ -191,7 +191,7 @@ def solve(
     points = {name: problem.points[name] for name in problem.interiors}
     whole = sum(map(len, points.values()))
     if stages and resample == "auto":
-        points = problem.some_points(FIRST_POINTS)
+        points |= problem.some_points(FIRST_POINTS)
     few = sum(map(len, points.values())) < whole
     if stages and problem.interiors:
         _run_stages(problem, points, rounds)
@@ -319,7 +319,7 @@ class _Rounds:
             steps = self._resample
         left = self._until if self._total is None else self._until.after(self._total)
         most = left.steps if steps is None else steps if left.steps is None else min(steps, left.steps)
-        doubles = self._resample == "auto" and not stage and self._problem.held_out and self.doublings < DOUBLINGS
+        doubles = self._resample == "auto" and not stage and self._problem.drawn and self.doublings < DOUBLINGS
         self._apart = apart if apart is not None else FAR if doubles else None
         held_out = self._problem.held_out
         self.wants_points, self._seen = False, {} if held_out is None else {0.0: float(energy(held_out, objective.w0))}
@@ -395,8 +395,9 @@ def _far(row: Mapping[str, float], times: float) -> bool:
 
 def redrawn(problem: Problem, points: Mapping[str, Points], params: Params, seed: int, keep: bool) -> dict[str, Points]:
     """As many new points for the interior equations, drawn by residual from a fresh uniform set; or beside the old."""
-    drawn = {}
-    for index, (name, old) in enumerate(points.items()):
+    drawn = dict(points)
+    for index, name in enumerate(problem.drawn):
+        old = points[name]
         count = len(old)
         candidates = interior_points(problem.domain, CANDIDATES * count, "uniform", 7919 * seed + index)
         size = np.linalg.norm(problem.residual(name, params, candidates).reshape(len(candidates), -1), axis=1)
@@ -413,7 +414,7 @@ def _check_resample(resample: Any, problem: Problem) -> None:
         return
     if isinstance(resample, bool) or not isinstance(resample, int) or resample < 1:
         raise ValueError(f"resample={resample!r} must be 'auto', a positive number of accepted steps, or None")
-    if not problem.interiors:
+    if not problem.drawn:
         raise ValueError("resample needs an interior equation whose points are drawn: give it a number of points")
 
 
@@ -480,7 +481,7 @@ def _start(run: Run) -> float:
 def _verdict(residuals: Mapping[str, float], held_out: Mapping[str, float], fall: float) -> str:
     if not held_out:
         return (
-            "The interior points were given, so none are held out: how well the equation holds between them is unknown."
+            "There are no two interior points, so none are held out: how well the equation holds elsewhere is unknown."
         )
     name, ratio = max(((n, held_out[n] / max(residuals[n], 1e-300)) for n in held_out), key=lambda pair: pair[1])
     seen = f"{held_out[name]:.1e} on held-out points, {residuals[name]:.1e} on the points trained on"
