@@ -21,7 +21,7 @@ LEAD = (
 )
 PRELIMINARY = {
     "quick": "A quick run, to see that everything works: its answers mean nothing. ",
-    "medium": "A run of about an hour: three starts, and budgets that end some runs early. ",
+    "medium": "A run of half an hour: three starts, and budgets that end some runs early. ",
     "short": "A short run: few starts, and budgets that end some runs early. ",
 }
 
