@@ -426,12 +426,20 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
     if problem.held_out is not None:
         held_out = _root_means(problem.held_out, run.w, {name: weights[name] for name in problem.interiors})
         if not problem.observed:
-            points = interior_points(problem.domain, JUDGED)
+            points = _judged_at(problem)
             worst = max(run.loss, float(energy(problem.held_out, run.w)))
             error = rounds.path.error(worst, run.w, lambda w: problem.evaluate(objective.unflatten(w), points))
     unsolved = _unsolved(problem, run) if rounds.whole else IN_A_STAGE
     verdict = unsolved + _verdict(residuals, held_out, _start(run)) + _trust(error)
     return Solution(problem, run, residuals, held_out, error, verdict)
+
+
+def _judged_at(problem: Problem) -> Points:
+    """Points of the domain; or those that were given, where all were: outside of their region the network is free."""
+    if problem.drawn or not problem.interiors:
+        return interior_points(problem.domain, JUDGED)
+    points = np.concatenate([problem.points[name] for name in problem.interiors])
+    return points[:: -(-len(points) // JUDGED)]
 
 
 def _trust(error: float) -> str:
