@@ -137,6 +137,26 @@ def test_ends_at_rounding_level(dtype):
     assert solution.gradient_norm < np.sqrt(eps)
 
 
+@pytest.mark.parametrize("penalty", [4, 2**20, 2**62])
+def test_where_float32_spoils_every_sweep_exact_steps_go_on_until_one_counts(penalty):
+    # Near the minimum float32 sees no slope; a trial in full precision that is too long must be followed by a shorter one.
+    objective = sg.minimise(lambda w: 1.0 + jnp.sum(jnp.arange(1.0, 5.0) * 1e6 * w**2), np.full(4, 1e-7))
+    solver = Secants()
+    with jax.enable_x64(True):
+        state, _ = solver.initial(objective, np.asarray(objective.w0))
+        state = state._replace(penalty=np.asarray(penalty))
+        step = jax.jit(solver.step)
+        silent = 0
+        for _ in range(200):
+            state, row = step(objective, state)
+            silent = 0 if row["recorded"] or row["ended"] else silent + 1
+            assert silent < 30, "trials that are no steps must come to an end"
+            assert state.penalty > 0
+            if row["ended"]:
+                break
+    assert row["ended"]
+
+
 def test_at_a_stationary_point_nothing_moves():
     objective = sg.minimise(lambda w: jnp.sum(w**2), np.zeros(3))
     solution = sg.solve(objective, "exponential", until=sg.Until(loss=-1.0))

@@ -27,6 +27,7 @@ SWEEP = 8  # secant steps between two evaluations in full precision
 LINE_TRIES = 6  # step lengths tried along a direction
 REFRESH = 8.0, 0.5, 2.0  # coordinates are renewed after so much cost, part of the cost so far, or times their own cost
 DAMPING = 1.0  # of the coordinates, in losses: less is faster to deep targets, and fits noise sooner
+LONGEST_REST = 2**20  # sweeps taken alone after one that rounding spoiled, at most
 SINGLE_SLACK = 1e-3  # relative, of an energy in float32, whose rounding follows the outputs and not their small loss
 
 
@@ -193,7 +194,7 @@ class Secants(SteppedSolver[State]):
         # A trial is rejected where it was not good; one inside a sweep that was good is no step yet.
         place = state.place.moved(moved, new, path, gradients=1, singles=~last, rejected=~good & known)
         # After a sweep that rounding spoiled, exact steps alone for a while, for longer each time.
-        penalty = xp.where(retry, 2 * state.penalty, state.penalty)
+        penalty = xp.where(retry, 2 * xp.minimum(state.penalty, LONGEST_REST), state.penalty)
         rest = xp.where(retry, penalty, xp.where(moved, xp.maximum(state.rest - 1, 0), state.rest))
         # What float32 spoiled is taken back, but not its pairs: they are directions only. Pairs that lead nowhere in
         # full precision are forgotten; steepest descent then tells whether anything goes on.
@@ -210,7 +211,7 @@ class Secants(SteppedSolver[State]):
             xp.where(good | over, 0, state.tries + 1),
             xp.where(over, 0, state.taken + good),
             xp.where(over, 0.0, path).astype(s.dtype),
-            spoiled & known,
+            (spoiled | (state.alone & ~moved)) & known,
             rest,
             penalty,
             state.renew,
