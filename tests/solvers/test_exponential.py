@@ -139,7 +139,7 @@ def test_ends_at_rounding_level(dtype):
 
 @pytest.mark.parametrize("penalty", [4, 2**20, 2**62])
 def test_where_float32_spoils_every_sweep_exact_steps_go_on_until_one_counts(penalty):
-    # Near the minimum float32 sees no slope; a trial in full precision that is too long must be followed by a shorter one.
+    # Near the minimum float32 sees no slope; a trial in full precision that was too long is followed by a shorter one.
     objective = sg.minimise(lambda w: 1.0 + jnp.sum(jnp.arange(1.0, 5.0) * 1e6 * w**2), np.full(4, 1e-7))
     solver = Secants()
     with jax.enable_x64(True):
