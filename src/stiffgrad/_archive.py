@@ -179,7 +179,7 @@ def damage(path: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # a crafted file makes zipfile, json and NumPy raise nearly everything
-        reason = str(error) or type(error).__name__
+        reason = f"it has no {error}" if type(error) is KeyError else str(error) or type(error).__name__
         raise ValueError(f"{path} is damaged, or no file of stiffgrad: {reason[:300]}") from error
 
 
