@@ -6,7 +6,6 @@ import dataclasses
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -450,7 +449,7 @@ def load(path: str | os.PathLike[str], objective: Objective | None = None) -> So
     ...     round(float(sg.load(f"{folder}/solution.npz").params["a"]), 3)
     1.0
     """
-    settings, arrays = _archive.read(Path(path), _shapes)
+    settings, arrays = _archive.read(_archive.given(path, "path"), _shapes)
     with _archive.damage(path):
         w = arrays["w"]
         best = unpacked(settings["best_params"], "best_params", arrays)
