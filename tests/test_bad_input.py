@@ -382,10 +382,16 @@ EQUATIONS = {
     "a function as condition": (lambda: pde.Problem(LINE, [lambda u, x: 0.0]), "condition"),
     "an equation of text": (lambda: pde.interior("u_xx = 1"), "equation"),
     "an equation of one argument": (lambda: pde.Problem(LINE, [pde.interior(lambda u: u), ENDS]), "equation|interior"),
-    "an equation of four arguments": (lambda: pde.Problem(LINE, [pde.interior(lambda u, x, p, q: u), ENDS]), "argument"),
+    "an equation of four arguments": (
+        lambda: pde.Problem(LINE, [pde.interior(lambda u, x, p, q: u), ENDS]),
+        "argument",
+    ),
     "an equation that returns nothing": (lambda: pde.Problem(LINE, [pde.interior(lambda u, x: None), ENDS]), "nothing"),
     "an equation that returns u": (lambda: pde.Problem(LINE, [pde.interior(lambda u, x: u), ENDS]), "function"),
-    "an equation that raises": (lambda: pde.Problem(LINE, [pde.interior(lambda u, x: u(x) * x[5]), ENDS]), "interior.*index 5"),
+    "an equation with an index beyond": (
+        lambda: pde.Problem(LINE, [pde.interior(lambda u, x: u(x) * x[5]), ENDS]),
+        "interior.*index 5",
+    ),
     "a derivative along no coordinate": (
         lambda: pde.Problem(LINE, [pde.interior(lambda u, x: pde.derivative(u, x, 3)), ENDS]),
         "interior|coordinate",

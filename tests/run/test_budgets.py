@@ -1,4 +1,4 @@
-"""`Until(wall_seconds=...)` of compiled solvers, by a clock that runs as the steps tell: no second of the test counts."""
+"""`Until(wall_seconds=...)` of compiled solvers, by a clock that the steps advance: no second of the test counts."""
 
 import dataclasses
 import types

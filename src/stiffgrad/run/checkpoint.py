@@ -251,7 +251,11 @@ def _check_trace(trace: dict[str, NDArray[Any]]) -> None:
     numbers, thinned = trace["_number"], trace["_thinned"]
     if numbers.shape != columns["loss"].shape or thinned.shape != (2,) or not np.all(thinned > 0):
         raise ValueError("its trace has other numbers of rows than columns")
-    if numbers.dtype.kind not in "iu" or np.any(np.diff(numbers) <= 0) or not 0 <= numbers[0] <= numbers[-1] < thinned[0]:
+    if (
+        numbers.dtype.kind not in "iu"
+        or np.any(np.diff(numbers) <= 0)
+        or not 0 <= numbers[0] <= numbers[-1] < thinned[0]
+    ):
         raise ValueError("the rows of its trace are not in order")
 
 
