@@ -85,7 +85,8 @@ THREADS = """if True:
     import stiffgrad as sg
     X = np.random.default_rng(0).uniform(-1, 1, (2000, 8))
     objective = sg.supervised(*sg.mlp([8, 20, 20, 1]), X, np.sin(3 * X.sum(1)))
-    ends = [sg.solve(objective, name, until=sg.Until(steps=5, wall_seconds=None)).w for name in ("auto", "krylov", "adam")]
+    until = sg.Until(steps=5, wall_seconds=None)
+    ends = [sg.solve(objective, name, until=until).w for name in ("auto", "krylov", "adam")]
     print("".join(w.tobytes().hex() for w in ends))
 """
 

@@ -127,7 +127,9 @@ def _schema(settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         raise ValueError(f"its columns give {columns} inputs, and its networks have {inputs}")
     _fitted(settings["fitted"])
     if settings["fitted"]["n_features_in_"] != inputs:
-        raise ValueError(f"its fitted model has {settings['fitted']['n_features_in_']} inputs, and {inputs} in its networks")
+        raise ValueError(
+            f"its fitted model has {settings['fitted']['n_features_in_']} inputs, and {inputs} in its networks"
+        )
     if settings["task"] == "classification":
         _classes(settings, outputs)
     known: dict[str, tuple[int, ...]] = {"_x_mean": (inputs,), "_x_scale": (inputs,)}
