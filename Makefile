@@ -18,6 +18,7 @@ WORKERS ?= -n 2
 SEED   ?= 0
 SOLVES ?= 2000
 FILES  ?= 5000
+READER_SECONDS ?= 60
 KILLS  ?= 200
 
 export MPLBACKEND ?= Agg
@@ -51,6 +52,9 @@ fuzz: $(STAMP) ## random solves (SOLVES=2000) and damaged files (FILES=5000) by 
 	@echo "SEED=$(SEED) SOLVES=$(SOLVES) FILES=$(FILES)"
 	FUZZ_SEED=$(SEED) FUZZ_SOLVES=$(SOLVES) FUZZ_FILES=$(FILES) sh -c 'ulimit -v 16000000; $(BIN)/python -m pytest -q -s \
 		--timeout=14400 tests/fuzz'
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || { echo 'without atheris (pip install atheris) readers see blind changes only'; exit 0; }; \
+		for reader in model checkpoint solution cell table; do \
+		$(BIN)/python tests/fuzz/atheris_readers.py $$reader --seconds $(READER_SECONDS) --seed $(SEED) || exit 1; done
 
 kills: $(STAMP) ## kill a run KILLS=200 times as by kill -9, and compare its end with that of one that was not
 	KILLS=$(KILLS) KILLS_SEED=$(SEED) $(BIN)/python -m pytest -q tests/run/test_kills.py

@@ -101,6 +101,15 @@ def wheel(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS[0])
+def fuzz(session: nox.Session) -> None:
+    """All readers of files under coverage-guided changes, a minute each: `nox -s fuzz -- --seconds 300 --seed 2`."""
+    session.install("-c", "constraints.txt", ".[test]")
+    session.install("atheris==3.0.0")
+    for reader in ("model", "checkpoint", "solution", "cell", "table"):
+        session.run("python", "tests/fuzz/atheris_readers.py", reader, *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
 def mutants(session: nox.Session) -> None:
     """What part of changes to the core the tests notice (hours): `nox -s mutants -- --each 4` tries fewer."""
     session.install("-c", "constraints.txt", ".[test]")

@@ -9,6 +9,7 @@ import types
 import pytest
 from hypothesis import HealthCheck, settings
 
+collect_ignore = ["fuzz/atheris_readers.py"]  # a program of its own, which needs atheris
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # Before stiffgrad is imported: it reads the folder once. Compilation is most of the tests' time, so it is kept between

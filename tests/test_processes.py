@@ -76,3 +76,30 @@ def solved(units):
     x = np.linspace(-1, 1, 30)[:, None]
     objective = sg.supervised(*sg.mlp([1, units, 1]), x, np.sin(x))
     return sg.solve(objective, "adam", until=sg.Until(steps=5))
+
+
+THREADS = """if True:
+    import os, sys
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:int(sys.argv[1])])
+    import numpy as np
+    import stiffgrad as sg
+    X = np.random.default_rng(0).uniform(-1, 1, (2000, 8))
+    objective = sg.supervised(*sg.mlp([8, 20, 20, 1]), X, np.sin(3 * X.sum(1)))
+    until = sg.Until(steps=5, wall_seconds=None)
+    ends = [sg.solve(objective, name, until=until).w for name in ("auto", "krylov", "adam")]
+    print("".join(w.tobytes().hex() for w in ends))
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs two cores that it may use"
+)
+def test_threads_change_no_more_than_rounding():
+    # Sums in another order: 1e-17 to 1e-14 of the norm after five steps (benchmarks/threads.py).
+    one, two = (
+        subprocess.run([sys.executable, "-c", THREADS, cores], capture_output=True, text=True, timeout=170)
+        for cores in ("1", "2")
+    )
+    a, b = (np.frombuffer(bytes.fromhex(run.stdout.strip())).reshape(3, -1) for run in (one, two))
+    assert a.shape == (3, 621)
+    assert np.all(np.abs(a - b).max(1) <= 1e-10 * np.linalg.norm(a, axis=1))

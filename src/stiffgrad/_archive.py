@@ -30,6 +30,23 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 _count = itertools.count()
 
 
+def given(path: Any, name: str) -> Path:
+    """What the user gave as a path. Raises TypeError or ValueError where it is none.
+
+    Examples
+    --------
+    >>> given(None, "out")
+    Traceback (most recent call last):
+    ...
+    TypeError: out=None must be the path of a file
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{name}={path!r} must be the path of a file")
+    if "\0" in str(path):
+        raise ValueError(f"{name}={str(path)!r} holds a zero byte, which no path does")
+    return Path(path)
+
+
 def target(path: str | os.PathLike[str], name: str) -> Path:
     """The file that will be written, links followed; refused now, not after hours of work, where it cannot be.
 
@@ -52,7 +69,7 @@ def target(path: str | os.PathLike[str], name: str) -> Path:
     ...
     ValueError: out='/dev/null' is a folder or a device: give the path of a file
     """
-    shown = f"{name}={str(path)!r}"
+    shown = f"{name}={str(given(path, name))!r}"
     try:
         real = Path(os.path.realpath(path))
         if real.exists() and not stat.S_ISREG(real.stat().st_mode):
@@ -179,7 +196,7 @@ def damage(path: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # a crafted file makes zipfile, json and NumPy raise nearly everything
-        reason = str(error) or type(error).__name__
+        reason = f"it has no {error}" if type(error) is KeyError else str(error) or type(error).__name__
         raise ValueError(f"{path} is damaged, or no file of stiffgrad: {reason[:300]}") from error
 
 

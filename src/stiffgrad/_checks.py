@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import numbers
 from collections.abc import Iterable, Sequence
@@ -142,6 +143,24 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def takes_one(name: str, function: Any, of: str) -> None:
+    """Raise TypeError where a function cannot be called with one argument.
+
+    Examples
+    --------
+    >>> takes_one("callback", lambda: None, "a Step")
+    Traceback (most recent call last):
+    ...
+    TypeError: callback must be a function of one argument, a Step
+    """
+    try:
+        inspect.signature(function).bind(None)
+    except ValueError:  # it has no signature
+        return
+    except TypeError:
+        raise TypeError(f"{name} must be a function of one argument, {of}") from None
+
+
 def _real(value: Any, words: str) -> float:
     if isinstance(value, bool | np.bool) or not isinstance(value, numbers.Real):
         raise TypeError(words)
@@ -157,4 +176,4 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-__all__ = ["choice", "flag", "number", "positive", "unknown", "whole"]
+__all__ = ["choice", "flag", "number", "positive", "takes_one", "unknown", "whole"]

@@ -136,6 +136,12 @@ def compare(
     if isinstance(problem, str | Solver) or not (isinstance(problem, Objective) or callable(problem)):
         raise TypeError(f"problem must be an Objective or a function seed -> Objective, not {type(problem).__name__}")
     until = DEFAULT if until is None else until
+    if not isinstance(until, Until):
+        raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
+    if not isinstance(solvers, Iterable):
+        raise TypeError(f"solvers={solvers!r} must be names of solvers, or pairs (name, {{option: value}})")
+    if out is not None and not isinstance(out, str | os.PathLike):
+        raise TypeError(f"out={out!r} must be the path of a folder, or None")
     given = problems.add(_problem(problem, until))
     named = [_named(solver) for solver in ([solvers] if isinstance(solvers, str) else solvers)]
     seconds = until.wall_seconds or 0.0

@@ -332,8 +332,8 @@ def test_until_refuses_what_is_no_budget(arguments, error, named):
 
 
 def test_until_as_plain_numbers():
-    assert Until(loss=1e-3, wall_seconds=None).limits() == (1e-3, -np.inf, np.inf, np.inf, np.inf, np.inf)
-    assert Until(gradient_norm=1e-3, steps=5, presentations=7).limits() == (-np.inf, 1e-3, 5, 7, np.inf, np.inf)
+    assert Until(loss=1e-3, wall_seconds=None).limits() == (1e-3, -np.inf, *[np.inf] * 5)
+    assert Until(gradient_norm=1e-3, steps=5, presentations=7).limits() == (-np.inf, 1e-3, 5, 7, *[np.inf] * 3)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def _zip(path, **settings):
     [
         ({}, "no stiffgrad solution"),
         ({"format": "stiffgrad solution", "version": 99}, "version 99"),
-        ({"format": "stiffgrad solution", "version": 1, "shapes": {"w": [3]}}, "has no 'w.npy'"),
+        ({"format": "stiffgrad solution", "version": 1, "shapes": {"w": [3]}}, "has no 'loss'"),
         ({"format": "stiffgrad solution", "version": 1, "shapes": {}}, "no weights"),
     ],
 )

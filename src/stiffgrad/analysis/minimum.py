@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stiffgrad import _display
+from stiffgrad import _checks, _display
 from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.analysis._descent import descends
@@ -231,8 +231,8 @@ def explained_zeros(objective: Objective) -> int:
 
 
 def _check_tolerance(tolerance: float | None) -> None:
-    if tolerance is not None and not tolerance >= 0:
-        raise ValueError(f"gradient_tolerance={tolerance!r} must not be negative")
+    if tolerance is not None:
+        _checks.number("gradient_tolerance", tolerance, least=0.0)
 
 
 def _tolerance(objective: Objective, here: Local, largest: float) -> float:

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from stiffgrad import _checks
 from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.analysis._modes import flat_point, hessian_product, lanczos, positive_whole, tridiagonal_eigen
@@ -114,8 +115,9 @@ def spectrum(
     w = flat_point(objective, params)
     for name, value in (("products", products), ("probes", probes), ("points", points)):
         positive_whole(name, value)
-    if width is not None and not width > 0:
-        raise ValueError(f"width={width!r} must be positive, or None")
+    if width is not None:
+        _checks.positive("width", width, "None chooses")
+    _checks.whole("seed", seed)
     generator = np.random.default_rng(seed)
     product = hessian_product(objective, w)
     nodes, weights, used = [], [], 0

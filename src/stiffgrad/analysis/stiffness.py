@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from stiffgrad import _display
+from stiffgrad import _checks, _display
 from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.analysis._modes import epsilon, flat_point, lanczos_modes, positive_whole
@@ -128,8 +128,9 @@ def stiffness(
     (1000, True)
     """
     w = flat_point(objective, params)
-    if not 0 < rtol < 1:
+    if not 0 < _checks.number("rtol", rtol) < 1:
         raise ValueError(f"rtol={rtol!r} must lie between 0 and 1")
+    _checks.whole("seed", seed)
     modes = lanczos_modes(objective, w, positive_whole("products", products, 2), seed=seed)
     slope = np.asarray(objective.gradient(w), dtype=np.float64)
     turning = float(np.linalg.norm(np.asarray(objective.hvp(w, slope), dtype=np.float64)))

@@ -497,7 +497,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
 
 
 def mean_and_scale(X: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:
-    """Weighted mean and standard deviation of each column; a constant column gets the scale 1.
+    """Weighted mean and standard deviation of each column; a constant one gets the scale 1, or that of its rounding.
 
     Columns are brought near 1 by a power of two first, which changes no digit, so that no square over- or underflows.
     """
@@ -506,7 +506,8 @@ def mean_and_scale(X: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:
     mean = np.average(X, axis=0, weights=weights)
     scale = unit * np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weights))
     mean = unit * mean
-    return mean, np.where(scale > 10 * np.finfo(float).eps * np.abs(mean), scale, 1.0)
+    rounding = 10 * np.finfo(float).eps * np.abs(mean)
+    return mean, np.where(scale > rounding, scale, np.maximum(1.0, rounding))
 
 
 def merged(X: Matrix, y: Matrix, weights: Matrix) -> tuple[Matrix, Matrix, Matrix]:

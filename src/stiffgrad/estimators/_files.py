@@ -84,6 +84,10 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         for name, array in arrays.items():
             if not np.all(np.isfinite(array)):
                 raise ValueError(f"its array {name!r} holds NaN or infinity")
+            if name.endswith(".covariance"):
+                even = np.allclose(array, array.T, rtol=1e-3, atol=1e-6 * np.abs(array).max(initial=0.0))
+                if not even or not np.all(np.diag(array) >= 0):
+                    raise ValueError(f"its array {name!r} is no covariance")
         for name in ("_x_scale", "_y_std"):
             if name in arrays and not np.all(arrays[name] > 0):
                 raise ValueError(f"its array {name!r} is not positive")
@@ -122,6 +126,10 @@ def _schema(settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     if columns != inputs:
         raise ValueError(f"its columns give {columns} inputs, and its networks have {inputs}")
     _fitted(settings["fitted"])
+    if settings["fitted"]["n_features_in_"] != inputs:
+        raise ValueError(
+            f"its fitted model has {settings['fitted']['n_features_in_']} inputs, and {inputs} in its networks"
+        )
     if settings["task"] == "classification":
         _classes(settings, outputs)
     known: dict[str, tuple[int, ...]] = {"_x_mean": (inputs,), "_x_scale": (inputs,)}
@@ -165,7 +173,7 @@ def _fitted(fitted: Mapping[str, Any]) -> None:
         elif name not in _NUMBERS:
             raise ValueError(f"its fitted attribute {name!r} is unknown")
         elif value is not None:
-            _checks.number(name, value)
+            _checks.number(name, value, least=0.0 if name in ("_noise", "_temper") else -math.inf)
 
 
 def _classes(settings: Mapping[str, Any], outputs: int) -> None:

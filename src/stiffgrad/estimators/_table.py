@@ -202,7 +202,7 @@ class TableModel:
     @classmethod
     def load(cls, path: str | Path) -> TableModel:
         """Read a model. Raises ValueError for a file that is damaged, foreign or of another version."""
-        settings, arrays = _files.read(Path(path))
+        settings, arrays = _files.read(_archive.given(path, "path"))
         with _archive.damage(path):
             kind = {"regression": FlowRegressor, "classification": FlowClassifier}[settings["task"]]
             estimator = _files.restore(kind(), settings, arrays)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
+from stiffgrad import _checks
 from stiffgrad.laboratory import problems
 from stiffgrad.run.driver import solve
 
@@ -87,6 +88,7 @@ def floor(problem: str, seed: int = 0, seconds: float = 20.0) -> Floor:
 
     Raises ValueError for an unknown problem.
     """
+    _checks.positive("seconds", seconds)
     chosen = problems.get(problem)
     objective = chosen.objective(seed)
     solution = solve(objective, "rosenbrock", until=chosen.targets["deep"].until(seconds), throw=False)

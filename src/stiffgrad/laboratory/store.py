@@ -71,6 +71,8 @@ class Store:
     """
 
     def __init__(self, folder: str | Path) -> None:
+        if not isinstance(folder, str | os.PathLike):
+            raise TypeError(f"out={folder!r} must be the path of a folder")
         self.folder = Path(folder)
         self.computed = 0
         try:

@@ -263,6 +263,8 @@ class Objective:
 
     def unflatten(self, w: Any) -> Params:
         """The pytree of a flat vector (n,)."""
+        if np.shape(w) != (self.size,):
+            raise ValueError(f"w has shape {np.shape(w)}, and this objective has {self.size} parameters")
         return self.layout.unflatten(w)
 
     @float64

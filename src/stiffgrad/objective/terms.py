@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import numbers
 from collections.abc import Callable
@@ -103,7 +104,10 @@ def block_of(term: Term, index: int, params: Params, kind: Any, placement: Place
     """
     label = f"terms[{index}]"
     if not callable(term.function):
-        raise TypeError(f"{label}: function must be callable as function(params, sample)")
+        kind = type(term.function).__name__
+        raise TypeError(
+            f"{label}: the function (apply, residual) must be callable as function(params, sample), not {kind}"
+        )
     loss = resolve(term.loss)
     samples = _device(term.samples, kind, f"{label}: samples")
     count = _count(samples, f"{label}: samples")
@@ -130,10 +134,29 @@ def _width(function: Callable[[Any, Any], Any], params: Params, first: Any, kind
         shapes = [np.shape(leaf) for leaf in jax.tree.leaves(first)]
         remedy = _remedy(function, typed, first, error)
         raise ValueError(f"{label}: function fails on one sample of shape {shapes}: {_first(error)}{remedy}") from error
+    _check_indices(function, typed, first, label)
     width = math.prod(shape.shape) if hasattr(shape, "shape") else -1
     if width < 1 or not jnp.issubdtype(shape.dtype, jnp.floating):
         raise TypeError(f"{label}: function must return one non-empty array of real numbers, not {shape}")
     return width, activations
+
+
+def _check_indices(function: Callable[[Any, Any], Any], params: Params, first: Any, label: str) -> None:
+    """Raise ValueError where a function asks for an entry that no array has: JAX would take the last one instead.
+
+    NumPy does not, so the function is traced with its arrays; what it cannot do with them has been tried with JAX's.
+    """
+    if not inspect.isfunction(function):
+        return
+    try:
+        known = jax.tree.map(np.asarray, (params, first))
+        with np.errstate(all="ignore"):
+            jax.eval_shape(lambda: function(*known))
+    except IndexError as error:
+        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(first)]
+        raise ValueError(f"{label}: function fails on one sample of shape {shapes}: {_first(error)}") from error
+    except Exception:  # whatever it may be, JAX's own arrays go through
+        return
 
 
 def _remedy(function: Callable[..., Any], params: Params, sample: Any, error: Exception) -> str:
@@ -214,6 +237,8 @@ def _device(data: Any, kind: Any, name: str) -> Any:
         else:
             try:
                 seen = np.asarray(leaf)
+                if seen.dtype.kind in "mM":
+                    raise TypeError("dates and times have no unit here; give numbers, as days or seconds")
                 if seen.dtype.kind == "c":
                     raise TypeError("complex numbers have no order; give real and imaginary parts")
                 with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below

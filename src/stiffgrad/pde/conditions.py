@@ -230,7 +230,9 @@ def _split(value: Any, name: str) -> tuple[Callable[..., Any] | None, Any]:
     if callable(value):
         return (None, value) if _arguments(value) == 1 else (value, None)
     try:
-        number = np.asarray(value, float)
+        number = np.asarray(np.nan if value is None else value, float)
+        if value is None:
+            raise TypeError
     except (TypeError, ValueError):
         raise TypeError(
             f"{name}: value={value!r} must be a number, a function of a point, or (u, x) -> residual"
@@ -377,7 +379,9 @@ def _tried(equation: Callable[..., Any], residual: Residual, label: str, params:
         return jax.eval_shape(dataclasses.replace(residual, equation=candidate), params, jnp.asarray(points[0]))
 
     try:
-        return dataclasses.replace(residual, equation=accepting(equation, trial, f"{label}: the equation")[0])
+        traced = dataclasses.replace(residual, equation=accepting(equation, trial, f"{label}: the equation")[0])
+        _check_indices(traced, params, points[0])
+        return traced
     except (jax.errors.JAXTypeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
         if str(error).startswith(label):
             raise
@@ -387,6 +391,17 @@ def _tried(equation: Callable[..., Any], residual: Residual, label: str, params:
             f"{label}: the equation fails at a point x of shape {points[0].shape}: {reason}. It must return what "
             "vanishes, one number or a list of them; u(x) is the solution there"
         ) from error
+
+
+def _check_indices(residual: Residual, params: Any, point: Points) -> None:
+    """Raise IndexError where an equation asks for a coordinate that no point has: JAX would take the last instead."""
+    try:
+        with np.errstate(all="ignore"):  # a NumPy point, which raises
+            jax.eval_shape(lambda: residual(jax.tree.map(np.asarray, params), point))
+    except IndexError:
+        raise
+    except Exception:  # whatever it may be, JAX's own arrays go through
+        return
 
 
 def _targets(condition: Condition, label: str, points: Points, width: int) -> Points:

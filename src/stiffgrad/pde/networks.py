@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stiffgrad import _checks
 from stiffgrad._float64 import float64, host
 from stiffgrad.objective.networks import ACTIVATIONS, MLP, mlp
 from stiffgrad.pde._numpy import accepting
@@ -197,6 +198,7 @@ def network(
     0.0
     """
     sides = box(domain)
+    _checks.whole("seed", seed)
     if activation not in SMOOTH:
         raise ValueError(
             f"activation={activation!r} must be smooth, one of {', '.join(SMOOTH)}: equations differentiate it"

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from stiffgrad import _archive, _checks
 from stiffgrad.objective import Objective, derivatives
+from stiffgrad.run.trace import checked
 from stiffgrad.solvers._base import Solver
 
 FORMAT = "stiffgrad checkpoint"
@@ -200,8 +201,10 @@ class Keeper:
                     raise ValueError("its checksum is wrong")
                 if arrays["w"].shape != (size,):
                     raise _Other(f"it holds {arrays['w'].shape[0]} weights, and this problem has {size}")
-                if not all(np.all(np.isfinite(arrays[name])) for name in ("w", "best_w") if name in arrays):
-                    raise ValueError("its weights are not finite")
+                for name in ("w", "best_w", "validation_w"):
+                    if name in arrays and (arrays[name].shape != (size,) or not np.all(np.isfinite(arrays[name]))):
+                        raise ValueError(f"its {name!r} is not finite, or not of {size} weights")
+                _check_trace({n.removeprefix(TRACE): array for n, array in arrays.items() if n.startswith(TRACE)})
         except ValueError as error:
             cause = error.__cause__ if isinstance(error.__cause__, _Other) else error
             spare = self._previous if path != self._previous and self._previous.exists() else None
@@ -239,6 +242,21 @@ class Keeper:
             best=None if settings["validation"] is None else (settings["validation"], arrays["validation_w"]),
             words=f"{path.name}{reason}",
         )
+
+
+def _check_trace(trace: dict[str, NDArray[Any]]) -> None:
+    """What `TraceBuilder.restored` relies on."""
+    columns = {name: column for name, column in trace.items() if not name.startswith("_")}
+    checked(columns)
+    numbers, thinned = trace["_number"], trace["_thinned"]
+    if numbers.shape != columns["loss"].shape or thinned.shape != (2,) or not np.all(thinned > 0):
+        raise ValueError("its trace has other numbers of rows than columns")
+    if (
+        numbers.dtype.kind not in "iu"
+        or np.any(np.diff(numbers) <= 0)
+        or not 0 <= numbers[0] <= numbers[-1] < thinned[0]
+    ):
+        raise ValueError("the rows of its trace are not in order")
 
 
 def beside(wanted: Any, ending: str) -> Any:

@@ -189,6 +189,9 @@ def solve(
         until = Until(loss=1e-8) if times is None else Until()
     if not isinstance(until, Until):
         raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
+    for name, function, of in (("callback", callback, "a Step"), ("validation", validation, "the parameters")):
+        if callable(function):
+            _checks.takes_one(name, function, of)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a function of a Step, not {type(callback).__name__}")
     for name, value in (("progress", progress), ("throw", throw), ("promote", promote)):

@@ -6,13 +6,12 @@ import dataclasses
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stiffgrad import _archive, _display
+from stiffgrad import _archive, _checks, _display
 from stiffgrad._extras import require
 from stiffgrad._types import Outcome, Params
 from stiffgrad.objective import Objective
@@ -450,12 +449,12 @@ def load(path: str | os.PathLike[str], objective: Objective | None = None) -> So
     ...     round(float(sg.load(f"{folder}/solution.npz").params["a"]), 3)
     1.0
     """
-    settings, arrays = _archive.read(Path(path), _shapes)
+    settings, arrays = _archive.read(_archive.given(path, "path"), _shapes)
     with _archive.damage(path):
         w = arrays["w"]
         best = unpacked(settings["best_params"], "best_params", arrays)
         params = w if settings["params"] is None else unpacked(settings["params"], "params", arrays)
-        columns = {name.removeprefix("trace."): array for name, array in arrays.items() if name.startswith("trace.")}
+        columns = checked({n.removeprefix("trace."): array for n, array in arrays.items() if n.startswith("trace.")})
         times, weights = arrays.get("path.times"), arrays.get("path.weights")
         solution = Solution(
             params=params,
@@ -479,7 +478,34 @@ def _shapes(settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         raise ValueError(f"it is no {FORMAT}; it says format={settings.get('format')!r}")
     if settings.get("version") != VERSION:
         raise ValueError(f"it is of version {settings.get('version')!r}, and this stiffgrad reads {VERSION}")
-    shapes = {str(name): tuple(map(int, shape)) for name, shape in settings["shapes"].items()}
-    if "w" not in shapes:
+    shapes = {name: tuple(_checks.whole(name, size) for size in shape) for name, shape in settings["shapes"].items()}
+    weights = shapes.get("w", ())
+    if len(weights) != 1:
         raise ValueError("it has no weights")
+    for name in SCALARS:
+        kinds = (str,) if name in ("message", "solver") else (int, float)  # numbers, NaN of a diverged run among them
+        if not isinstance(settings[name], kinds) or isinstance(settings[name], bool):
+            raise ValueError(f"its {name!r} is no {'text' if kinds == (str,) else 'number'}")
+    _checks.choice("outcome", settings["outcome"], tuple(Outcome.__members__))
+    for name, count in settings["statistics"].items():
+        _checks.choice("statistics", name, COUNTS)
+        if count is not None:
+            _checks.whole(name, count)
+    times, path = shapes.get("path.times"), shapes.get("path.weights")
+    if (times, path) != (None, None) and (times is None or len(times) != 1 or path != times + weights):
+        raise ValueError(f"its path has times of shape {times} and weights of shape {path}")
     return shapes
+
+
+def checked(columns: dict[str, Any]) -> dict[str, Any]:
+    """The columns of a trace as they were read: all that every trace has, of one length, counts whole or unknown."""
+    missing = sorted(set(COLUMNS) - set(columns))
+    if missing:
+        raise ValueError(f"its trace has no column {missing[0]!r}")
+    if {column.shape for column in columns.values()} != {(len(columns["loss"]),)} or not len(columns["loss"]):
+        raise ValueError("the columns of its trace differ in their lengths, or are empty")
+    for name in COUNTS:
+        known = columns[name][~np.isnan(columns[name])]
+        if np.any(known % 1) or np.any(known < 0) or np.any(known > 2.0**62):
+            raise ValueError(f"its trace has a {name!r} that is no count")
+    return {name: column.astype(float) for name, column in columns.items()}

@@ -26,6 +26,7 @@ class Limits(NamedTuple):
     presentations: float
     rows: float = np.inf  # of a compiled solver, in one chunk: 1 where every point is looked at
     cost: float = np.inf  # of a compiled solver, in gradients: where a combination looks whether another does better
+    pause: float = np.inf  # the same, at which a chunk ends once a frozen Jacobian has served
 
 
 class Finished(Exception):

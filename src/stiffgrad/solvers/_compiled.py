@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from stiffgrad._arrays import namespace, on_host, while_loop
 from stiffgrad._config import LASTING, QUICK, SOUND, Program, one_blas_thread
 from stiffgrad._types import Outcome
-from stiffgrad.flow import Flow
+from stiffgrad.flow import Flow, OutOfTime
 from stiffgrad.objective import Objective
 from stiffgrad.objective.placement import agreed
 from stiffgrad.solvers._base import Finished, Limits, Monitor, Solver
@@ -39,6 +39,7 @@ SPARE_ROWS = 256  # beyond those asked for: a frozen Jacobian is used up before 
 WARM_UP = 1e7  # up to so many weights times samples a step is taken and thrown away first, twice: the libraries that
 # XLA calls set themselves up when first used, which takes tens of milliseconds; and the second tells how long it takes
 CHUNK_SECONDS = 0.05  # how long a chunk should take: timely stops and progress, little Python
+LATE_SECONDS = 0.5  # a step that will end so long after the budget is not begun
 MANY_ROWS = 1000  # from this side on a matrix is factored faster by all BLAS threads, even on a busy machine
 
 # A row's `ended` says that the solver ended by itself, as one of these; 0 goes on.
@@ -69,6 +70,7 @@ class CompiledSolver(Solver, abc.ABC, Generic[State]):
     lasting: ClassVar[tuple[str, ...]] = ()  # of the state, which has a `place`: what stays true at other weights
     # The step also runs by NumPy, and does so first, where the matrices it factors have at most this side.
     hosted_side: ClassVar[int] = -1
+    matrices: ClassVar[int] = 0  # of (n, n) that a step forms product by product
     bare_start: ClassVar[bool] = False  # `initial` evaluates nothing: the first step does, and reports the start
 
     @abc.abstractmethod
@@ -200,7 +202,15 @@ def serve(
 def initial_rows(solver: CompiledSolver[Any], objective: Objective, w: Any) -> Any:
     """The first state and its packed row."""
     state, row = solver.initial(objective, w)
-    return state, _packed(solver, row)
+    return _strong(state), _packed(solver, row)
+
+
+def _strong(state: Any) -> Any:
+    """The state without weak types, JAX's own for plain numbers: a loop that meets one once is compiled once more."""
+    return jax.tree.map(
+        lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype) if getattr(leaf, "weak_type", False) else leaf,
+        state,
+    )
 
 
 def _packed(solver: CompiledSolver[Any], row: dict[str, Any]) -> Any:
@@ -226,6 +236,9 @@ def run_rows(
     def column(row: jax.Array, name: str, missing: float) -> Any:
         return row[names.index(name)] if name in names else missing
 
+    def spent(row: jax.Array) -> Any:
+        return column(row, "cost", column(row, "presentations", 0))
+
     def within(carry: Rows) -> Any:
         row, loss = carry.row, column(carry.row, "loss", 0.0)
         seen = carry.count > 0
@@ -236,17 +249,17 @@ def run_rows(
             | (column(row, "gradient_norm", np.inf) <= limits.gradient_norm)
             | (column(row, "steps", 0) >= limits.steps)
             | (column(row, "presentations", 0) >= limits.presentations)
-            | (column(row, "cost", 0) >= limits.cost)
+            | (spent(row) >= limits.cost)
             | (column(row, "ended", 0) > 0)
             | (carry.count >= limits.rows)
         )
 
     def going(carry: Rows) -> Any:
-        return (carry.count < length) & within(carry)
+        return (carry.count < length) & (spent(carry.row) < limits.pause) & within(carry)
 
     rows = xp.zeros((max_rows + SPARE_ROWS, len(names)))
     carry = solver.loop(objective, Rows(state, xp.asarray(row), rows, xp.asarray(0)), going, within)
-    return carry.state, carry.row, carry.rows, carry.count
+    return _strong(carry.state), carry.row, carry.rows, carry.count
 
 
 def _plain(leaf: Any) -> Any:
@@ -283,6 +296,39 @@ def nominal_seconds(objective: Objective) -> float:
     return CALL_SECONDS + weights + ELEMENT_SECONDS * objective.elements
 
 
+class Speed:
+    """How long steps take, as the last chunks told: in seconds a step, and in seconds a unit of cost.
+
+    Neither alone tells how long the next step takes: a step may evaluate more than the one before it, and what its
+    evaluations cost is not all that it does.
+
+    Attributes
+    ----------
+    step, unit : float
+        Seconds a step, and a unit of cost, in the last chunk; 0 before the first.
+    longest : float
+        Seconds of the dearest step, slowly forgotten.
+    """
+
+    def __init__(self) -> None:
+        self.step = self.unit = self.longest = 0.0
+
+    def learn(self, seconds: float, costs: NDArray[np.float64]) -> None:
+        """After a chunk that took so many seconds; `costs` are those of its steps, 0 where nobody counts."""
+        self.step = seconds / len(costs)
+        total = float(costs.sum())
+        self.unit = seconds / total if total > 0 else 0.0
+        self.longest = max(self.step, self.unit * float(costs.max()), self.longest / 2.0)
+
+    def within(self, seconds: float) -> tuple[float, float]:
+        """How many steps, and how much cost, so many seconds hold: one step, and what fits beside it."""
+        if not self.step or seconds == np.inf:
+            return np.inf, np.inf
+        more = max(0.0, seconds - self.longest)
+        cost = (self.longest + more) / self.unit if self.unit else np.inf
+        return 1.0 + more // self.step, cost
+
+
 class CompiledRun:
     """One run of a compiled solver: its state on the device, and the length of the next chunk."""
 
@@ -295,7 +341,8 @@ class CompiledRun:
         self._first: tuple[Any, Any] | None = None  # a bare start on the device, with its row
         self.names = (*solver.columns, "ended")
         self._length = 1.0
-        self._seconds_a_step = 0.0
+        self._moved = False  # whether a step has been taken since the start, or since a file was read
+        self._speed = Speed()
         self.starting = False  # whether the next row is the first evaluation of a start
         self._stage = self._first_stage() if compilation == "quick" else "full"
         # Presentations at which a stage ends: counts, so that a run repeats exactly.
@@ -332,12 +379,16 @@ class CompiledRun:
         jax.block_until_ready(self._chunk(state, row, NEVER, 0))
         if self.solver.bare_start:
             state, _ = self._first = jax.block_until_ready(jax.device_put(state)), row
-        if self.objective.size * self.objective.samples <= WARM_UP:
+        size = self.objective.size
+        if size * self.objective.samples * (1.0 + 2.0 * size * self.solver.matrices) <= WARM_UP:
             for _ in range(2):
                 begin = time.perf_counter()
-                _, _, _, count = jax.block_until_ready(self._chunk(state, row, ALWAYS, 2))
-                self._seconds_a_step = (time.perf_counter() - begin) / max(1, int(count))
-            self._length = CHUNK_SECONDS / max(self._seconds_a_step, 1e-9)
+                _, _, rows, count = jax.block_until_ready(self._chunk(state, row, ALWAYS, 2))
+                seconds = agreed(time.perf_counter() - begin)
+                if seconds > CHUNK_SECONDS:  # beside which what the second one tells is little
+                    break
+            self._speed.learn(seconds, self._costs(row, np.asarray(rows)[: max(1, int(count))]))
+            self._length = CHUNK_SECONDS / max(self._speed.step, 1e-9)
 
     def restart(self, w: NDArray[np.floating]) -> None:
         """Go on from other weights; what the solver has learned, and its counts, stay."""
@@ -364,20 +415,47 @@ class CompiledRun:
         target = monitor.next_time
         capped = self._toward(target) if np.isfinite(target) else None
         wanted = 1.0 if monitor.steps_only or np.isfinite(target) else self._length
-        length = min(MAX_ROWS, max(1.0, min(wanted, self._affordable(monitor.seconds_left()))))
-        length = int(agreed(length))
+        length = int(min(MAX_ROWS, max(1.0, wanted)))
+        limits, before = self._limits(monitor), self.row
         begin = time.perf_counter()
-        rows = self._steps(monitor, length)
-        seconds = time.perf_counter() - begin
+        rows = self._steps(limits, length)
+        seconds = agreed(time.perf_counter() - begin)
         if len(rows):
-            self._seconds_a_step = seconds / len(rows)
-            self._length = min(4.0 * length, CHUNK_SECONDS / max(self._seconds_a_step, 1e-9))
+            self._speed.learn(seconds, self._costs(before, rows))
+            self._moved = self._moved or not self.starting
+            self._length = min(4.0 * length, CHUNK_SECONDS / max(self._speed.step, 1e-9))
             if capped is not None and rows[-1][self.names.index("flow_time")] >= target * (1 - 1e-12):
                 monitor.reach(np.asarray(self.solver.weights(self.state)))
                 self._resize(max(capped, self._step_size()))
             self._report(monitor, rows)
         elif self.row[-1]:  # it had ended by itself before it was saved
             raise Finished(ENDED[int(self.row[-1])], self.solver.reason(int(self.row[-1])))
+
+    def _limits(self, monitor: Monitor) -> Limits:
+        """Where the next chunk must end, or should; raises OutOfTime where its first step would end too late.
+
+        What a run has learned of its speed decides, never a clock inside of compiled code; but the first step is taken.
+        """
+        left = monitor.seconds_left()
+        if self._moved and self._speed.longest > left + LATE_SECONDS:
+            raise OutOfTime
+        steps, cost = self._speed.within(left)
+        singly = monitor.steps_only or np.isfinite(monitor.next_time)
+        spent = self._spent(self.row)
+        limits = monitor.limits
+        pause = CHUNK_SECONDS / self._speed.unit if self._speed.unit else np.inf
+        return limits._replace(
+            rows=1.0 if singly else min(limits.rows, steps), cost=min(limits.cost, spent + cost), pause=spent + pause
+        )
+
+    def _spent(self, row: Any) -> Any:
+        """Cumulative cost of a row, or of rows."""
+        name = next((name for name in ("cost", "presentations") if name in self.names), None)
+        return 0.0 * row[..., 0] if name is None else row[..., self.names.index(name)]
+
+    def _costs(self, before: Any, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of each step of a chunk."""
+        return np.diff(self._spent(rows), prepend=self._spent(np.asarray(before)))
 
     def _toward(self, time: float) -> float:
         """Bound the next step so that a step ends at a flow time; returns the size it would have had."""
@@ -410,9 +488,7 @@ class CompiledRun:
         filled = [_like(old, arrays[name]) for name, old in zip(names, [row, *leaves], strict=True)]
         self.row, self.state = np.asarray(filled[0]), jax.tree.unflatten(structure, filled[1:])
 
-    def _steps(self, monitor: Monitor, length: int) -> NDArray[np.float64]:
-        singly = monitor.steps_only or np.isfinite(monitor.next_time)
-        limits = monitor.limits._replace(rows=1.0) if singly else monitor.limits
+    def _steps(self, limits: Limits, length: int) -> NDArray[np.float64]:
         state, row, rows, count = self._chunk(self.state, self.row, limits, length)
         filled = np.asarray(rows)[: int(count)]  # waits: Ctrl-C raises here, with the state still that of the last row
         self.state, self.row = state, np.asarray(row)
@@ -434,9 +510,6 @@ class CompiledRun:
             self._stage = stage
             with monitor.compiling():
                 jax.block_until_ready(self._chunk(self.state, self.row, NEVER, 0))
-
-    def _affordable(self, seconds_left: float) -> float:
-        return seconds_left / self._seconds_a_step if self._seconds_a_step else 1.0
 
     def _report(self, monitor: Monitor, packed: NDArray[np.float64]) -> bool:
         rows = dict(zip(self.names, packed.T, strict=True))
