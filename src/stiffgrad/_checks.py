@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -158,3 +160,14 @@ def _shown(value: Any) -> str:
 
 
 __all__ = ["choice", "flag", "number", "positive", "unknown", "whole"]
+
+
+_HERE = os.path.dirname(__file__)
+
+
+def stacklevel() -> int:
+    """For `warnings.warn`: the line that called stiffgrad."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+        level, frame = level + 1, frame.f_back
+    return level

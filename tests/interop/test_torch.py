@@ -148,3 +148,10 @@ def test_models_that_squeeze_their_outputs():
     pytest.importorskip("torchax")
     objective, same = sg.supervised(Squeezed(), X, y), sg.supervised(dense(), X, y)
     assert float(objective.value(objective.w0)) == pytest.approx(float(same.value(same.w0)), rel=1e-6)
+
+
+def test_a_softmax_before_cross_entropy_is_refused():
+    pytest.importorskip("torchax", exc_type=Exception)
+    model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 3), nn.Softmax(-1))
+    with pytest.raises(ValueError, match="Leave the softmax out"):
+        sg.supervised(model, X, np.arange(20) % 3, "cross_entropy")

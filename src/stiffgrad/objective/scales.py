@@ -7,18 +7,17 @@ from most starts, beyond them it may end at a poor stationary point or take long
 
 from __future__ import annotations
 
-import os
-import sys
 import warnings
 from typing import Any
 
 import jax
 import numpy as np
 
+from stiffgrad._checks import stacklevel
+
 LARGE, SMALL = 90.0, 1e-4  # root mean square of a column of inputs
 WIDE, OFFSET = 1e4, 500.0  # deviation of targets, and their mean in deviations
 _ROWS = 1000  # looked at, evenly spread
-_HERE = os.path.dirname(os.path.dirname(__file__))
 
 
 def warn(X: Any, y: Any = None) -> None:
@@ -34,7 +33,7 @@ def warn(X: Any, y: Any = None) -> None:
         lines = _inputs(X), _targets(y)
     for line in lines:
         if line:
-            warnings.warn(line, stacklevel=_stacklevel())
+            warnings.warn(line, stacklevel=stacklevel())
 
 
 def _inputs(X: Any) -> str:
@@ -79,11 +78,3 @@ def _sample(data: Any) -> Any:
     array = np.asarray(data)
     rows = array[:: max(1, len(array) // _ROWS)]
     return rows.reshape(len(rows), -1).astype(float)
-
-
-def _stacklevel() -> int:
-    """Of the line that called stiffgrad."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
-        level, frame = level + 1, frame.f_back
-    return level

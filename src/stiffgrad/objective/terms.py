@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stiffgrad._memory import bytes_a_sample
+from stiffgrad._memory import bytes_of
 from stiffgrad._types import Params
+from stiffgrad.objective import mistakes
 from stiffgrad.objective.derivatives import Block
 from stiffgrad.objective.losses import IDENTITY, LOSSES, Loss, resolve
+from stiffgrad.objective.networks import MLP
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.objective.placement import Placement, without_types
 
@@ -108,11 +110,15 @@ def block_of(term: Term, index: int, params: Params, kind: Any, placement: Place
     samples = _device(term.samples, kind, f"{label}: samples")
     count = _count(samples, f"{label}: samples")
     first = jax.tree.map(lambda leaf: leaf[0], samples)
-    width, activations = _width(term.function, params, first, kind, label)
+    typed = jax.tree.map(lambda leaf: jnp.asarray(leaf, kind), params)
+    program, width = _traced(term.function, typed, first, label)
+    activations = bytes_of(program, len(jax.tree.leaves(params)))
     if loss == IDENTITY and width != 1:
         raise ValueError(f"loss(params) must return a scalar to minimise, not {width} numbers")
     targets = _targets(term.targets, loss, count, width, kind, label)
     _check_scalar(loss, width, targets, kind, label)
+    if loss != IDENTITY and not isinstance(term.function, MLP):
+        mistakes.check(term.function, program, typed, samples, loss.name, label)
     coefficients = _coefficients(term, count, kind, label)
     block = Block(samples, targets, coefficients, term.function, loss)
     # The loss, its derivatives and the tangents of both: eight arrays like the outputs.
@@ -121,19 +127,18 @@ def block_of(term: Term, index: int, params: Params, kind: Any, placement: Place
     return placed, count, width, activations / (4.0 * size)
 
 
-def _width(function: Callable[[Any, Any], Any], params: Params, first: Any, kind: Any, label: str) -> tuple[int, float]:
-    """Number of outputs of one sample, and the bytes that its activations need."""
-    typed = jax.tree.map(lambda leaf: jnp.asarray(leaf, kind), params)
+def _traced(function: Callable[[Any, Any], Any], params: Params, first: Any, label: str) -> tuple[Any, int]:
+    """The program of one sample, and its number of outputs."""
     try:
-        shape, activations = bytes_a_sample(function, typed, first)
+        program, shape = jax.make_jaxpr(function, return_shape=True)(params, first)
     except (TypeError, ValueError, IndexError, KeyError) as error:
         shapes = [np.shape(leaf) for leaf in jax.tree.leaves(first)]
-        remedy = _remedy(function, typed, first, error)
+        remedy = _remedy(function, params, first, error)
         raise ValueError(f"{label}: function fails on one sample of shape {shapes}: {_first(error)}{remedy}") from error
     width = math.prod(shape.shape) if hasattr(shape, "shape") else -1
     if width < 1 or not jnp.issubdtype(shape.dtype, jnp.floating):
         raise TypeError(f"{label}: function must return one non-empty array of real numbers, not {shape}")
-    return width, activations
+    return program.jaxpr, width
 
 
 def _remedy(function: Callable[..., Any], params: Params, sample: Any, error: Exception) -> str:
@@ -186,17 +191,26 @@ def _check_scalar(loss: Loss, width: int, targets: Any, kind: Any, label: str) -
 
 
 def gathered(data: Any, name: str) -> Any:
-    """Lists of numbers, or of lists of them, as one array; any other pytree as it is.
+    """Lists of numbers, or of lists of them, as one array, in dicts too; any other pytree as it is.
 
-    Raises ValueError for rows of different lengths.
+    Raises ValueError for rows of different lengths, TypeError for a list of dicts.
 
     Examples
     --------
     >>> gathered([[1, 2], [3, 4]], "X").shape
     (2, 2)
     """
+    if isinstance(data, dict):
+        return {key: gathered(value, f"{name}[{key!r}]") for key, value in data.items()}
+    if not isinstance(data, list | tuple):
+        return data
     leaves = jax.tree.leaves(data, is_leaf=lambda node: not isinstance(node, list | tuple))
-    if not isinstance(data, list | tuple) or not all(isinstance(leaf, numbers.Real) for leaf in leaves):
+    if isinstance(data, list) and any(isinstance(leaf, dict) for leaf in leaves):
+        raise TypeError(
+            f"{name} is a list with dicts in it, one a sample: give one dict of arrays, each with an entry for every "
+            f"sample (pandas.DataFrame({name}).to_dict('list') makes it)"
+        )
+    if not all(isinstance(leaf, numbers.Real) for leaf in leaves):
         return data
     try:
         return np.array(data)
