@@ -24,6 +24,7 @@ from stiffgrad.objective.losses import IDENTITY, SQUARED
 from stiffgrad.objective.networks import MLP
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.objective.placement import Placement
+from stiffgrad.objective.predictor import Predictor
 from stiffgrad.objective.terms import Term, block_of, flat_decay, flat_start, gathered
 
 
@@ -163,6 +164,7 @@ class Objective:
         if carrier is not None and carrier is not params:
             terms = [dataclasses.replace(t, function=_OfModel(carrier.view, t.function)) for t in terms]
         self._carrier: Carrier | Perceptron | None = carrier
+        self._shape: tuple[int, ...] | None = None  # of a sample's target as the user gave it
         params = params if carrier is None else carrier.params
         self.layout = Layout.of(params)
         placement = Placement.of(chunk_samples, memory_budget, sharding, [(t.samples, t.targets) for t in terms])
@@ -260,6 +262,47 @@ class Objective:
         """
         return None if self._carrier is None else self._carrier.restore
 
+    @property
+    def predictor(self) -> Predictor | None:
+        """Evaluates the function of the only term on new samples: see `predict`. None for several terms or a scalar."""
+        if len(self.blocks) != 1 or not self.has_gauss_newton:
+            return None
+        return Predictor(self.blocks[0].function, self.layout, str(self._w0.dtype), self._shape)
+
+    def predict(self, params: Params, X: Any) -> Any:
+        """Outputs of the function for samples X, as a NumPy array of this objective's number type.
+
+        Parameters
+        ----------
+        params : pytree, model or array (n,)
+            With the structure of the start; or a model of its kind; or flat.
+        X : array (N, ...) or pytree of arrays
+            Samples like those of the objective, any number of them.
+
+        Returns
+        -------
+        array
+            (N,) or (N, k), as the targets were; (N, k) logits for the cross entropies with labels.
+
+        Raises
+        ------
+        ValueError
+            The objective has several terms or is a scalar, or X does not fit.
+
+        Examples
+        --------
+        >>> from stiffgrad.objective.networks import mlp
+        >>> objective = supervised(mlp([2, 3, 1]), np.zeros((4, 2)), np.zeros(4))
+        >>> objective.predict(objective.w0, np.ones((5, 2))).shape
+        (5,)
+        """
+        if self.predictor is None:
+            raise ValueError(
+                "predict is for objectives of one term with outputs: supervised(...) or least_squares(...)"
+            )
+        flat = params if np.shape(params) == (self.size,) else self.flatten(params)
+        return self.predictor(flat, X)
+
     def unflatten(self, w: Any) -> Params:
         """The pytree of a flat vector (n,)."""
         return self.layout.unflatten(w)
@@ -285,17 +328,19 @@ class Objective:
             return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
         wide = jax.tree.map(widen, self)
-        wide._carrier = self._carrier
-        return wide
+        return wide._as(self)
+
+    def _as(self, other: Objective) -> Objective:
+        """Itself, with what `other` knows beside its arrays."""
+        self._carrier, self._shape = other._carrier, other._shape
+        return self
 
     def _replaced(self, decay: jax.Array, w0: jax.Array) -> Objective:
         if decay.shape != (self.size,) or w0.shape != (self.size,):
             raise ValueError(f"decay has shape {decay.shape}, expected one number for each parameter, ({self.size},)")
         uniform = self.uniform_decay and decay is self.decay
         meta = (self.layout, self.rows, self.samples, self.elements, uniform)
-        new = _unflatten_objective(meta, (self.blocks, decay, w0))
-        new._carrier = self._carrier
-        return new
+        return _unflatten_objective(meta, (self.blocks, decay, w0))._as(self)
 
     def _check(self, w: Any, name: str = "w") -> Any:
         if np.shape(w) != (self.size,):
@@ -386,7 +431,7 @@ def _flatten_objective(objective: Objective) -> tuple[tuple[Any, ...], tuple[Any
 
 def _unflatten_objective(meta: tuple[Any, ...], data: tuple[Any, ...]) -> Objective:
     objective = object.__new__(Objective)
-    objective._carrier = None  # no part of the pytree: compiled code is shared between models
+    objective._carrier = objective._shape = None  # no part of the pytree: compiled code is shared between models
     objective.layout, objective.rows, objective.samples, objective.elements, objective.uniform_decay = meta
     objective.blocks, objective.decay, objective._w0 = data
     return objective
@@ -474,6 +519,7 @@ def supervised(
         apply, params = found.function, found
     term = Term(apply, X, y, loss, sample_weight=sample_weight)
     objective = Objective(params, [term], weight_decay, dtype, chunk_samples, memory_budget, sharding)
+    objective._shape = np.shape(y)[1:] if hasattr(y, "__array__") else None
     if isinstance(apply, MLP):
         scales.warn(X, y if loss == "squared" else None)
     return objective

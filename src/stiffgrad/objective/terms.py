@@ -107,7 +107,7 @@ def block_of(term: Term, index: int, params: Params, kind: Any, placement: Place
     if not callable(term.function):
         raise TypeError(f"{label}: function must be callable as function(params, sample)")
     loss = resolve(term.loss)
-    samples = _device(term.samples, kind, f"{label}: samples")
+    samples = device(term.samples, kind, f"{label}: samples")
     count = _count(samples, f"{label}: samples")
     first = jax.tree.map(lambda leaf: leaf[0], samples)
     typed = jax.tree.map(lambda leaf: jnp.asarray(leaf, kind), params)
@@ -218,7 +218,9 @@ def gathered(data: Any, name: str) -> Any:
         raise ValueError(f"{name} is a list of rows of different lengths: give each the same") from None
 
 
-def _device(data: Any, kind: Any, name: str) -> Any:
+def device(data: Any, kind: Any, name: str) -> Any:
+    """Checked data as JAX arrays, real numbers in the number type `kind`. Raises ValueError or TypeError."""
+
     def convert(leaf: Any) -> jax.Array:
         place = ""
         if isinstance(leaf, jax.Array):  # it may be sharded over devices: leave it where it is
@@ -269,7 +271,7 @@ def _targets(targets: Any, loss: Loss, count: int, width: int, kind: Any, label:
         if loss not in (IDENTITY, LOSSES["squared"]):
             raise TypeError(f"{label}: targets (y) must be given for the loss {loss.name!r}; only 'squared' has a zero")
         return jnp.asarray(np.zeros((count, width)), kind)
-    targets = _device(targets, kind, f"{label}: targets (y)")
+    targets = device(targets, kind, f"{label}: targets (y)")
     if _count(targets, f"{label}: targets (y)") != count:
         raise ValueError(f"{label}: {count} samples (X) but targets (y) of {_count(targets, label)}; give one for each")
     if loss not in LOSSES.values():

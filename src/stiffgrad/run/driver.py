@@ -543,6 +543,7 @@ class Run:
             best_params=best,
             state=self.state,
             restore=self.objective.restore,
+            predictor=self.objective.predictor,
             path=None if self._save_at is None else FlowPath(self._save_at[: len(self._path)], np.array(self._path)),
         )
 
