@@ -128,11 +128,27 @@ def test_frozen_layers_pass_and_random_ones_are_named():
         ((network(), {}, X, y), "holds its own parameters"),
         ((network(), X), "needs X and y"),
         ((3, X, y), "give a function"),
+        ((eqx.partition(Skip(), eqx.is_array)[::-1] + (0,), X, y), r"the model itself in place of \(params, static\)"),
+        (({"weight": X}, X, y), "dict of parameters: give the model itself"),
+        ((network().__call__, X, y), "the method __call__ of a model: pass the model itself"),
     ],
 )
 def test_wrong_things_get_a_sentence(arguments, match):
     with pytest.raises(TypeError, match=match):
         sg.supervised(*arguments)
+
+
+def test_a_loss_of_ones_own_may_stand_fourth():
+    def loss(outputs, target):
+        return jnp.sum(jnp.logaddexp(outputs - target, target - outputs))
+
+    objective = sg.supervised(network(), X, y, loss)
+    assert objective.blocks[0].loss.name == "loss"
+    assert objective.size == network_size()
+
+
+def network_size():
+    return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(network(), eqx.is_inexact_array)))
 
 
 def test_a_function_has_no_model():

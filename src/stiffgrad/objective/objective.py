@@ -495,7 +495,7 @@ def supervised(
     """
     if X is ... and y is ... and params is not ...:
         raise TypeError("supervised needs X and y: supervised(apply, params, X, y), or supervised(model, X, y)")
-    of_model = y is ... or isinstance(y, str)  # the fourth is then the loss
+    of_model = y is ... or isinstance(y, str) or (callable(y) and not hasattr(y, "__array__"))  # the fourth is the loss
     if of_model and params is not ...:
         params, X, y, loss = ..., params, X, (loss if y is ... else y)
     if X is ... or y is ... or y is None:

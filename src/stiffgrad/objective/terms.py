@@ -200,6 +200,11 @@ def gathered(data: Any, name: str) -> Any:
     >>> gathered([[1, 2], [3, 4]], "X").shape
     (2, 2)
     """
+    if hasattr(data, "requires_grad") and hasattr(data, "detach"):  # of PyTorch, and maybe on a GPU
+        plain = data.detach().cpu()
+        return plain.float() if str(plain.dtype) == "torch.bfloat16" else plain  # NumPy has no such type
+    if type(data).__module__.startswith("torch.utils.data"):
+        raise TypeError(f"{name} is a {type(data).__name__}: give all samples as one array or tensor, with y beside it")
     if isinstance(data, dict):
         return {key: gathered(value, f"{name}[{key!r}]") for key, value in data.items()}
     if not isinstance(data, list | tuple):
@@ -239,8 +244,7 @@ def device(data: Any, kind: Any, name: str) -> Any:
                 if bad.ndim and not finite:
                     place = f", first at index {[int(i) for i in np.unravel_index(np.argmax(bad), bad.shape)]}"
             except (TypeError, ValueError, RuntimeError) as error:  # PyTorch raises the last
-                text = np.asarray(leaf).dtype.kind in "OUST" and not isinstance(error, RuntimeError)
-                raise TypeError(f"{name} must hold numbers: {error}{_WORDS if text else ''}") from None
+                raise TypeError(f"{name} must hold numbers: {error}{_WORDS if _has_text(leaf) else ''}") from None
         if not finite:
             raise ValueError(
                 f"{name} contains NaN or infinity, or numbers too large for {jnp.dtype(kind).name}{place}: remove or "
@@ -249,6 +253,14 @@ def device(data: Any, kind: Any, name: str) -> Any:
         return array
 
     return jax.tree.map(convert, gathered(data, name))
+
+
+def _has_text(leaf: Any) -> bool:
+    try:
+        seen = np.asarray(leaf, object).ravel()
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return any(isinstance(entry, str) for entry in seen[:1000])
 
 
 def _count(samples: Any, name: str) -> int:
