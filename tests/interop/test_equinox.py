@@ -128,7 +128,7 @@ def test_frozen_layers_pass_and_random_ones_are_named():
         ((network(), {}, X, y), "holds its own parameters"),
         ((network(), X), "needs X and y"),
         ((3, X, y), "give a function"),
-        ((eqx.partition(Skip(), eqx.is_array)[::-1] + (0,), X, y), r"the model itself in place of \(params, static\)"),
+        (((*eqx.partition(Skip(), eqx.is_array)[::-1], 0), X, y), r"the model itself in place of \(params, static\)"),
         (({"weight": X}, X, y), "dict of parameters: give the model itself"),
         ((network().__call__, X, y), "the method __call__ of a model: pass the model itself"),
     ],

@@ -543,9 +543,9 @@ class _OfModel:
 
 
 def least_squares(
-    residual: Callable[[Any, Any], Any],
+    residual: Callable[..., Any],
     params: Params,
-    data: Any,
+    data: Any = None,
     weight_decay: Any = 0.0,
     sample_weight: Any = None,
     dtype: str = "float64",
@@ -555,13 +555,32 @@ def least_squares(
 ) -> Objective:
     """E = mean over samples of 1/2 |residual(params, sample)|^2, for any residual of one sample.
 
+    Without data E = 1/2 |residual(params)|^2, the cost of `scipy.optimize.least_squares`. Residuals are written in
+    `jax.numpy`. With data the Jacobian's structure by samples is known, which makes it cheaper.
+
+    Parameters
+    ----------
+    residual : callable
+        residual(params, sample) -> array; or residual(params) -> array, without data.
+    params : pytree of arrays, or a model
+        The start.
+    data : pytree of arrays, optional
+        All samples; every leaf has the leading axis N.
+    weight_decay, sample_weight, dtype, chunk_samples, memory_budget, sharding
+        See `supervised` and `Objective`, also for what is raised.
+
     Examples
     --------
     >>> objective = least_squares(lambda p, s: p["k"] * s[0] - s[1], {"k": 0.0}, np.array([[1.0, 2.0], [2.0, 4.0]]))
     >>> float(objective.value(np.array([2.0])))
     0.0
+    >>> float(least_squares(lambda x: 10 * (x[1:] - x[:-1] ** 2), np.array([1.0, 2.0])).value(np.ones(2)))
+    0.0
     """
-    term = Term(residual, data, sample_weight=sample_weight)
+    if data is None:
+        term = Term(_Alone(residual), np.zeros(1), sample_weight=sample_weight)
+    else:
+        term = Term(residual, data, sample_weight=sample_weight)
     return Objective(params, [term], weight_decay, dtype, chunk_samples, memory_budget, sharding)
 
 
@@ -576,15 +595,15 @@ def minimise(loss: Callable[[Any], Any], params: Params, dtype: str = "float64")
     """
     if not callable(loss):
         raise TypeError(f"loss must be a callable loss(params), not {type(loss).__name__}")
-    term = Term(_Scalar(loss), np.zeros(1), loss=IDENTITY)
+    term = Term(_Alone(loss), np.zeros(1), loss=IDENTITY)
     return Objective(params, [term], dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Scalar:
-    """A scalar loss as a function of parameters and one sample that it ignores; equal where the loss is."""
+class _Alone:
+    """A function of the params as one of params and one sample that it ignores; equal where the function is."""
 
-    loss: Callable[[Any], Any]
+    function: Callable[[Any], Any]
 
     def __call__(self, params: Params, _: Any) -> Any:
-        return self.loss(params)
+        return self.function(params)

@@ -182,13 +182,16 @@ def solve(
     (2.0, 'reached a target')
     """
     if not isinstance(objective, Objective):
-        raise TypeError(f"objective must be a stiffgrad.Objective, not {type(objective).__name__}; see supervised")
+        raise TypeError(
+            f"objective must be a stiffgrad.Objective, not {type(objective).__name__}: make one by supervised, "
+            "least_squares(residual, params) or minimise(loss, params)"
+        )
     method = resolve(solver)
     times = _times(save_at)
     if until is None:
         until = Until(loss=1e-8) if times is None else Until()
     if not isinstance(until, Until):
-        raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
+        raise TypeError(f"until must be stiffgrad.Until(...), such as Until(loss=1e-6), not {type(until).__name__}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a function of a Step, not {type(callback).__name__}")
     for name, value in (("progress", progress), ("throw", throw), ("promote", promote)):
