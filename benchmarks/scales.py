@@ -1,7 +1,8 @@
 """What other sizes of inputs and targets cost `auto`: the bounds of `objective/scales.py`.
 
 `python benchmarks/scales.py`: three data sets, three starts, the same number of gradients (1,000) for all, so that it
-repeats exactly. Losses are in half variances of the targets, of the samples and of held-out ones; medians of the starts.
+repeats exactly. Losses are in half variances of the targets, of the samples and of held-out ones, medians
+of the starts.
 """
 
 import statistics

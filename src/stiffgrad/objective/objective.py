@@ -482,15 +482,18 @@ def supervised(
         See `Term`.
     dtype : "float64" or "float32"
         The number type of everything.
-    chunk_samples, memory_budget, sharding
+    chunk_samples : int, optional
+        See `Objective`.
+    memory_budget : float, optional
+        See `Objective`.
+    sharding : jax.sharding.Mesh or NamedSharding, optional
         See `Objective`, also for what is raised.
 
     Examples
     --------
     >>> from stiffgrad.objective.networks import mlp
-    >>> apply, params = mlp([2, 3, 1])
     >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    >>> supervised(apply, params, X, np.array([0.0, 1.0, 1.0, 0.0]))
+    >>> supervised(mlp([2, 3, 1]), X, np.array([0.0, 1.0, 1.0, 0.0]))
     Objective(13 parameters, 4 outputs over all samples, squared, float64)
     """
     if X is ... and y is ... and params is not ...:
@@ -566,8 +569,18 @@ def least_squares(
         The start.
     data : pytree of arrays, optional
         All samples; every leaf has the leading axis N.
-    weight_decay, sample_weight, dtype, chunk_samples, memory_budget, sharding
-        See `supervised` and `Objective`, also for what is raised.
+    weight_decay : float or pytree of floats
+        One number, or one for each leaf of the parameters.
+    sample_weight : array of shape (N,), optional
+        See `Term`.
+    dtype : "float64" or "float32"
+        The number type of everything.
+    chunk_samples : int, optional
+        See `Objective`.
+    memory_budget : float, optional
+        See `Objective`.
+    sharding : jax.sharding.Mesh or NamedSharding, optional
+        See `Objective`, also for what is raised.
 
     Examples
     --------
