@@ -37,12 +37,16 @@ class Until:
 
     Parameters
     ----------
-    loss, gradient_norm : float, optional
-        Targets: stop when the objective, or the Euclidean norm of its gradient, is at or below.
+    loss : float, optional
+        Target: stop when the objective is at or below.
+    gradient_norm : float, optional
+        Target: stop when the Euclidean norm of the gradient is at or below.
     wall_seconds : float, optional
         Budget of solving time in seconds; compilation comes before and is not counted. None: no limit.
-    steps, presentations : int, optional
-        Budgets of accepted steps, and of presentations of the training set (see `Statistics`).
+    steps : int, optional
+        Budget of accepted steps.
+    presentations : int, optional
+        Budget of presentations of the training set (see `Statistics`).
     flow_time : float, optional
         Integrate exactly to this time of the flow, which has no unit, and stop. For solvers that follow the flow: those
         of SciPy, SUNDIALS and Diffrax, "chebyshev", "ros2", and "ros34pw2".
