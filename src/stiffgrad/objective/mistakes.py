@@ -67,7 +67,8 @@ def _check_logits(
     if last in _LINEAR:
         return
     few = jax.tree.map(lambda leaf: leaf[:_FEW], samples)
-    start, *others = (_each(function, _moved(params, spread), few).reshape(_count(few), -1) for spread in _SPREADS)
+    each = _each(function)
+    start, *others = (np.asarray(each(_moved(params, spread), few)).reshape(_count(few), -1) for spread in _SPREADS)
     moved = np.concatenate(others)
     moved = moved[np.isfinite(moved).all(1)]  # random parameters may leave the domain of a function
     rows = np.concatenate([start, moved])
@@ -117,9 +118,9 @@ def _moved(params: Params, spread: float) -> Params:
     )
 
 
-def _each(function: Callable[..., Any], params: Params, samples: Any) -> Any:
-    """Outputs one by one, stacked."""
-    return np.asarray(Program(jax.vmap(function, (None, 0)), QUICK_AND_SMALL)(params, samples))
+def _each(function: Callable[..., Any]) -> Program:
+    """Outputs of many samples one by one, stacked: a program of params and samples."""
+    return Program(jax.vmap(function, (None, 0)), QUICK_AND_SMALL)
 
 
 # ---- a batch in place of one sample
@@ -146,7 +147,7 @@ def _check_single(function: Callable[..., Any], program: Any, params: Params, sa
         return
     if not _mixes(together.jaxpr, size):
         return
-    alone = _each(function, params, batch).reshape(size, -1)
+    alone = np.asarray(_each(function)(params, batch)).reshape(size, -1)
     whole = np.asarray(Program(function, QUICK_AND_SMALL)(params, batch)).reshape(size, -1)
     if np.allclose(alone, whole, rtol=1e-3, atol=1e-6 + 1e-3 * np.abs(whole).max(), equal_nan=True):
         return
