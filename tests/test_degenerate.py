@@ -10,7 +10,7 @@ import pytest
 import stiffgrad as sg
 from stiffgrad.estimators import FlowClassifier, FlowRegressor
 
-X = np.round(np.linspace(-2, 2, 24).reshape(12, 2), 1) * 8  # whole numbers after rounding, exact in every type
+X = np.round(np.linspace(-2, 2, 24).reshape(12, 2), 1) * 4  # whole numbers after rounding, exact in every type
 X = np.round(X)
 Y = np.sin(X.sum(1))
 
