@@ -33,7 +33,7 @@ SMOKE = [
 CORE = """
 import numpy as np, stiffgrad as sg
 X = np.linspace(-1, 1, 30)[:, None]
-objective = sg.supervised(*sg.mlp([1, 8, 1]), X, np.sin(3 * X))
+objective = sg.supervised(sg.mlp([1, 8, 1]), X, np.sin(3 * X))
 own = ["auto", "rosenbrock", "quasi-newton", "krylov", "secants", "ros2", "ros34pw2", "chebyshev"]
 for name in [*own, "zvode", "lsoda", "dopri5", "dop853", "radau", "bdf", "lbfgs", "bfgs", "cg", "minpack"]:
     solution = sg.solve(objective, name, until=sg.Until(loss=1e-3, wall_seconds=60))

@@ -10,7 +10,7 @@ import pytest
 import stiffgrad as sg
 from stiffgrad.estimators import FlowClassifier, FlowRegressor
 
-X = np.round(np.linspace(-2, 2, 24).reshape(12, 2), 1) * 8  # whole numbers after rounding, exact in every type
+X = np.round(np.linspace(-2, 2, 24).reshape(12, 2), 1) * 4  # whole numbers after rounding, exact in every type
 X = np.round(X)
 Y = np.sin(X.sum(1))
 
@@ -68,7 +68,7 @@ def test_odd_shapes_are_solved(samples, sizes):
     [(np.full(12, 3.0), X[:, 0]), (X[:, 0], X[:, 0]), (np.zeros(12), np.zeros(12)), (1e-150 * X[:, 0], X[:, 1])],
     ids=["constant", "twice the same", "zero", "1e-150"],
 )
-@pytest.mark.filterwarnings("ignore:column . of X has size:UserWarning")
+@pytest.mark.filterwarnings("ignore:column . of X has mean:UserWarning")
 def test_odd_columns_are_solved(columns):
     apply, params = sg.mlp([2, 4, 1])
     objective = sg.supervised(apply, params, np.stack(columns, 1), Y)
@@ -77,7 +77,7 @@ def test_odd_columns_are_solved(columns):
     assert solution.loss < float(objective.value(objective.w0))
 
 
-@pytest.mark.filterwarnings("ignore:column . of X has size:UserWarning")
+@pytest.mark.filterwarnings("ignore:column . of X has mean:UserWarning")
 def test_numbers_too_large_get_a_sentence():
     apply, params = sg.mlp([2, 1])
     with pytest.raises(sg.SolveError, match="the loss is inf at the start"):

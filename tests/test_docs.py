@@ -1,6 +1,7 @@
 """The docs' code runs as it stands, and every public name is in the reference."""
 
 import importlib
+import inspect
 import pathlib
 import re
 import runpy
@@ -10,6 +11,7 @@ import pytest
 
 import stiffgrad as sg
 from stiffgrad import estimators, pde
+from stiffgrad.laboratory import problems
 
 DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
 PAGES = ["index", "regression", "classification", "flow", "solvers", "results", "compare", "surrogate", "starts"]
@@ -35,11 +37,41 @@ def test_every_public_name_is_in_the_reference():
     written = set(re.findall(r"^::: (\S+)", "\n".join(p.read_text() for p in DOCS.glob("reference*.md")), re.MULTILINE))
     public = [getattr(module, name) for module in (sg, estimators, pde) for name in module.__all__]
     public += [getattr(sg.solvers, name) for name in dir(sg.solvers)]
+    public += [getattr(problems, name) for name in ("Problem", "Target", "losses", "gradient_norms")]
     expected = {f"{thing.__module__}.{thing.__qualname__}" for thing in public if hasattr(thing, "__qualname__")}
     assert not expected - written
     for path in written:
         module, _, name = path.rpartition(".")
         assert getattr(importlib.import_module(module), name).__doc__, path
+
+
+def documented():
+    """What the reference shows, by its path."""
+    text = "\n".join(page.read_text() for page in DOCS.glob("reference*.md"))
+    for path in re.findall(r"^::: (\S+)", text, re.MULTILINE):
+        module, _, name = path.rpartition(".")
+        yield path, getattr(importlib.import_module(module), name)
+
+
+def test_every_public_member_of_a_public_class_is_documented():
+    missing = []
+    for path, thing in documented():
+        if isinstance(thing, type):
+            for name, member in inspect.getmembers(thing):
+                if not name.startswith("_") and (callable(member) or isinstance(member, property)):
+                    missing += [] if inspect.getdoc(getattr(thing, name)) else [f"{path}.{name}"]
+    assert not missing
+
+
+def test_every_parameter_has_its_own_line():
+    """The reference shows one type and one default for names on one line, which are then those of the first."""
+    shared = []
+    for path, thing in documented():
+        described = inspect.getdoc(thing) or ""
+        section = re.search(r"^Parameters\n-+\n(.*?)(?=^\w[^\n]*\n--|\Z)", described, re.MULTILINE | re.DOTALL)
+        if section and re.search(r"^\w+, \w+", section[1], re.MULTILINE):
+            shared.append(path)
+    assert not shared
 
 
 def test_the_example_of_a_flow_runs(tmp_path, monkeypatch, capsys):

@@ -105,3 +105,17 @@ def test_inside_the_users_own_programs_results_are_traced():
     w = jnp.asarray(here.w0)
     np.testing.assert_allclose(jax.jit(here.gradient)(w), here.gradient(here.w0), rtol=1e-12)
     np.testing.assert_allclose(jax.grad(here.value)(w), here.gradient(here.w0), rtol=1e-10, atol=1e-14)
+
+
+def test_an_array_that_a_function_closes_over_is_of_the_type_of_each_use():
+    """JAX 0.10 to 0.12 keep one copy of it: compiled in float32 before, and used again after."""
+    data = np.random.default_rng(0).uniform(-1, 1, 50)
+    with jax.enable_x64(False):
+        loss = jax.jit(lambda p: jnp.sum((p * data - data * 1.0) ** 2))
+        before = float(loss(jnp.float32(0.3)))
+        inside = sg.minimise(lambda p: jnp.sum((p * data) ** 2), 1.0)
+        assert float(inside.value(inside.w0)) == pytest.approx(float(data @ data), rel=1e-15)
+        sg.solve(sg.minimise(loss, 0.3), "lbfgs", until=sg.Until(steps=3))
+        assert float(loss(jnp.float32(0.3))) == before
+        assert jnp.asarray(data).dtype == np.float32
+        assert jax.jit(lambda p: jnp.sum(p * data))(jnp.float32(1.0)).dtype == np.float32

@@ -6,6 +6,8 @@ import difflib
 import inspect
 import math
 import numbers
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -174,6 +176,17 @@ def _words(name: str, value: Any, wanted: str, remedy: str = "") -> str:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+_HERE = os.path.dirname(__file__)
+
+
+def stacklevel() -> int:
+    """For `warnings.warn`: the line that called stiffgrad."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 __all__ = ["choice", "flag", "number", "positive", "takes_one", "unknown", "whole"]

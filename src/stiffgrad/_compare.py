@@ -87,7 +87,7 @@ def compare(
     seeds: int | Sequence[int] = 5,
     until: Until | None = None,
     out: str | os.PathLike[str] | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Comparison:
     """Run solvers on a problem of your own from the same starts; they take turns, so that drift hits all alike.
 
@@ -106,8 +106,8 @@ def compare(
         10 seconds. Targets 100 and 10 times as high are recorded on the way.
     out : path, optional
         Folder of the results: a second call with the same problem does only what is missing. None: a temporary one.
-    progress : bool
-        Show a progress bar.
+    progress : bool, optional
+        Show how far it is. None: in a terminal or a notebook.
 
     Returns
     -------

@@ -39,10 +39,37 @@ def float64(function: Function) -> Function:
     def call(*arguments: Any, **options: Any) -> Any:
         if jax.config.jax_enable_x64:  # type: ignore[attr-defined]  # made at run time
             return function(*arguments, **options)
+        keep_types_apart()
         with _enable(True):
             return function(*arguments, **options)
 
     return call  # type: ignore[return-value]
+
+
+@functools.cache
+def keep_types_apart() -> bool:
+    """Mend JAX where a NumPy array that a function closes over has one number type for all: whether that was needed.
+
+    JAX 0.10 to 0.12 keep one converted copy of each such array while a program uses it, whatever `enable_x64` says
+    now. A loss of the user's that was compiled in float32 then fails in float64 ("Cannot lower jaxpr with verifier
+    errors"), and the other way round. JAX 0.8 converted each time, and so does what is registered here.
+    """
+    try:
+        from jax._src import dtypes, literals
+
+        def converted(array: Any) -> Any:
+            return literals.TypedNdArray(np.asarray(array, dtypes.canonicalize_dtype(array.dtype)))
+
+        probe = np.zeros(1)
+        with _enable(True):
+            wide = dtypes.canonicalize_value(probe)
+        with _enable(False):
+            faulty = bool(dtypes.canonicalize_value(probe).dtype == wide.dtype)
+        if faulty:
+            dtypes.register_canonicalize_value_handler(np.ndarray, converted)
+        return faulty
+    except (ImportError, AttributeError, TypeError):  # another JAX, whose insides are others
+        return False
 
 
 def host(result: Any) -> Any:

@@ -69,11 +69,14 @@ def bytes_a_sample(function: Callable[..., Any], params: Any, sample: Any) -> tu
     >>> shape.shape, bytes_ == 4 * 2 * 3 * jnp.ones(3).dtype.itemsize  # the product and its sine
     ((3,), True)
     """
-    closed, shape = jax.make_jaxpr(function, return_shape=True)(params, sample)
-    jaxpr: Any = closed.jaxpr
-    constant = len(jax.tree.leaves(params))
+    program, shape = jax.make_jaxpr(function, return_shape=True)(params, sample)
+    return shape, bytes_of(program.jaxpr, len(jax.tree.leaves(params)))
+
+
+def bytes_of(jaxpr: Any, constant: int) -> float:
+    """The same bytes of a traced program whose first `constant` arguments are those of the parameters."""
     depends = [i >= constant for i in range(len(jaxpr.invars))]
-    return shape, 4.0 * _kept(jaxpr, depends)
+    return 4.0 * _kept(jaxpr, depends)
 
 
 def _kept(jaxpr: Any, depends: Sequence[bool]) -> float:

@@ -95,7 +95,7 @@ def problem(case):
     suppress_health_check=list(HealthCheck),
 )
 @given(case=solves())
-@pytest.mark.filterwarnings("ignore:column .* of X has size:UserWarning", "ignore:y has mean:UserWarning")
+@pytest.mark.filterwarnings("ignore:column .* of X has mean:UserWarning", "ignore:y has mean:UserWarning")
 def test_a_solve_gives_a_result_or_names_what_is_wrong(case):
     try:
         objective = problem(case)

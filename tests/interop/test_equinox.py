@@ -116,6 +116,36 @@ def test_frozen_layers_pass_and_random_ones_are_named():
         sg.supervised(eqx.nn.BatchNorm(2, "batch", mode="batch"), X, y)
 
 
+class Norm(eqx.Module):
+    first: eqx.nn.Linear
+    norm: eqx.nn.BatchNorm
+    last: eqx.nn.Linear
+
+    def __init__(self, key):
+        self.first = eqx.nn.Linear(2, 3, key=key)
+        self.norm = eqx.nn.BatchNorm(3, "batch", mode="batch")
+        self.last = eqx.nn.Linear(3, 1, key=key)
+
+    def __call__(self, x, state):
+        hidden, state = self.norm(jnp.tanh(self.first(x)), state)
+        return self.last(hidden), state
+
+
+def test_a_frozen_batch_norm_is_trained_as_its_message_says():
+    model, state = eqx.nn.make_with_state(Norm)(KEY)
+    _, state = jax.vmap(model, axis_name="batch", in_axes=(0, None), out_axes=(0, None))(jnp.asarray(X), state)
+    with pytest.raises(
+        TypeError, match=r"inference_mode\(model\) and supervised\(lambda model, x: model\(x, state\)\[0\]"
+    ):
+        sg.supervised(model, X, y)
+    model = eqx.nn.inference_mode(model)
+    with pytest.raises(ValueError, match="takes its state beside the sample"):
+        sg.supervised(model, X, y)
+    solution = sg.solve(sg.supervised(lambda model, x: model(x, state)[0], model, X, y), **FEW)
+    outputs = jax.vmap(lambda x: solution.model(x, state)[0])(X)[:, 0]
+    assert float(0.5 * jnp.mean((outputs - y) ** 2)) == pytest.approx(solution.loss, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
@@ -128,11 +158,27 @@ def test_frozen_layers_pass_and_random_ones_are_named():
         ((network(), {}, X, y), "holds its own parameters"),
         ((network(), X), "needs X and y"),
         ((3, X, y), "give a function"),
+        (((*eqx.partition(Skip(), eqx.is_array)[::-1], 0), X, y), r"the model itself in place of \(params, static\)"),
+        (({"weight": X}, X, y), "dict of parameters: give the model itself"),
+        ((network().__call__, X, y), "the method __call__ of a model: pass the model itself"),
     ],
 )
 def test_wrong_things_get_a_sentence(arguments, match):
     with pytest.raises(TypeError, match=match):
         sg.supervised(*arguments)
+
+
+def test_a_loss_of_ones_own_may_stand_fourth():
+    def loss(outputs, target):
+        return jnp.sum(jnp.logaddexp(outputs - target, target - outputs))
+
+    objective = sg.supervised(network(), X, y, loss)
+    assert objective.blocks[0].loss.name == "loss"
+    assert objective.size == network_size()
+
+
+def network_size():
+    return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(network(), eqx.is_inexact_array)))
 
 
 def test_a_function_has_no_model():

@@ -186,6 +186,29 @@ def test_wrong_things_get_a_sentence(arguments, match):
         sg.supervised(*arguments)
 
 
+def test_a_linen_module_with_more_arguments_gets_a_sentence():
+    class Trains(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            return nn.Dropout(0.1, deterministic=not train)(nn.Dense(1)(x))
+
+    module = Trains()
+    variables = module.init(jax.random.key(0), X[:1], False)
+    with pytest.raises(ValueError, match=r"argument: 'train'.*lambda params, x: module\.apply"):
+        sg.supervised(module, variables, X, y)
+    assert sg.supervised(lambda params, x: module.apply(params, x[None], False)[0], variables, X, y).size == 3
+
+
+def test_a_model_of_a_dict_gets_a_dict():
+    class Parts(Plain):
+        def __call__(self, x):
+            return super().__call__(jnp.concatenate([x["left"], x["right"]], -1)) + x["left"]
+
+    objective = sg.supervised(Parts(nnx.Rngs(0)), {"left": X[:, :1], "right": X[:, 1:]}, y + X[:, 0])
+    same = sg.supervised(Plain(nnx.Rngs(0)), X, y)
+    assert float(objective.value(objective.w0)) == pytest.approx(float(same.value(same.w0)), rel=1e-12)
+
+
 def test_the_example_runs(capsys):
     runpy.run_path(str(pathlib.Path(__file__).parents[2] / "examples" / "model_flax.py"))
     assert len(re.findall(r"RMS error \d\.\de-0[34]", capsys.readouterr().out)) == 2

@@ -70,6 +70,22 @@ def test_wrong_things_get_a_sentence():
         sg.supervised(nn.Linear, X, y)
     with pytest.raises(TypeError, match=r"torch\.compile"):
         sg.supervised(torch.compile(nn.Linear(2, 1), backend="eager"), X, y)
+    with pytest.raises(TypeError, match="the method forward of a model"):
+        sg.supervised(dense().forward, X, y)
+    with pytest.raises(TypeError, match="dict of parameters"):
+        sg.supervised(dense().state_dict(), X, y)
+    for criterion in (nn.MSELoss(), nn.functional.mse_loss):
+        with pytest.raises(TypeError, match=r"is PyTorch's.*'squared'"):
+            sg.supervised(dense(), X, y, criterion)
+    data = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(y))
+    for batches in (data, torch.utils.data.DataLoader(data)):
+        with pytest.raises(TypeError, match="give all samples as one array or tensor"):
+            sg.supervised(dense(), batches, y)
+
+
+def test_tensors_that_require_a_gradient_are_data():
+    objective = sg.supervised(dense(), torch.tensor(X).requires_grad_(), torch.tensor(y).requires_grad_())
+    assert float(objective.value(objective.w0)) == pytest.approx(loss(dense()), rel=1e-5)
 
 
 def test_frozen_parameters_leave_nothing_to_train():
@@ -148,3 +164,26 @@ def test_models_that_squeeze_their_outputs():
     pytest.importorskip("torchax")
     objective, same = sg.supervised(Squeezed(), X, y), sg.supervised(dense(), X, y)
     assert float(objective.value(objective.w0)) == pytest.approx(float(same.value(same.w0)), rel=1e-6)
+
+
+def test_a_softmax_before_cross_entropy_is_refused():
+    pytest.importorskip("torchax", exc_type=Exception)
+    model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 3), nn.Softmax(-1))
+    with pytest.raises(ValueError, match="Leave the softmax out"):
+        sg.supervised(model, X, np.arange(20) % 3, "cross_entropy")
+
+
+def test_a_module_of_a_dict_gets_a_dict():
+    pytest.importorskip("torchax", exc_type=Exception)
+
+    class Parts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = dense()
+
+        def forward(self, x):
+            return self.dense(torch.cat([x["left"], x["right"]], -1)) + x["left"]
+
+    left, right = X[:, :1], X[:, 1:]
+    objective = sg.supervised(Parts(), {"left": left, "right": right}, y + X[:, 0])
+    assert float(objective.value(objective.w0)) == pytest.approx(loss(dense()), rel=1e-5)

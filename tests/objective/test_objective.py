@@ -149,9 +149,13 @@ PRODUCT = np.prod(TWO, axis=1)
 @pytest.mark.parametrize(
     ("X", "y", "named"),
     [
-        (TWO * [1e4, 1e-4], PRODUCT, "column 0 of X has size 5.*Standardise"),
-        (TWO + 100, PRODUCT, "of X has size 100"),
-        (TWO * [1, 1e-5], PRODUCT, "column 1 of X.*hardly sees"),
+        (TWO * [1e4, 1e-4], PRODUCT, "column 0 of X has mean .* and deviation 5.*Standardise"),
+        (TWO + 20, PRODUCT, "of X has mean (20|19.9|20.1) .*units saturate"),
+        (TWO * [1, 1e-3], PRODUCT, "column 1 of X.*hardly sees"),
+        (1 + TWO * [1, 1e-3], PRODUCT, "column 1 of X.*hardly sees"),
+        (30 * TWO, PRODUCT, "of X has mean .*units saturate"),
+        (TWO, 1e3 * PRODUCT, "y has mean .*deviation"),
+        (TWO, PRODUCT + 20, "y has mean 20"),
         (TWO, 1e6 * PRODUCT, "y has mean .*deviation .*FlowRegressor"),
         (TWO, 1e6 - PRODUCT, r"y has mean 1e\+06"),
         (TWO, np.stack([PRODUCT, PRODUCT - 1e6], 1), r"y has mean -1e\+06"),
@@ -168,9 +172,9 @@ def test_sound_data_give_no_warning():  # a warning fails a test
     rare = np.zeros((200, 2))
     rare[7] = 1.0
     column = np.stack([TWO[:, 0], np.zeros(200)], 1)
-    for X in (30 * TWO, 1e-2 * TWO, TWO + 10, rare, column, TWO.astype(np.float32), (TWO > 0), list(map(list, TWO))):
+    for X in (10 * TWO, 1e-2 * TWO, TWO + 5, rare, column, TWO.astype(np.float32), (TWO > 0), list(map(list, TWO))):
         sg.supervised(*sg.mlp([2, 3, 1]), X, PRODUCT)
-    for y in (1e3 * PRODUCT, PRODUCT + 50, 1e-6 * PRODUCT, np.full(200, 1e3), np.zeros(200)):
+    for y in (100 * PRODUCT, PRODUCT + 5, 1e-6 * PRODUCT, np.full(200, 1e3), np.zeros(200)):
         sg.supervised(*sg.mlp([2, 3, 1]), TWO, y)
     sg.supervised(*sg.mlp([2, 3, 2]), TWO, (PRODUCT > 0).astype(int), loss="cross_entropy")
     sg.supervised(lambda p, x: p @ (x / 1e4), np.ones(2), 1e4 * TWO, PRODUCT)  # scales by itself

@@ -78,8 +78,10 @@ def same_minimum(objective: Objective, a: Params, b: Params, *, points: int = 51
     Parameters
     ----------
     objective : Objective
-    a, b : pytree or array of shape (n,)
-        The points. Matching needs the layout of `mlp`: a list of {"weight", "bias"}.
+    a : pytree or array of shape (n,)
+        One point. Matching needs the layout of `mlp`: a list of {"weight", "bias"}.
+    b : pytree or array of shape (n,)
+        The other.
     points : int
         On the path between.
 

@@ -48,7 +48,7 @@ def compare(
                 raise ValueError(f"{source!r} does not go with --dask: its runs are in this process")
             results = _own(source, problem, solver, seeds, seconds, out, jobs, loss, gradient_norm)
         else:
-            results = run(problem or [], solver, seeds, seconds, out, jobs, target, progress=True, dask=dask)
+            results = run(problem or [], solver, seeds, seconds, out, jobs, target, dask=dask)
         rows = [shown(row) for row in table(results)]
     print_table(f"Median seconds of solving, {seeds} starts, {seconds:g} s each", COLUMNS, rows, NUMBERS)
     for words in failures(results):
@@ -80,7 +80,7 @@ def _own(
         raise ValueError(f"{file} defines no {name!r}")
     gradient_norm = 1e-5 if loss is None and gradient_norm is None else gradient_norm
     until = Until(loss=loss, gradient_norm=gradient_norm, wall_seconds=seconds)
-    return run(defined[name], solver, seeds, until, out, progress=True).results
+    return run(defined[name], solver, seeds, until, out).results
 
 
 def report(

@@ -43,10 +43,26 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
     restarts : int or "auto", default "auto"
         Random starts of each network, whose mean outputs count. "auto": as many as pay, 5 at most, and fewer for large
         tables.
-    solver, max_iter, wall_seconds, random_state, early_stopping
-        As in `FlowRegressor`; budgets of steps are those of one start.
-    validation_fraction, n_iter_no_change, warm_start, standardise, verbose
+    solver : str or Solver, default "auto"
+        As in `FlowRegressor`.
+    max_iter : int, default 1000
+        As in `FlowRegressor`; of one start.
+    wall_seconds : float, optional
+        As in `FlowRegressor`.
+    random_state : int, RandomState or None
+        As in `FlowRegressor`.
+    early_stopping : bool, default False
         As in `FlowRegressor`; the validation score is the accuracy.
+    validation_fraction : float, default 0.1
+        As in `FlowRegressor`.
+    n_iter_no_change : int, default 10
+        As in `FlowRegressor`.
+    warm_start : bool, default False
+        As in `FlowRegressor`.
+    standardise : bool, default True
+        As in `FlowRegressor`, of inputs.
+    verbose : bool, default False
+        As in `FlowRegressor`.
     class_weight : dict, "balanced" or None
         Factors of the sample weights of each class, as in scikit-learn.
 

@@ -21,7 +21,7 @@ from stiffgrad.estimators._curvature import inverse
 from stiffgrad.estimators._network import Matrix, Network
 from stiffgrad.estimators._problem import Problem
 from stiffgrad.estimators._record import Record
-from stiffgrad.objective import Objective, supervised
+from stiffgrad.objective import Objective, Term
 from stiffgrad.objective.networks import MLP, mlp
 from stiffgrad.run.driver import Step, Until, solve
 from stiffgrad.run.trace import Solution
@@ -104,7 +104,8 @@ def objective_of(task: Task, params: Params, decay: Any = 0.0) -> Objective:
     weights = np.pad(task.weights, (0, extra))
     flat = isinstance(decay, np.ndarray)
     plain = 0.0 if flat else decay
-    found = supervised(MLP(task.sizes, task.activation), params, X, y, task.loss, plain, sample_weight=weights)
+    # Not by `supervised`, which would warn of sizes: what can be done about them has been done here.
+    found = Objective(params, [Term(MLP(task.sizes, task.activation), X, y, task.loss, sample_weight=weights)], plain)
     return found.with_decay(decay) if flat else found
 
 

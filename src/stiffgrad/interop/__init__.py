@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from stiffgrad.interop._carrier import Carrier
@@ -51,11 +52,17 @@ def refuse(function: Any) -> TypeError:
     inside = getattr(function, "__wrapped__", None)
     if isinstance(function, tuple | list):
         remedy = (
-            "it has several parts, so give them one by one: supervised(*mlp([2, 8, 1]), X, y); of Equinox's (model, "
-            "state) or (params, static) give the model"
+            "it has several parts: give supervised(apply, params, X, y), or the model itself in place of (params, "
+            "static) or (graphdef, state)"
         )
+    elif isinstance(function, Mapping):
+        remedy = "it is a dict of parameters: give the model itself, or supervised(apply, params, X, y)"
+    elif hasattr(function, "apply_fn") and hasattr(function, "params"):
+        remedy = "give its parts: supervised(state.apply_fn, {'params': state.params}, X, y)"
     elif _is_model(inside):
         remedy = "it is a model inside of jit or vmap: pass the model itself, stiffgrad compiles and batches it"
+    elif _is_model(getattr(function, "__self__", None)):
+        remedy = f"it is the method {function.__name__} of a model: pass the model itself"
     elif hasattr(function, "lower") and hasattr(function, "__wrapped__"):
         remedy = "it is compiled already: pass the model itself, or the function and its parameters (we compile it)"
     elif callable(function):

@@ -115,6 +115,11 @@ def number(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and hasattr(leaf, "shape") and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
+def of_one(x: Any) -> Any:
+    """A batch of one sample."""
+    return jax.tree.map(lambda leaf: leaf[None], x)
+
+
 def single(outputs: Any) -> Any:
     """The outputs of one sample, from those of a batch of one: a number may have lost its axis by a `squeeze()`."""
     if outputs.ndim == 0:

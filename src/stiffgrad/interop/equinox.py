@@ -27,15 +27,17 @@ def carry(model: Any, variables: Any = None) -> Carrier | None:
     return Equinox(model)
 
 
+_WITH_STATE = "supervised(lambda model, x: model(x, state)[0], model, X, y)"
+
+
 def _check_frozen(model: Any) -> None:
     leaves = jax.tree_util.tree_flatten_with_path(model, is_leaf=_acts_at_random)[0]
     for path, leaf in leaves:
-        if isinstance(leaf, eqx.nn.StatefulLayer) and leaf.is_stateful():
+        if isinstance(leaf, eqx.nn.StatefulLayer) and leaf.is_stateful() and not getattr(leaf, "inference", False):
             raise TypeError(
                 f"model{jax.tree_util.keystr(path)} is a {type(leaf).__name__}, which changes with every batch: E(w) "
-                "would be no function of w. Use eqx.nn.LayerNorm or GroupNorm; a trained one is frozen by params, "
-                "static = eqx.partition(eqx.nn.inference_mode(model), eqx.is_inexact_array) and supervised(lambda "
-                "params, x: eqx.combine(params, static)(x, state)[0], params, X, y)"
+                "would be no function of w. Use eqx.nn.LayerNorm or GroupNorm; a trained one is frozen by "
+                f"model = eqx.nn.inference_mode(model) and {_WITH_STATE}"
             )
         if isinstance(leaf, eqx.nn.Dropout) and not leaf.inference and leaf.p > 0:
             raise ValueError(
@@ -75,7 +77,12 @@ class _Apply:
     merge: _Merge
 
     def __call__(self, params: Params, x: Any) -> Any:
-        return self.merge(params)(x)
+        try:
+            return self.merge(params)(x)
+        except TypeError as error:
+            if "positional argument: 'state'" not in str(error):
+                raise
+            raise ValueError(f"the model takes its state beside the sample: give {_WITH_STATE}") from error
 
 
 class Equinox(Carrier):

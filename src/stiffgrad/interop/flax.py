@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 
 from stiffgrad._types import Params
-from stiffgrad.interop._carrier import Carrier, Held, hashable, narrowed, number, single, widened
+from stiffgrad.interop._carrier import Carrier, Held, hashable, narrowed, number, of_one, single, widened
 
 
 def carry(model: Any, variables: Any = None) -> Carrier | None:
@@ -76,7 +76,7 @@ class _Apply:
     merge: Callable[[Params], Any]
 
     def __call__(self, params: Params, x: Any) -> Any:
-        return single(self.merge(params)(x[None]))
+        return single(self.merge(params)(of_one(x)))
 
 
 class NNX(Carrier):
@@ -145,7 +145,7 @@ class _ApplyLinen:
     def __call__(self, params: Params, x: Any) -> Any:
         variables = widened(self.bind.variables(params), params)
         try:
-            outputs = self.bind.module.apply(variables, x[None])
+            outputs = self.bind.module.apply(variables, of_one(x))
         except Exception as error:
             raise _explained(error) from error
         return single(outputs)
@@ -162,6 +162,11 @@ def _explained(error: Exception) -> Exception:
         return ValueError(
             "the model changes its variables when it is called: freeze its BatchNorm with use_running_average=True, or "
             f"use LayerNorm ({first})"
+        )
+    if isinstance(error, TypeError) and "required positional argument" in first:
+        return ValueError(
+            f"{first}: give such a module as a function, supervised(lambda params, x: module.apply(params, x[None], "
+            "train=False)[0], variables, X, y)"
         )
     return error
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from stiffgrad._types import Params
-from stiffgrad.interop._carrier import Carrier, Held, Layers, single, widened
+from stiffgrad.interop._carrier import Carrier, Held, Layers, of_one, single, widened
 
 INSTALL = "pip install 'stiffgrad[torch]' (torchax 0.0.13 works with torch 2.9 to 2.11)"
 
@@ -88,7 +88,7 @@ class _Apply:
     view: _View
 
     def __call__(self, params: Params, x: Any) -> Any:
-        return single(self.view(params)(x[None]))
+        return single(self.view(params)(of_one(x)))
 
 
 class Torch(Carrier):

@@ -93,7 +93,7 @@ def bench(
     problems: Sequence[str] = (),
     solvers: Sequence[str] = (),
     jobs: int = 1,
-    progress: bool = False,
+    progress: bool | None = None,
     dask: str | None = None,
 ) -> Summary:
     """Run a suite, or what is missing of it, and write its tables.

@@ -27,7 +27,7 @@ def compare(
     jobs: int = 1,
     target: str = "deep",
     isolated: bool = True,
-    progress: bool = False,
+    progress: bool | None = None,
     dask: str | None = None,
 ) -> list[dict[str, Any]]:
     """Run every method on every problem from the same starts; methods take turns, so that drift hits all alike.
@@ -49,8 +49,8 @@ def compare(
         "easy", "medium" or "deep": where a run stops.
     isolated : bool
         Run cells in a process of their own, so that a crash is a result; False: in this one.
-    progress : bool
-        Show a progress bar.
+    progress : bool, optional
+        Show how far it is. None: in a terminal or a notebook.
     dask : str, optional
         Address of the scheduler of a Dask cluster, such as "tcp://10.0.0.1:8786", whose workers run the cells, each in
         a process of its own; `jobs` is then theirs to say. Times compare where the workers' machines are alike.

@@ -131,6 +131,12 @@ def resolve(loss: str | Callable[[Any, Any], Any] | Loss) -> Loss:
         if loss not in LOSSES:
             raise _checks.unknown("loss", loss, LOSSES, ", or a callable l(outputs, y)")
         return LOSSES[loss]
+    if any(str(getattr(thing, "__module__", "")).startswith("torch.") for thing in (loss, type(loss))):
+        name = getattr(loss, "__name__", type(loss).__name__)
+        raise TypeError(
+            f"loss={name} is PyTorch's, and JAX cannot differentiate it: give a name ('squared' is half of MSELoss, "
+            "'cross_entropy' and 'binary_cross_entropy' take logits), or l(outputs, target) in jax.numpy"
+        )
     if callable(loss):
         return Loss(getattr(loss, "__name__", "callable"), loss)
     raise TypeError(f"loss must be a name or a callable l(outputs, y), not {type(loss).__name__}")

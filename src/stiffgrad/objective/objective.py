@@ -24,6 +24,7 @@ from stiffgrad.objective.losses import IDENTITY, SQUARED
 from stiffgrad.objective.networks import MLP
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.objective.placement import Placement
+from stiffgrad.objective.predictor import Predictor
 from stiffgrad.objective.terms import Term, block_of, flat_decay, flat_start, gathered
 
 
@@ -164,6 +165,7 @@ class Objective:
         if carrier is not None and carrier is not params:
             terms = [dataclasses.replace(t, function=_OfModel(carrier.view, t.function)) for t in terms]
         self._carrier: Carrier | Perceptron | None = carrier
+        self._shape: tuple[int, ...] | None = None  # of a sample's target as the user gave it
         params = params if carrier is None else carrier.params
         self.layout = Layout.of(params)
         placement = Placement.of(chunk_samples, memory_budget, sharding, [(t.samples, t.targets) for t in terms])
@@ -261,6 +263,47 @@ class Objective:
         """
         return None if self._carrier is None else self._carrier.restore
 
+    @property
+    def predictor(self) -> Predictor | None:
+        """Evaluates the function of the only term on new samples: see `predict`. None for several terms or a scalar."""
+        if len(self.blocks) != 1 or not self.has_gauss_newton:
+            return None
+        return Predictor(self.blocks[0].function, self.layout, str(self._w0.dtype), self._shape)
+
+    def predict(self, params: Params, X: Any) -> Any:
+        """Outputs of the function for samples X, as a NumPy array of this objective's number type.
+
+        Parameters
+        ----------
+        params : pytree, model or array (n,)
+            With the structure of the start; or a model of its kind; or flat.
+        X : array (N, ...) or pytree of arrays
+            Samples like those of the objective, any number of them.
+
+        Returns
+        -------
+        array
+            (N,) or (N, k), as the targets were; (N, k) logits for the cross entropies with labels.
+
+        Raises
+        ------
+        ValueError
+            The objective has several terms or is a scalar, or X does not fit.
+
+        Examples
+        --------
+        >>> from stiffgrad.objective.networks import mlp
+        >>> objective = supervised(mlp([2, 3, 1]), np.zeros((4, 2)), np.zeros(4))
+        >>> objective.predict(objective.w0, np.ones((5, 2))).shape
+        (5,)
+        """
+        if self.predictor is None:
+            raise ValueError(
+                "predict is for objectives of one term with outputs: supervised(...) or least_squares(...)"
+            )
+        flat = params if np.shape(params) == (self.size,) else self.flatten(params)
+        return self.predictor(flat, X)
+
     def unflatten(self, w: Any) -> Params:
         """The pytree of a flat vector (n,)."""
         if np.shape(w) != (self.size,):
@@ -288,17 +331,19 @@ class Objective:
             return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
         wide = jax.tree.map(widen, self)
-        wide._carrier = self._carrier
-        return wide
+        return wide._as(self)
+
+    def _as(self, other: Objective) -> Objective:
+        """Itself, with what `other` knows beside its arrays."""
+        self._carrier, self._shape = other._carrier, other._shape
+        return self
 
     def _replaced(self, decay: jax.Array, w0: jax.Array) -> Objective:
         if decay.shape != (self.size,) or w0.shape != (self.size,):
             raise ValueError(f"decay has shape {decay.shape}, expected one number for each parameter, ({self.size},)")
         uniform = self.uniform_decay and decay is self.decay
         meta = (self.layout, self.rows, self.samples, self.elements, uniform)
-        new = _unflatten_objective(meta, (self.blocks, decay, w0))
-        new._carrier = self._carrier
-        return new
+        return _unflatten_objective(meta, (self.blocks, decay, w0))._as(self)
 
     def _check(self, w: Any, name: str = "w") -> Any:
         if np.shape(w) != (self.size,):
@@ -389,7 +434,7 @@ def _flatten_objective(objective: Objective) -> tuple[tuple[Any, ...], tuple[Any
 
 def _unflatten_objective(meta: tuple[Any, ...], data: tuple[Any, ...]) -> Objective:
     objective = object.__new__(Objective)
-    objective._carrier = None  # no part of the pytree: compiled code is shared between models
+    objective._carrier = objective._shape = None  # no part of the pytree: compiled code is shared between models
     objective.layout, objective.rows, objective.samples, objective.elements, objective.uniform_decay = meta
     objective.blocks, objective.decay, objective._w0 = data
     return objective
@@ -440,20 +485,23 @@ def supervised(
         See `Term`.
     dtype : "float64" or "float32"
         The number type of everything.
-    chunk_samples, memory_budget, sharding
+    chunk_samples : int, optional
+        See `Objective`.
+    memory_budget : float, optional
+        See `Objective`.
+    sharding : jax.sharding.Mesh or NamedSharding, optional
         See `Objective`, also for what is raised.
 
     Examples
     --------
     >>> from stiffgrad.objective.networks import mlp
-    >>> apply, params = mlp([2, 3, 1])
     >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    >>> supervised(apply, params, X, np.array([0.0, 1.0, 1.0, 0.0]))
+    >>> supervised(mlp([2, 3, 1]), X, np.array([0.0, 1.0, 1.0, 0.0]))
     Objective(13 parameters, 4 outputs over all samples, squared, float64)
     """
     if X is ... and y is ... and params is not ...:
         raise TypeError("supervised needs X and y: supervised(apply, params, X, y), or supervised(model, X, y)")
-    of_model = y is ... or isinstance(y, str)  # the fourth is then the loss
+    of_model = y is ... or isinstance(y, str) or (callable(y) and not hasattr(y, "__array__"))  # the fourth is the loss
     if of_model and params is not ...:
         params, X, y, loss = ..., params, X, (loss if y is ... else y)
     if X is ... or y is ... or y is None:
@@ -477,6 +525,7 @@ def supervised(
         apply, params = found.function, found
     term = Term(apply, X, y, loss, sample_weight=sample_weight)
     objective = Objective(params, [term], weight_decay, dtype, chunk_samples, memory_budget, sharding)
+    objective._shape = np.shape(y)[1:] if hasattr(y, "__array__") else None
     if isinstance(apply, MLP):
         scales.warn(X, y if loss == "squared" else None)
     return objective
@@ -500,9 +549,9 @@ class _OfModel:
 
 
 def least_squares(
-    residual: Callable[[Any, Any], Any],
+    residual: Callable[..., Any],
     params: Params,
-    data: Any,
+    data: Any = None,
     weight_decay: Any = 0.0,
     sample_weight: Any = None,
     dtype: str = "float64",
@@ -512,13 +561,42 @@ def least_squares(
 ) -> Objective:
     """E = mean over samples of 1/2 |residual(params, sample)|^2, for any residual of one sample.
 
+    Without data E = 1/2 |residual(params)|^2, the cost of `scipy.optimize.least_squares`. Residuals are written in
+    `jax.numpy`. With data the Jacobian's structure by samples is known, which makes it cheaper.
+
+    Parameters
+    ----------
+    residual : callable
+        residual(params, sample) -> array; or residual(params) -> array, without data.
+    params : pytree of arrays, or a model
+        The start.
+    data : pytree of arrays, optional
+        All samples; every leaf has the leading axis N.
+    weight_decay : float or pytree of floats
+        One number, or one for each leaf of the parameters.
+    sample_weight : array of shape (N,), optional
+        See `Term`.
+    dtype : "float64" or "float32"
+        The number type of everything.
+    chunk_samples : int, optional
+        See `Objective`.
+    memory_budget : float, optional
+        See `Objective`.
+    sharding : jax.sharding.Mesh or NamedSharding, optional
+        See `Objective`, also for what is raised.
+
     Examples
     --------
     >>> objective = least_squares(lambda p, s: p["k"] * s[0] - s[1], {"k": 0.0}, np.array([[1.0, 2.0], [2.0, 4.0]]))
     >>> float(objective.value(np.array([2.0])))
     0.0
+    >>> float(least_squares(lambda x: 10 * (x[1:] - x[:-1] ** 2), np.array([1.0, 2.0])).value(np.ones(2)))
+    0.0
     """
-    term = Term(residual, data, sample_weight=sample_weight)
+    if data is None:
+        term = Term(_Alone(residual), np.zeros(1), sample_weight=sample_weight)
+    else:
+        term = Term(residual, data, sample_weight=sample_weight)
     return Objective(params, [term], weight_decay, dtype, chunk_samples, memory_budget, sharding)
 
 
@@ -533,15 +611,15 @@ def minimise(loss: Callable[[Any], Any], params: Params, dtype: str = "float64")
     """
     if not callable(loss):
         raise TypeError(f"loss must be a callable loss(params), not {type(loss).__name__}")
-    term = Term(_Scalar(loss), np.zeros(1), loss=IDENTITY)
+    term = Term(_Alone(loss), np.zeros(1), loss=IDENTITY)
     return Objective(params, [term], dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Scalar:
-    """A scalar loss as a function of parameters and one sample that it ignores; equal where the loss is."""
+class _Alone:
+    """A function of the params as one of params and one sample that it ignores; equal where the function is."""
 
-    loss: Callable[[Any], Any]
+    function: Callable[[Any], Any]
 
     def __call__(self, params: Params, _: Any) -> Any:
-        return self.loss(params)
+        return self.function(params)

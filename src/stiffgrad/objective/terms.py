@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import math
 import numbers
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stiffgrad._memory import bytes_a_sample
+from stiffgrad import _checks
+from stiffgrad._memory import bytes_of
 from stiffgrad._types import Params
+from stiffgrad.objective import mistakes
 from stiffgrad.objective.derivatives import Block
 from stiffgrad.objective.losses import IDENTITY, LOSSES, Loss, resolve
+from stiffgrad.objective.networks import MLP
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.objective.placement import Placement, without_types
+from stiffgrad.objective.remedies import first_line, remedy
 
 _WORDS = (
     "; number classes by numpy.unique(y, return_inverse=True)[1], give text columns one of 0 and 1 for each value "
@@ -62,13 +67,37 @@ def flat_start(params: Params, layout: Layout, kind: Any) -> jax.Array:
         raise ValueError("params is empty: there is nothing to train")
     if any(np.iscomplexobj(leaf) for leaf in jax.tree.leaves(params)):
         raise TypeError("params must be a pytree of arrays of real numbers: split complex ones into two")
+    _check_types(params)
     try:
         w0 = layout.flatten(params, kind)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"params must be a pytree of arrays of real numbers: {error}") from None
+        raise TypeError(
+            f"params must be a pytree of arrays of real numbers: {error}; what is not trained belongs into the function"
+        ) from None
     if not np.all(np.isfinite(np.asarray(w0))):
         raise ValueError("params contains NaN or infinity: start from finite parameters")
     return w0
+
+
+def _check_types(params: Params) -> None:
+    """Refuse truth values; warn of whole numbers among real ones, which may be settings."""
+    kinds = {jax.tree_util.keystr(path): _kind(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
+    truths = [name for name, kind in kinds.items() if kind == "b"]
+    whole = [name for name, kind in kinds.items() if kind in "iu"]
+    if truths:
+        raise TypeError(
+            f"params{truths[0]} is a truth value, and everything in params is trained: use it inside the function"
+        )
+    if whole and len(whole) < len(kinds):
+        warnings.warn(
+            f"params{whole[0]} is a whole number, and is trained like the rest of params: write it as a real number if "
+            "that is meant; otherwise use it inside the function",
+            stacklevel=_checks.stacklevel(),
+        )
+
+
+def _kind(leaf: Any) -> str:
+    return str(getattr(getattr(leaf, "dtype", None), "kind", np.asarray(leaf).dtype.kind))
 
 
 def flat_decay(weight_decay: Any, params: Params, layout: Layout, kind: Any) -> jax.Array:
@@ -109,14 +138,16 @@ def block_of(term: Term, index: int, params: Params, kind: Any, placement: Place
             f"{label}: the function (apply, residual) must be callable as function(params, sample), not {kind}"
         )
     loss = resolve(term.loss)
-    samples = _device(term.samples, kind, f"{label}: samples")
+    samples = device(term.samples, kind, f"{label}: samples")
     count = _count(samples, f"{label}: samples")
     first = jax.tree.map(lambda leaf: leaf[0], samples)
-    width, activations = _width(term.function, params, first, kind, label)
-    if loss == IDENTITY and width != 1:
-        raise ValueError(f"loss(params) must return a scalar to minimise, not {width} numbers")
+    typed = jax.tree.map(lambda leaf: jnp.asarray(leaf, kind), params)
+    program, width = _traced(term.function, typed, first, loss, label)
+    activations = bytes_of(program, len(jax.tree.leaves(params)))
     targets = _targets(term.targets, loss, count, width, kind, label)
     _check_scalar(loss, width, targets, kind, label)
+    if loss != IDENTITY and not isinstance(term.function, MLP):
+        mistakes.check(term.function, program, typed, samples, loss.name, label)
     coefficients = _coefficients(term, count, kind, label)
     block = Block(samples, targets, coefficients, term.function, loss)
     # The loss, its derivatives and the tangents of both: eight arrays like the outputs.
@@ -125,20 +156,33 @@ def block_of(term: Term, index: int, params: Params, kind: Any, placement: Place
     return placed, count, width, activations / (4.0 * size)
 
 
-def _width(function: Callable[[Any, Any], Any], params: Params, first: Any, kind: Any, label: str) -> tuple[int, float]:
-    """Number of outputs of one sample, and the bytes that its activations need."""
-    typed = jax.tree.map(lambda leaf: jnp.asarray(leaf, kind), params)
+def _traced(function: Callable[[Any, Any], Any], params: Params, first: Any, loss: Loss, label: str) -> tuple[Any, int]:
+    """The program of one sample, and its number of outputs."""
+    alone = loss == IDENTITY  # the function is a loss of the params
     try:
-        shape, activations = bytes_a_sample(function, typed, first)
+        program, shape = jax.make_jaxpr(function, return_shape=True)(params, first)
     except (TypeError, ValueError, IndexError, KeyError) as error:
-        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(first)]
-        remedy = _remedy(function, typed, first, error)
-        raise ValueError(f"{label}: function fails on one sample of shape {shapes}: {_first(error)}{remedy}") from error
-    _check_indices(function, typed, first, label)
+        if alone:
+            what = f"loss(params) fails: {first_line(error)}"
+            what += remedy(function, params, first, error) if isinstance(error, jax.errors.JAXTypeError) else ""
+        else:
+            shapes = [np.shape(leaf) for leaf in jax.tree.leaves(first)]
+            what = f"{label}: function fails on one sample of shape {shapes}: {first_line(error)}"
+            what += remedy(function, params, first, error)
+        raise ValueError(what) from error
     width = math.prod(shape.shape) if hasattr(shape, "shape") else -1
-    if width < 1 or not jnp.issubdtype(shape.dtype, jnp.floating):
-        raise TypeError(f"{label}: function must return one non-empty array of real numbers, not {shape}")
-    return width, activations
+    real = width > 0 and jnp.issubdtype(shape.dtype, jnp.floating)
+    seen = shape if hasattr(shape, "shape") else f"a {type(shape).__name__}"
+    if alone and not (real and width == 1):
+        raise ValueError(
+            f"loss(params) must return a scalar to minimise, one real number, not {seen}: residuals go with "
+            "least_squares(residual, params), and a loss is given without its gradient"
+        )
+    if not real:
+        raise TypeError(f"{label}: function must return one non-empty array of real numbers, not {seen}")
+    if not alone:
+        _check_indices(function, params, first, label)
+    return program.jaxpr, width
 
 
 def _check_indices(function: Callable[[Any, Any], Any], params: Params, first: Any, label: str) -> None:
@@ -154,43 +198,9 @@ def _check_indices(function: Callable[[Any, Any], Any], params: Params, first: A
             jax.eval_shape(lambda: function(*known))
     except IndexError as error:
         shapes = [np.shape(leaf) for leaf in jax.tree.leaves(first)]
-        raise ValueError(f"{label}: function fails on one sample of shape {shapes}: {_first(error)}") from error
+        raise ValueError(f"{label}: function fails on one sample of shape {shapes}: {first_line(error)}") from error
     except Exception:  # whatever it may be, JAX's own arrays go through
         return
-
-
-def _remedy(function: Callable[..., Any], params: Params, sample: Any, error: Exception) -> str:
-    """What to do about a function that fails: how else it could be called, found by calling it so."""
-    if isinstance(error, jax.errors.TracerArrayConversionError):
-        return "; NumPy cannot be differentiated: use jax.numpy in its place"
-    if all(np.ndim(leaf) == 0 for leaf in jax.tree.leaves(sample)):
-        return "; if it wants a vector, give each sample an axis: X[:, None]"
-    batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), sample)
-    if _works(function, sample, params):
-        return (
-            "; its arguments have another order than function(params, sample): give lambda params, x: apply(x, params)"
-        )
-    if _works(function, params, None, sample):
-        return "; it takes a random key, as Haiku's apply does: give lambda params, x: apply(params, None, x)"
-    if _works(function, params, batch):
-        return (
-            "; it takes a batch, and is called with ONE sample: give it without its vmap, or lambda params, x: "
-            "apply(params, x[None])[0]"
-        )
-    return ""
-
-
-def _works(function: Callable[..., Any], *arguments: Any) -> bool:
-    try:
-        shape = jax.eval_shape(function, *arguments)
-    except Exception:  # the caller's function: whatever it raises
-        return False
-    return hasattr(shape, "dtype") and jnp.issubdtype(shape.dtype, jnp.floating)
-
-
-def _first(error: Exception) -> str:
-    """What an error says, without the advice for developers of JAX that may follow."""
-    return str(error).partition("\n")[0]
 
 
 def _check_scalar(loss: Loss, width: int, targets: Any, kind: Any, label: str) -> None:
@@ -201,25 +211,39 @@ def _check_scalar(loss: Loss, width: int, targets: Any, kind: Any, label: str) -
         shape = jax.eval_shape(loss.value, jnp.zeros(width, kind), first)
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise ValueError(
-            f"{label}: loss fails on {width} outputs and one target: {_first(error)}; it must be l(outputs, target) in "
-            f"jax.numpy, or one of {', '.join(LOSSES)}"
+            f"{label}: loss fails on {width} outputs and one target: {first_line(error)}; it must be l(outputs, "
+            f"target) in jax.numpy, or one of {', '.join(LOSSES)}"
         ) from error
     if getattr(shape, "shape", None) != () or not jnp.issubdtype(shape.dtype, jnp.floating):
         raise ValueError(f"{label}: loss must return a scalar, one real number, for one sample, not {shape}")
 
 
 def gathered(data: Any, name: str) -> Any:
-    """Lists of numbers, or of lists of them, as one array; any other pytree as it is.
+    """Lists of numbers, or of lists of them, as one array, in dicts too; any other pytree as it is.
 
-    Raises ValueError for rows of different lengths.
+    Raises ValueError for rows of different lengths, TypeError for a list of dicts.
 
     Examples
     --------
     >>> gathered([[1, 2], [3, 4]], "X").shape
     (2, 2)
     """
+    if hasattr(data, "requires_grad") and hasattr(data, "detach"):  # of PyTorch, and maybe on a GPU
+        plain = data.detach().cpu()
+        return plain.float() if str(plain.dtype) == "torch.bfloat16" else plain  # NumPy has no such type
+    if type(data).__module__.startswith("torch.utils.data"):
+        raise TypeError(f"{name} is a {type(data).__name__}: give all samples as one array or tensor, with y beside it")
+    if isinstance(data, dict):
+        return {key: gathered(value, f"{name}[{key!r}]") for key, value in data.items()}
+    if not isinstance(data, list | tuple):
+        return data
     leaves = jax.tree.leaves(data, is_leaf=lambda node: not isinstance(node, list | tuple))
-    if not isinstance(data, list | tuple) or not all(isinstance(leaf, numbers.Real) for leaf in leaves):
+    if isinstance(data, list) and any(isinstance(leaf, dict) for leaf in leaves):
+        raise TypeError(
+            f"{name} is a list with dicts in it, one a sample: give one dict of arrays, each with an entry for every "
+            f"sample (pandas.DataFrame({name}).to_dict('list') makes it)"
+        )
+    if not all(isinstance(leaf, numbers.Real) for leaf in leaves):
         return data
     try:
         return np.array(data)
@@ -227,7 +251,9 @@ def gathered(data: Any, name: str) -> Any:
         raise ValueError(f"{name} is a list of rows of different lengths: give each the same") from None
 
 
-def _device(data: Any, kind: Any, name: str) -> Any:
+def device(data: Any, kind: Any, name: str) -> Any:
+    """Checked data as JAX arrays, real numbers in the number type `kind`. Raises ValueError or TypeError."""
+
     def convert(leaf: Any) -> jax.Array:
         place = ""
         if isinstance(leaf, jax.Array):  # it may be sharded over devices: leave it where it is
@@ -237,10 +263,14 @@ def _device(data: Any, kind: Any, name: str) -> Any:
         else:
             try:
                 seen = np.asarray(leaf)
-                if seen.dtype.kind in "mM":
-                    raise TypeError("dates and times have no unit here; give numbers, as days or seconds")
                 if seen.dtype.kind == "c":
                     raise TypeError("complex numbers have no order; give real and imaginary parts")
+                if seen.dtype.kind in "mM":
+                    raise TypeError("times are none; give their distance, (t - t[0]) / numpy.timedelta64(1, 'D')")
+                if hasattr(leaf, "toarray"):
+                    raise TypeError("a sparse matrix has holes; give its toarray()")
+                if np.ma.is_masked(leaf):
+                    raise TypeError("a masked array has holes; remove or fill those samples")
                 with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
                     seen = seen if seen.dtype.kind in "iub" else seen.astype(kind)
                 bad = ~np.isfinite(seen)
@@ -248,8 +278,7 @@ def _device(data: Any, kind: Any, name: str) -> Any:
                 if bad.ndim and not finite:
                     place = f", first at index {[int(i) for i in np.unravel_index(np.argmax(bad), bad.shape)]}"
             except (TypeError, ValueError, RuntimeError) as error:  # PyTorch raises the last
-                text = np.asarray(leaf).dtype.kind in "OUST" and not isinstance(error, RuntimeError)
-                raise TypeError(f"{name} must hold numbers: {error}{_WORDS if text else ''}") from None
+                raise TypeError(f"{name} must hold numbers: {error}{_WORDS if _has_text(leaf) else ''}") from None
         if not finite:
             raise ValueError(
                 f"{name} contains NaN or infinity, or numbers too large for {jnp.dtype(kind).name}{place}: remove or "
@@ -258,6 +287,14 @@ def _device(data: Any, kind: Any, name: str) -> Any:
         return array
 
     return jax.tree.map(convert, gathered(data, name))
+
+
+def _has_text(leaf: Any) -> bool:
+    try:
+        seen = np.asarray(leaf, object).ravel()
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return any(isinstance(entry, str) for entry in seen[:1000])
 
 
 def _count(samples: Any, name: str) -> int:
@@ -280,7 +317,7 @@ def _targets(targets: Any, loss: Loss, count: int, width: int, kind: Any, label:
         if loss not in (IDENTITY, LOSSES["squared"]):
             raise TypeError(f"{label}: targets (y) must be given for the loss {loss.name!r}; only 'squared' has a zero")
         return jnp.asarray(np.zeros((count, width)), kind)
-    targets = _device(targets, kind, f"{label}: targets (y)")
+    targets = device(targets, kind, f"{label}: targets (y)")
     if _count(targets, f"{label}: targets (y)") != count:
         raise ValueError(f"{label}: {count} samples (X) but targets (y) of {_count(targets, label)}; give one for each")
     if loss not in LOSSES.values():

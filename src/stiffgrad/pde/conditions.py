@@ -158,7 +158,11 @@ def boundary(
     faces : sequence of (axis, value), optional
         Where it holds: [(0, 1.0)] is the face on which the coordinate 0 is 1. By default all faces; where the problem
         has an initial condition, all but those at its first and last time.
-    weight, sampling, name
+    weight : float
+        As for `interior`.
+    sampling : str
+        As for `interior`.
+    name : str
         As for `interior`.
     """
     equation, value = _split(value, "boundary")
@@ -182,8 +186,14 @@ def initial(
         As for `boundary`. Two conditions in one: `lambda u, x: [u(x) - 1, pde.derivative(u, x, -1)]`.
     axis : int
         Which coordinate is time; by default the last.
-    points, weight, sampling, name
+    points : int or array of shape (N, d), optional
         As for `boundary`.
+    weight : float
+        As for `interior`.
+    sampling : str
+        As for `interior`.
+    name : str
+        As for `interior`.
     """
     equation, value = _split(value, "initial")
     return Condition("initial", equation, value, points, sampling, None, axis, weight, name)
@@ -207,7 +217,9 @@ def observations(
         What was measured.
     quantity : callable, optional
         quantity(u, x) or quantity(u, x, p) -> what the instrument sees at the point x; by default u(x) itself.
-    weight, name
+    weight : float
+        As for `interior`.
+    name : str
         As for `interior`.
     """
     if np.ndim(points) == 0:

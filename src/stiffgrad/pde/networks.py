@@ -174,7 +174,9 @@ def network(
     transform : callable, optional
         transform(x, n) of one point and the perceptron's outputs (a scalar where `outputs` is 1): returns the solution.
         A hard constraint: `lambda x, n: x[0] * (1 - x[0]) * n` vanishes where x0 is 0 or 1, whatever the weights are.
-    shift, size : number, or one for each output
+    shift : number, or one for each output
+        See `size`.
+    size : number, or one for each output
         Outputs are shift + size * those of a perceptron, whose own are of order one: temperatures near 350 K that vary
         by 50 K ask for shift=350, size=50. `pde.Problem` finds them where it makes the network itself.
     omega : float

@@ -91,10 +91,14 @@ def boundary_points(
 
     Parameters
     ----------
-    domain, sampling, seed
+    domain : sequence of (low, high)
         As for `interior_points`.
     count : int
         How many over all faces, at least one for each.
+    sampling : str
+        As for `interior_points`.
+    seed : int
+        As for `interior_points`.
     faces : sequence of (axis, value), optional
         Which faces: (0, 1.0) is the one where the coordinate 0 is 1. By default all of them.
 

@@ -162,7 +162,11 @@ def solve(
         cheap, and far from the solution as good. Where the held-out residual is twice the training one, as many again
         are drawn by residual, until there are as many as were asked for; where a run ends on fewer points, by a target
         or by itself, it goes on with those of the problem.
-    progress, callback, throw
+    progress : bool
+        As for `stiffgrad.solve`.
+    callback : callable, optional
+        As for `stiffgrad.solve`.
+    throw : bool
         As for `stiffgrad.solve`.
 
     Returns

@@ -37,12 +37,16 @@ class Until:
 
     Parameters
     ----------
-    loss, gradient_norm : float, optional
-        Targets: stop when the objective, or the Euclidean norm of its gradient, is at or below.
+    loss : float, optional
+        Target: stop when the objective is at or below.
+    gradient_norm : float, optional
+        Target: stop when the Euclidean norm of the gradient is at or below.
     wall_seconds : float, optional
         Budget of solving time in seconds; compilation comes before and is not counted. None: no limit.
-    steps, presentations : int, optional
-        Budgets of accepted steps, and of presentations of the training set (see `Statistics`).
+    steps : int, optional
+        Budget of accepted steps.
+    presentations : int, optional
+        Budget of presentations of the training set (see `Statistics`).
     flow_time : float, optional
         Integrate exactly to this time of the flow, which has no unit, and stop. For solvers that follow the flow: those
         of SciPy, SUNDIALS and Diffrax, "chebyshev", "ros2", and "ros34pw2".
@@ -182,13 +186,16 @@ def solve(
     (2.0, 'reached a target')
     """
     if not isinstance(objective, Objective):
-        raise TypeError(f"objective must be a stiffgrad.Objective, not {type(objective).__name__}; see supervised")
+        raise TypeError(
+            f"objective must be a stiffgrad.Objective, not {type(objective).__name__}: make one by supervised, "
+            "least_squares(residual, params) or minimise(loss, params)"
+        )
     method = resolve(solver)
     times = _times(save_at)
     if until is None:
         until = Until(loss=1e-8) if times is None else Until()
     if not isinstance(until, Until):
-        raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
+        raise TypeError(f"until must be stiffgrad.Until(...), such as Until(loss=1e-6), not {type(until).__name__}")
     for name, function, of in (("callback", callback, "a Step"), ("validation", validation, "the parameters")):
         if callable(function):
             _checks.takes_one(name, function, of)
@@ -546,6 +553,7 @@ class Run:
             best_params=best,
             state=self.state,
             restore=self.objective.restore,
+            predictor=self.objective.predictor,
             path=None if self._save_at is None else FlowPath(self._save_at[: len(self._path)], np.array(self._path)),
         )
 

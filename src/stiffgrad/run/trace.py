@@ -314,6 +314,8 @@ class Solution:
         For `model`: a model of the given kind from its parameters.
     path : FlowPath or None
         With `save_at`: times and weights.
+    predictor : callable or None
+        For `predict`: outputs from flat parameters and samples.
     """
 
     params: Params
@@ -331,6 +333,7 @@ class Solution:
     state: Any = dataclasses.field(default=None, repr=False)
     restore: Callable[[Params], Any] | None = dataclasses.field(default=None, repr=False)
     path: FlowPath | None = None
+    predictor: Callable[[Any, Any], Any] | None = dataclasses.field(default=None, repr=False)
 
     @property
     def model(self) -> Any:
@@ -344,9 +347,45 @@ class Solution:
         if self.restore is None:
             raise ValueError(
                 "this solution knows no model: it was made of a function, or read from a file; its parameters are "
-                "solution.params, and load(path, objective) or objective.restore(params) makes a model of them"
+                "solution.params and its outputs solution.predict(X); load(path, objective) or "
+                "objective.restore(params) makes a model of them"
             )
         return self.restore(self.params)
+
+    def predict(self, X: Any) -> Any:
+        """Outputs of the trained function for samples X, any number of them, as a NumPy array.
+
+        In the objective's number type, whatever JAX is set to: `Objective.predict` with `params`.
+
+        Parameters
+        ----------
+        X : array (N, ...) or pytree of arrays
+
+        Returns
+        -------
+        array
+            (N,) or (N, k), as the targets were; (N, k) logits for the cross entropies with labels.
+
+        Raises
+        ------
+        ValueError
+            The objective had several terms or was a scalar, the solution was read without its objective, or X does not
+            fit.
+
+        Examples
+        --------
+        >>> import stiffgrad as sg
+        >>> X = np.linspace(-1, 1, 20)[:, None]
+        >>> solution = sg.solve(sg.supervised(sg.mlp([1, 4, 1]), X, 2 * X[:, 0]), until=sg.Until(loss=1e-12))
+        >>> solution.predict([[0.25]]).round(3).tolist()
+        [0.5]
+        """
+        if self.predictor is None:
+            raise ValueError(
+                "this solution knows no function of one sample: its objective had several terms or was a scalar, or it "
+                "was read from a file, where load(path, objective) gives the function"
+            )
+        return self.predictor(self.w, X)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all but the solver's state and the model's code to a file, for `stiffgrad.load`.
@@ -385,10 +424,11 @@ class Solution:
     def __getstate__(self) -> dict[str, Any]:
         """For pickle: without the solver's state, and without the model's code where that cannot be pickled."""
         state = {**self.__dict__, "state": None}
-        try:
-            pickle.dumps(self.restore)
-        except Exception:  # a library may raise anything here
-            state["restore"] = None
+        for name in ("restore", "predictor"):
+            try:
+                pickle.dumps(state[name])
+            except Exception:  # a library may raise anything here
+                state[name] = None
         return state
 
     def _repr_html_(self) -> str:
@@ -425,7 +465,7 @@ def load(path: str | os.PathLike[str], objective: Objective | None = None) -> So
     ----------
     path : path-like
     objective : Objective, optional
-        That the solution is of: gives `params` its structure, and `model`.
+        That the solution is of: gives `params` its structure, and `model` and `predict`.
 
     Returns
     -------
@@ -470,7 +510,9 @@ def load(path: str | os.PathLike[str], objective: Objective | None = None) -> So
         return solution
     if w.shape != (objective.size,):
         raise ValueError(f"{path} holds {w.size} parameters, but the objective has {objective.size}: it is another one")
-    return dataclasses.replace(solution, params=objective.unflatten(w), restore=objective.restore)
+    return dataclasses.replace(
+        solution, params=objective.unflatten(w), restore=objective.restore, predictor=objective.predictor
+    )
 
 
 def _shapes(settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -67,8 +67,10 @@ class Control:
         Ratio below which h is too long.
     bend : float
         The error that is aimed at: h grows by bend / |1 - ratio|, if that is more than 1.
-    halve, leap : float
-        Factor of h below `poor`, and the largest one.
+    halve : float
+        Factor of h below `poor`.
+    leap : float
+        The largest factor of h.
     shrink : float
         Factor of h after a rejected step.
     longest : float

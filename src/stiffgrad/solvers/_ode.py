@@ -41,8 +41,10 @@ class ToleranceSchedule:
 
     Parameters
     ----------
-    start, end : float
-        Tolerances far from and at the target; positive.
+    start : float
+        Tolerance far from the target; positive.
+    end : float
+        Tolerance at the target; positive.
 
     Raises
     ------

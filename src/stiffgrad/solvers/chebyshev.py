@@ -113,8 +113,10 @@ class Chebyshev(SteppedSolver[State]):
 
     Parameters
     ----------
-    rtol, atol : float
-        Tolerances of the error of one step, relative to the weights and absolute.
+    rtol : float
+        Tolerance of the error of one step, relative to the weights.
+    atol : float
+        Tolerance of the error of one step, absolute.
     max_stages : int
         Bounds the step by stability.
 

@@ -66,8 +66,10 @@ class DiffraxSolver(SteppedSolver[DiffraxState], abc.ABC):
 
     Parameters
     ----------
-    rtol, atol : float
-        Tolerances of Diffrax's controller, and of its Newton iterations; not a `ToleranceSchedule`.
+    rtol : float
+        Relative tolerance of Diffrax's controller, and of its Newton iterations; not a `ToleranceSchedule`.
+    atol : float
+        Absolute tolerance of both.
     """
 
     rtol: float = LOOSE

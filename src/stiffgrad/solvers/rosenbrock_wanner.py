@@ -210,8 +210,10 @@ class ROS2(RosenbrockWanner):
 
     Parameters
     ----------
-    rtol, atol : float
+    rtol : float
         The local error stays below atol + rtol |w| in the root mean square.
+    atol : float
+        See `rtol`.
     h0 : float, optional
         First step in flow time; by default from the curvature.
     curvature : "auto", "gauss-newton" or "hessian"
@@ -240,7 +242,17 @@ class ROS34PW2(RosenbrockWanner):
 
     Parameters
     ----------
-    rtol, atol, h0, curvature, adaptive, reuse
+    rtol : float
+        As for `ROS2`.
+    atol : float
+        As for `ROS2`.
+    h0 : float, optional
+        As for `ROS2`.
+    curvature : "auto", "gauss-newton" or "hessian"
+        As for `ROS2`.
+    adaptive : bool
+        As for `ROS2`.
+    reuse : int
         As for `ROS2`; a Jacobian serves ten further steps by default, or until one fails.
 
     Examples

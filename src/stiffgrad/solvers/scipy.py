@@ -22,8 +22,10 @@ class VodeSolver(OdeSolver, abc.ABC):
 
     Parameters
     ----------
-    rtol, atol : float or ToleranceSchedule
-        Tolerances; their changes take effect with the next step.
+    rtol : float or ToleranceSchedule
+        Relative tolerance; its changes take effect with the next step.
+    atol : float or ToleranceSchedule
+        Absolute tolerance; its changes take effect with the next step.
     method : "bdf" or "adams"
         BDF with Newton's method for stiff flows; Adams with functional iteration, without a Jacobian, for others.
     max_order : int, optional
@@ -102,8 +104,10 @@ class LSODA(OdeSolver):
 
     Parameters
     ----------
-    rtol, atol : float or ToleranceSchedule
-        Tolerances; their changes take effect with the next step.
+    rtol : float or ToleranceSchedule
+        Relative tolerance; its changes take effect with the next step.
+    atol : float or ToleranceSchedule
+        Absolute tolerance; its changes take effect with the next step.
     max_order : int, optional
         Highest order; at most 12 while it uses Adams, 5 while it uses BDF.
     jacobian : "autodiff", "finite-difference" or "gauss-newton"
@@ -155,8 +159,10 @@ class DormandPrince(OdeSolver, abc.ABC):
 
     Parameters
     ----------
-    rtol, atol : float or ToleranceSchedule
-        Tolerances; their changes take effect with the next step.
+    rtol : float or ToleranceSchedule
+        Relative tolerance; its changes take effect with the next step.
+    atol : float or ToleranceSchedule
+        Absolute tolerance; its changes take effect with the next step.
 
     Notes
     -----
@@ -215,8 +221,10 @@ class PythonSolver(OdeSolver, abc.ABC):
 
     Parameters
     ----------
-    rtol, atol : float or ToleranceSchedule
-        Tolerances; their changes take effect with the next step.
+    rtol : float or ToleranceSchedule
+        Relative tolerance; its changes take effect with the next step.
+    atol : float or ToleranceSchedule
+        Absolute tolerance; its changes take effect with the next step.
     jacobian : "autodiff", "finite-difference" or "gauss-newton"
         As for `VODE`.
     """

@@ -49,9 +49,11 @@ class CvodeSolver(OdeSolver, abc.ABC):
 
     Parameters
     ----------
-    rtol, atol : float or ToleranceSchedule
-        Tolerances. scikit-sundae cannot change them during a run, so a schedule restarts CVODE at order 1 whenever they
-        have changed tenfold; the trace's column `restarts` counts that.
+    rtol : float or ToleranceSchedule
+        Relative tolerance.
+    atol : float or ToleranceSchedule
+        Absolute tolerance. scikit-sundae cannot change tolerances during a run, so a schedule restarts CVODE at order 1
+        whenever they have changed tenfold; the trace's column `restarts` counts that.
     max_order : int, optional
         Highest order: up to 5 for BDF, 12 for Adams.
     jacobian : "autodiff", "finite-difference" or "gauss-newton"
@@ -137,7 +139,13 @@ class CVODEKrylov(CvodeSolver):
 
     Parameters
     ----------
-    rtol, atol, max_order, jacobian
+    rtol : float or ToleranceSchedule
+        As in `CvodeSolver`.
+    atol : float or ToleranceSchedule
+        As in `CvodeSolver`.
+    max_order : int, optional
+        As in `CvodeSolver`.
+    jacobian : "autodiff", "finite-difference" or "gauss-newton"
         As in `CvodeSolver`; with "finite-difference" CVODE differences the gradient for each product.
     preconditioner : "diagonal" or None
         I + gamma diag(G), with G the Gauss-Newton matrix; a diagonal costs k presentations for k outputs. Off, because
