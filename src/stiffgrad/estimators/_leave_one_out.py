@@ -133,7 +133,7 @@ def part(problem: Problem) -> Problem:
     if count <= ROWS:
         return problem
     rows = np.sort(np.random.default_rng(0).choice(count, ROWS, replace=False))
-    return dataclasses.replace(problem, X=problem.X[rows], y=problem.y[rows], weights=problem.weights[rows])
+    return problem.chosen(rows)
 
 
 def judging(problem: Problem) -> Problem:
@@ -213,6 +213,7 @@ def judge(problem: Problem, w: Matrix, decay: Matrix) -> Point:
         whole = inverse(lower)
         spread = network.spread(w, problem.X, whole)
     loss, unit = LOSSES[problem.loss], np.minimum(problem.weights, 1.0)  # of a repeated sample one copy is left out
+    unit = unit * problem.rows / problem.weights
     heads = loss.heads(seen.z)
     curvature = heads.transpose(0, 2, 1) @ heads
     inner = (1.0 + 1e-6) * np.eye(problem.y.shape[1]) - unit[:, None, None] * (curvature @ spread)
