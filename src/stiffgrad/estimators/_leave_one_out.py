@@ -41,6 +41,7 @@ BIASES = 0.01  # decay of biases: next to nothing, but the Gauss-Newton matrix s
 AGAIN = 6  # further searches at most at the start of the path, while each pays
 CLEAR = 2  # decays in a row whose loss is worse by two standard errors: the path ends
 SEARCH = (25, 1e-3)  # iterations at most, and the largest entry of the gradient in u (root nats), on the path
+ROUNDING = 1e-15  # of the largest diagonal entry: what is added to a matrix that rounding made indefinite
 ROWS = 10_000  # samples at most that form a matrix or judge
 
 Decays = Callable[[float], Matrix]  # a level -> decay of each weight, (n,)
@@ -154,10 +155,18 @@ def gram_at(problem: Problem, w: Matrix, double: bool = False) -> Matrix:
 
 
 def factor(gram: Matrix, problem: Problem, decay: Matrix) -> Matrix:
-    """Factor of a Gauss-Newton matrix with decay (n,)."""
+    """Factor of a Gauss-Newton matrix with decay (n,); of one in double precision at least up to rounding."""
     matrix = gram.copy(order="F")
     matrix[np.diag_indices_from(matrix)] += decay[problem.network.order]
-    return cholesky(matrix)
+    shift = ROUNDING * float(np.diag(matrix).max())
+    while True:
+        try:
+            return cholesky(matrix)
+        except np.linalg.LinAlgError:
+            if matrix.dtype != np.float64 or not 0.0 < shift < np.diag(matrix).max():
+                raise
+            matrix[np.diag_indices_from(matrix)] += shift
+            shift *= 100.0
 
 
 def factor_at(problem: Problem, w: Matrix, decay: Matrix, double: bool = False) -> Matrix:

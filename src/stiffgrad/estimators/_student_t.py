@@ -32,8 +32,7 @@ from stiffgrad.estimators._training import Fitted, Settings, Task
 
 DEGREES = (3.0, 4.0, 6.0, 10.0, 20.0)  # of freedom that are tried; with less than 3 a standard deviation says little
 CLEAR = 4.0  # nats by which something else must be likelier
-LARGER = 1.0  # standard errors by which squared residuals may be larger than those of the fit with normal noise
-OTHER = 0.25  # nats a sample from where they may be larger by more
+OTHER = 0.5  # nats a sample from where squared residuals may be larger than those of the fit with normal noise
 ROUNDS = 8  # of precisions at most
 CHANGED = 0.1  # nats a sample that a round gained, from where the next one begins anew
 GAIN = (0.5, 0.005)  # nats, and nats a sample: a round that gains less is the last one
@@ -46,12 +45,11 @@ RATIOS = np.logspace(-5, 5, 101)  # of the variance of a prediction to s^2, betw
 class Noise:
     """The noise that is most likely for the residuals that a fit leaves out."""
 
-    residuals: Matrix  # (N, k), of the samples that judge
-    weights: Matrix  # theirs
     precisions: Matrix  # means of lambda, (N,)
     degrees: float
     variance: float  # s^2
     log_density: float  # of all samples, each predicted by the fit without it
+    left_out: float  # mean square of their residuals
 
 
 def fitted(
@@ -67,8 +65,7 @@ def fitted(
     if not needed and first.log_density < before.log_density + CLEAR:
         return normal
     kept = _with(normal, task, first.degrees, first.variance)
-    left_out = float(np.average((first.residuals**2).mean(1), weights=first.weights))
-    if not needed and left_out < NIL * spread_of(
+    if not needed and first.left_out < NIL * spread_of(
         task.y, task.weights
     ):  # no noise: what is left is the error of the fit
         return kept
@@ -90,7 +87,7 @@ def fitted(
     if best is None or best_noise.log_density < first.log_density + CLEAR:
         return kept
     other = best_noise.log_density > first.log_density + OTHER * samples
-    return best if other or _larger(best_noise, first) < LARGER else kept
+    return best if other or best_noise.left_out <= first.left_out else kept
 
 
 def _with(fitted: Fitted, task: Task, degrees: float, variance: float | None = None) -> Fitted:
@@ -120,14 +117,6 @@ def _like(task: Task, fitted: Fitted) -> Task:
     return dataclasses.replace(task, sizes=fitted.sizes, activation=fitted.activation)
 
 
-def _larger(noise: Noise, other: Noise) -> float:
-    """By how many standard errors squared residuals are larger than others."""
-    excess = (noise.residuals**2).sum(1) - (other.residuals**2).sum(1)
-    mean = float(np.average(excess, weights=noise.weights))
-    error = np.sqrt(float(np.average((excess - mean) ** 2, weights=noise.weights)) / noise.weights.sum())
-    return mean / max(error, np.finfo(float).tiny)
-
-
 def noise_of(task: Task, fitted: Fitted, degrees: tuple[float, ...]) -> Noise:
     """The most likely of some degrees of freedom, for the residuals that a fit of a task leaves out."""
     params = fitted.solution.params
@@ -143,12 +132,12 @@ def noise_of(task: Task, fitted: Fitted, degrees: tuple[float, ...]) -> Noise:
     k, every = residuals.shape[1], squares
     if len(judges.X) < len(problem.X):  # with so many samples it does not matter whether one is left out
         every = ((problem.forward(w).z - problem.y) ** 2).sum(1)
-    found = []
+    left_out, found = float(np.average((residuals**2).mean(1), weights=judges.weights)), []
     for each in degrees:
         variance = most_likely(squares, judges.weights, k, each)
         density = _log_densities(squares, k, each, variance) - 0.5 * np.log1p(spread).sum(1)
         total = float(judges.weights @ density)
-        found.append(Noise(residuals, judges.weights, _precisions(every, k, each, variance), each, variance, total))
+        found.append(Noise(_precisions(every, k, each, variance), each, variance, total, left_out))
     return max(found, key=lambda each: each.log_density)
 
 
