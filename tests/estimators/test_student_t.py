@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.linear_model import HuberRegressor
 from sklearn.metrics import r2_score
 
-from stiffgrad.estimators import FlowRegressor, _leave_one_out, _student_t
+from stiffgrad.estimators import FlowRegressor, _leave_one_out, _noise
 from stiffgrad.estimators._curvature import Curvature
 from stiffgrad.estimators._network import Network
 from stiffgrad.estimators._problem import Problem
@@ -18,43 +18,43 @@ RNG = np.random.default_rng(0)
 
 def test_quantiles_of_t_noise_alone_are_those_of_t():
     q = np.array([0.001, 0.05, 0.3, 0.5, 0.9])
-    found = _student_t.quantiles(q, np.zeros(1), 4.0, 3.0)[:, 0]
+    found = _noise.quantiles(q, np.zeros(1), 4.0, 3.0)[:, 0]
     np.testing.assert_allclose(found, 2.0 * stats.t.ppf(q, 3), rtol=1e-3, atol=1e-9)
 
 
 def test_quantiles_of_a_wide_prediction_are_normal():
     q = np.array([0.01, 0.25, 0.8])
-    found = _student_t.quantiles(q, np.full(1, 100.0), 1e-3, 4.0)[:, 0]
+    found = _noise.quantiles(q, np.full(1, 100.0), 1e-3, 4.0)[:, 0]
     np.testing.assert_allclose(found, 10.0 * stats.norm.ppf(q), rtol=1e-3)
 
 
 def test_quantiles_of_a_sum_are_those_of_its_draws():
     q = np.array([0.05, 0.2, 0.95])
     draws = 0.7 * RNG.standard_t(4, 400_000) + 0.9 * RNG.normal(size=400_000)
-    found = _student_t.quantiles(q, np.full(1, 0.81), 0.49, 4.0)[:, 0]
+    found = _noise.quantiles(q, np.full(1, 0.81), 0.49, 4.0)[:, 0]
     np.testing.assert_allclose(found, np.quantile(draws, q), rtol=0.02)
 
 
 @pytest.mark.parametrize("degrees", [3.0, 10.0])
 def test_the_scale_is_the_most_likely_one(degrees):
     r = 0.3 * RNG.standard_t(degrees, 500)
-    found = _student_t.most_likely(r**2, np.ones(500), 1, degrees)
+    found = _noise.most_likely(r**2, np.ones(500), 1, degrees)
     _, _, scale = stats.t.fit(r, fdf=degrees, floc=0.0)
     assert np.sqrt(found) == pytest.approx(scale, rel=1e-3)
 
 
 def test_a_weight_of_two_is_two_residuals():
     r = RNG.standard_t(3, 40)
-    twice = _student_t.most_likely(np.repeat(r**2, 2), np.ones(80), 1, 4.0)
-    assert _student_t.most_likely(r**2, np.full(40, 2.0), 1, 4.0) == pytest.approx(twice)
+    twice = _noise.most_likely(np.repeat(r**2, 2), np.ones(80), 1, 4.0)
+    assert _noise.most_likely(r**2, np.full(40, 2.0), 1, 4.0) == pytest.approx(twice)
 
 
 def test_densities_are_those_of_the_multivariate_t():
     r = RNG.normal(size=(5, 2))
     expected = stats.multivariate_t(shape=0.7 * np.eye(2), df=4.0).logpdf(r)
-    np.testing.assert_allclose(_student_t._log_densities((r**2).sum(1), 2, 4.0, 0.7), expected)
+    np.testing.assert_allclose(_noise._log_densities((r**2).sum(1), 2, 4.0, 0.7), expected)
     normal = stats.norm(scale=np.sqrt(0.7)).logpdf(r).sum(1)
-    np.testing.assert_allclose(_student_t._log_densities((r**2).sum(1), 2, np.inf, 0.7), normal)
+    np.testing.assert_allclose(_noise._log_densities((r**2).sum(1), 2, np.inf, 0.7), normal)
 
 
 def linear(precisions, rows=slice(None)):

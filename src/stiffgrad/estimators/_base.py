@@ -24,6 +24,7 @@ from stiffgrad._memory import require
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.analysis import minimum
 from stiffgrad.estimators import _committee, _training
+from stiffgrad.estimators._columns import by_column
 from stiffgrad.estimators._leave_one_out import ROWS
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix, Network
 from stiffgrad.estimators._race import Race, entrants
@@ -219,7 +220,8 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             if _rank(other, False) <= _rank(best, False):
                 break
             best = other
-        return best if race is None else race.better(best)
+        best = best if race is None else race.better(best)
+        return by_column(best, tasks[0], self._settings(begin)) if _entries(tasks[0]) <= LARGE else best
 
     def _last_task(self, tasks: list[Task]) -> Task | None:
         """With `warm_start` that of the last fit's network, where it fits the data and what is asked for."""

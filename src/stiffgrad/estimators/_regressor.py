@@ -15,10 +15,11 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from stiffgrad._float64 import float64
-from stiffgrad.estimators import _student_t
+from stiffgrad.estimators import _noise
 from stiffgrad.estimators._base import FlowEstimator, checked_weights, mean_and_scale
+from stiffgrad.estimators._columns import by_column
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix
-from stiffgrad.estimators._training import Fitted, Task, flat
+from stiffgrad.estimators._training import Fitted, Task, flat, refined
 
 
 class FlowRegressor(RegressorMixin, FlowEstimator):
@@ -211,7 +212,12 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             weighted = [dataclasses.replace(each, precisions=task.precisions) for each in tasks]
             return self._best_network(weighted, None, random)
 
-        return _student_t.fitted(fitted, tasks[0], self._settings(begin), again, self.noise == "student-t")
+        def onwards(task: Task, last: Fitted) -> Fitted:
+            task = dataclasses.replace(task, sizes=last.sizes, activation=last.activation)
+            found = refined(task, flat(last.solution.params), last.decays, self._settings(begin))
+            return found if self.alpha == "relevance" else by_column(found, task, self._settings(begin))
+
+        return _noise.fitted(fitted, tasks[0], again, onwards, self.noise == "student-t")
 
     @property
     def degrees_of_freedom_(self) -> float:
@@ -274,13 +280,13 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     @property
     def _noise_variance(self) -> float:
         assert self._noise is not None
-        return _student_t.variance_of(self._noise, self.degrees_of_freedom_)
+        return _noise.variance_of(self._noise, self.degrees_of_freedom_)
 
     def _quantiles(self, q: Matrix, spread: Matrix) -> Matrix:
         """Of new observations around predictions of variances spread (N, k), (quantiles, N, k)."""
         assert self._noise is not None
         if self.noise_ == "student-t":
-            return _student_t.quantiles(q, spread, self._noise, self.degrees_of_freedom_)
+            return _noise.quantiles(q, spread, self._noise, self.degrees_of_freedom_)
         return norm.ppf(q)[:, None, None] * np.sqrt(spread + self._noise)
 
     def _joint(self, inputs: Matrix) -> Matrix:

@@ -267,9 +267,18 @@ def reached(run: _exact.Run, record: Record) -> Fitted:
 
 def refined(task: Task, w: Matrix, decays: Any, settings: Settings) -> Fitted:
     """The evidence from weights w and lambdas, one or one a group."""
-    problem = problem_of(task, unflat(task.network, w), False)
+    problem = problem_of(task, unflat(task.network, w), settings.alpha == "relevance")
     with Record("evidence", settings.until, 0, settings.progress, None) as record:
         return _by_evidence(problem, w, record, np.broadcast_to(decays, (problem.count,)))
+
+
+def with_decays_by_column(task: Task, fitted: Fitted, settings: Settings) -> Fitted:
+    """The evidence with a decay for each input column, from a fit."""
+    problem = problem_of(task, fitted.solution.params, True)
+    decays = np.empty(problem.count)
+    decays[problem.groups] = fitted.decay * problem.samples
+    with Record("evidence", settings.until, 0, settings.progress, None) as record:
+        return _by_evidence(problem, flat(fitted.solution.params), record, decays)
 
 
 def paced(task: Task, w: Matrix, noise: float, settings: Settings) -> Fitted:

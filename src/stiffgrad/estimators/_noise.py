@@ -28,7 +28,7 @@ from stiffgrad.estimators import _leave_one_out, _training
 from stiffgrad.estimators._evidence import spread_of
 from stiffgrad.estimators._network import Matrix
 from stiffgrad.estimators._race import CLEAR as NIL
-from stiffgrad.estimators._training import Fitted, Settings, Task
+from stiffgrad.estimators._training import Fitted, Task
 
 DEGREES = (3.0, 4.0, 6.0, 10.0, 20.0)  # of freedom that are tried; with less than 3 a standard deviation says little
 CLEAR = 4.0  # nats by which something else must be likelier
@@ -53,11 +53,15 @@ class Noise:
 
 
 def fitted(
-    normal: Fitted, task: Task, settings: Settings, again: Callable[[Task], Fitted | None], needed: bool = False
+    normal: Fitted,
+    task: Task,
+    again: Callable[[Task], Fitted | None],
+    onwards: Callable[[Task, Fitted], Fitted],
+    needed: bool = False,
 ) -> Fitted:
     """The fit with t noise, where that is clearly likelier than normal noise, or `needed`; else the fit `normal`.
 
-    `again` fits a task from the start, or says that there is no time left.
+    `again` fits a task from the start, or says that there is no time left; `onwards` goes on from a fit.
     """
     if normal.decays is None or normal.noise is None:
         return normal
@@ -75,7 +79,7 @@ def fitted(
     for _ in range(ROUNDS):
         weighted = dataclasses.replace(task, precisions=now.precisions)
         anew = best is None or gain > CHANGED * samples
-        found = again(weighted) if anew or best is None else _onwards(weighted, best, settings)
+        found = again(weighted) if anew or best is None else onwards(weighted, best)
         if found is None:
             break
         degrees, now = now.degrees, noise_of(weighted, found, DEGREES)
@@ -108,17 +112,16 @@ def _with(fitted: Fitted, task: Task, degrees: float, variance: float | None = N
     )
 
 
-def _onwards(task: Task, fitted: Fitted, settings: Settings) -> Fitted:
-    w = _training.flat(fitted.solution.params)
-    return _training.refined(_like(task, fitted), w, fitted.decays, settings)
-
-
 def _like(task: Task, fitted: Fitted) -> Task:
     return dataclasses.replace(task, sizes=fitted.sizes, activation=fitted.activation)
 
 
-def noise_of(task: Task, fitted: Fitted, degrees: tuple[float, ...]) -> Noise:
-    """The most likely of some degrees of freedom, for the residuals that a fit of a task leaves out."""
+def noise_of(task: Task, fitted: Fitted, degrees: tuple[float, ...] | None = None) -> Noise:
+    """The most likely of some degrees of freedom, for the residuals that a fit of a task leaves out.
+
+    By default noise is of the kind for which the task has its precisions.
+    """
+    degrees = degrees or ((np.inf,) if task.precisions is None else DEGREES)
     params = fitted.solution.params
     problem = _training.problem_of(_like(task, fitted), params, False)
     judges, w = _leave_one_out.judging(problem), _training.flat(params)
