@@ -39,8 +39,9 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         "tanh", "sigmoid" (or "logistic"), "relu", "gelu", "silu", "softplus" or "sine". "auto": tanh, and with
         hidden_layer_sizes="auto" silu or sine where these predict samples that are left out better.
     alpha : "evidence", "relevance" or float, default "evidence"
-        "evidence": one decay for the weights and one for the biases of each layer, from the data. "relevance": each
-        input column has its own (automatic relevance determination), see `feature_importances_`. A number means what
+        "evidence": one decay for the weights and one for the biases of each layer, from the data, and in the end one
+        for each input column where samples that are left out are clearly likelier with these. "relevance": each input
+        column has its own from the start (automatic relevance determination), see `feature_importances_`. A number means what
         it means in MLPRegressor: alpha/(2 N) times the sum of squared weights. Networks of more than 3,000 weights, and
         tables whose Jacobian has more than 2e8 entries, are stopped by a validation score instead.
     solver : str or Solver, default "auto"
