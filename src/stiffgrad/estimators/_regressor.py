@@ -41,9 +41,9 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     alpha : "evidence", "relevance" or float, default "evidence"
         "evidence": one decay for the weights and one for the biases of each layer, from the data, and in the end one
         for each input column where samples that are left out are clearly likelier with these. "relevance": each input
-        column has its own from the start (automatic relevance determination), see `feature_importances_`. A number means what
-        it means in MLPRegressor: alpha/(2 N) times the sum of squared weights. Networks of more than 3,000 weights, and
-        tables whose Jacobian has more than 2e8 entries, are stopped by a validation score instead.
+        column has its own from the start (automatic relevance determination), see `feature_importances_`. A number
+        means what it means in MLPRegressor: alpha/(2 N) times the sum of squared weights. Networks of more than 3,000
+        weights, and tables whose Jacobian has more than 2e8 entries, are stopped by a validation score instead.
     solver : str or Solver, default "auto"
         A name of `stiffgrad.solvers.names()`. With the evidence, another solver than "auto" trains once more, from
         the start, with the decays that were found.
