@@ -34,7 +34,7 @@ DEGREES = (3.0, 4.0, 6.0, 10.0, 20.0)  # of freedom that are tried; with less th
 CLEAR = 4.0  # nats by which something else must be likelier
 OTHER = 0.5  # nats a sample from where squared residuals may be larger than those of the fit with normal noise
 ROUNDS = 8  # of precisions at most
-CHANGED = 0.1  # nats a sample that a round gained, from where the next one begins anew
+CHANGED = 0.1  # nats a sample that the first round gained, from where the second one begins anew too
 GAIN = (0.5, 0.005)  # nats, and nats a sample: a round that gains less is the last one
 EM = 200  # iterations at most for a scale
 NODES = np.exp(np.linspace(-18.0, 4.0, 111))  # of lambda: the trapezoidal rule in its logarithm
@@ -76,9 +76,9 @@ def fitted(
     samples = float(task.weights.sum())
     enough = GAIN[0] + GAIN[1] * samples
     best, best_noise, now, gain = None, first, first, np.inf
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         weighted = dataclasses.replace(task, precisions=now.precisions)
-        anew = best is None or gain > CHANGED * samples
+        anew = number < 2 and gain > CHANGED * samples
         found = again(weighted) if anew or best is None else onwards(weighted, best)
         if found is None:
             break
