@@ -196,7 +196,7 @@ def models(task: str, X: np.ndarray) -> dict[str, Any]:
         import catboost
 
         kind = catboost.CatBoostClassifier if task == "classification" else catboost.CatBoostRegressor
-        found["CatBoost"] = kind(verbose=0, random_seed=0, thread_count=1)
+        found["CatBoost"] = kind(verbose=0, random_seed=0, thread_count=1, allow_writing_files=False)
     if importlib.util.find_spec("pytabkit"):
         import pytabkit
 
