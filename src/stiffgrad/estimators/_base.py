@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
@@ -23,6 +24,7 @@ from stiffgrad._memory import require
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.analysis import minimum
 from stiffgrad.estimators import _committee, _training
+from stiffgrad.estimators._columns import by_column
 from stiffgrad.estimators._leave_one_out import ROWS
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix, Network
 from stiffgrad.estimators._race import Race, entrants
@@ -146,7 +148,13 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         if self.alpha == "evidence" and held_out is None and not self._regression:
             self._keep(self._committee(tasks, random), tasks[-1])
         else:
-            self._keep([self._best_network(tasks, held_out, random)], tasks[-1])
+            begin = time.perf_counter()
+            fitted = self._best_network(tasks, held_out, random)
+            self._keep([self._with_noise(fitted, tasks, held_out is not None, random, begin)], tasks[-1])
+
+    def _with_noise(self, fitted: Fitted, tasks: list[Task], validated: bool, random: Any, begin: float) -> Fitted:
+        """The fit, or another one where the noise of the targets is of another kind."""
+        return fitted
 
     @property
     def _regression(self) -> bool:
@@ -212,7 +220,8 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             if _rank(other, False) <= _rank(best, False):
                 break
             best = other
-        return best if race is None else race.better(best)
+        best = best if race is None else race.better(best)
+        return by_column(best, tasks[0], self._settings(begin)) if _entries(tasks[0]) <= LARGE else best
 
     def _last_task(self, tasks: list[Task]) -> Task | None:
         """With `warm_start` that of the last fit's network, where it fits the data and what is asked for."""
@@ -269,8 +278,9 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         ]
         self._lead = found.index(fitted)
         self._noise = fitted.noise
+        self._degrees = None if np.isinf(fitted.degrees) else fitted.degrees  # of freedom of t noise
         self.activation_ = fitted.activation
-        task = dataclasses.replace(task, sizes=fitted.sizes, activation=fitted.activation)
+        task = dataclasses.replace(task, sizes=fitted.sizes, activation=fitted.activation, precisions=fitted.precisions)
         self._training_data = (task, fitted.decay)
         self.log_evidence_ = fitted.log_evidence
         self.loss_ = float(solution.loss)
@@ -417,7 +427,15 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         if not hasattr(self, "_training_data"):
             raise AttributeError("minimum_ needs the training data, which a loaded or unfitted estimator does not have")
         task, decay = self._training_data
-        return _training.objective_of(task, self.solution_.params, decay)
+        share = task.weights.sum() / task.rows.sum()  # the decay is one of the mean over samples
+        return _training.objective_of(task, self.solution_.params, jax.tree.map(lambda each: share * each, decay))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a model from before `activation_`, too."""
+        if "n_layers_" in state and "activation_" not in state:
+            names = {"logistic": "sigmoid", "auto": "tanh"}
+            state = {**state, "activation_": names.get(state["activation"], state["activation"])}
+        super().__setstate__(state)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -106,7 +106,7 @@ def maximise(problem: Problem, w: Matrix, record: Record, start: Any = None) -> 
     log_lambda = np.log(np.broadcast_to(np.asarray(first, float), (problem.count,)))
     now = best = Hyper(w, log_lambda, float(np.log(_beta(problem, 0.0, loss))), loss)
     gain = GAIN[0] + GAIN[1] * problem.samples
-    exact = EXACT * spread_of(problem.y, problem.weights) if problem.loss == "squared" else 0.0
+    exact = EXACT * spread_of(problem.y, problem.rows) if problem.loss == "squared" else 0.0
     counts, phase, idle, mark, h = _Counts(), 0, 0, -np.inf, 1.0
     while True:
         here = _Local.at(problem, now)

@@ -74,7 +74,7 @@ class _Rows:
 
 
 def _weighted(problem: Problem, rows: Matrix) -> Matrix:
-    return np.ravel(np.sqrt(problem.weights)[:, None] * rows)
+    return np.ravel(np.sqrt(problem.rows)[:, None] * rows)
 
 
 class _Matrix:
@@ -130,7 +130,7 @@ def _least(small: Matrix) -> float:
 def _judge(problem: Problem, rows: _Rows, a: Matrix, small: Matrix, decay: float) -> Exact:
     unit = np.repeat(np.minimum(1.0, 1.0 / problem.weights), problem.y.shape[1])  # one copy is left out
     rest = np.maximum(1.0 - unit * _Matrix(a, small, decay).hat(), 1e-12)
-    total = problem.samples * problem.y.shape[1]
+    total = float(problem.rows.sum()) * problem.y.shape[1]
     squares = rows.r**2
     noise = float((squares / rest**2).sum() / (problem.weights @ (1.0 / rest).reshape(problem.y.shape).sum(1)))
     return Exact(rows.w, decay, noise, float((squares / rest**2).sum()) / total, True)
@@ -235,7 +235,7 @@ def _advance(
             longer = DEFAULT.next_step(np.float64(h), Verdict(np.True_, np.float64(ratio), np.False_))  # type: ignore[arg-type]
             further = 0
             while ratio > PROMISE and further < W_STEPS:
-                slope = network.gradient(new.w, new.seen, problem.weights[:, None] * (new.seen.z - problem.y))
+                slope = network.gradient(new.w, new.seen, problem.rows[:, None] * (new.seen.z - problem.y))
                 slope = slope + decay * new.w
                 d = -matrix.solve(slope)
                 other = _Rows.at(problem, new.w + d)

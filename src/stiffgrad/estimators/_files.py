@@ -21,7 +21,7 @@ TEXT = "model.json"
 Estimator = TypeVar("Estimator")
 KINDS = ("binary", "multiclass", "multilabel")
 _COUNTS = ("n_features_in_", "n_layers_", "n_outputs_", "n_iter_")
-_NUMBERS = ("_noise", "_temper", "loss_", "log_evidence_")  # or None
+_NUMBERS = ("_noise", "_degrees", "_temper", "loss_", "log_evidence_")  # or None
 _ARRAYS = ("_x_mean", "_x_scale", "_y_mean", "_y_std")
 
 

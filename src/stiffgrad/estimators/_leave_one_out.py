@@ -41,6 +41,7 @@ BIASES = 0.01  # decay of biases: next to nothing, but the Gauss-Newton matrix s
 AGAIN = 6  # further searches at most at the start of the path, while each pays
 CLEAR = 2  # decays in a row whose loss is worse by two standard errors: the path ends
 SEARCH = (25, 1e-3)  # iterations at most, and the largest entry of the gradient in u (root nats), on the path
+ROUNDING = 1e-15  # of the largest diagonal entry: what is added to a matrix that rounding made indefinite
 ROWS = 10_000  # samples at most that form a matrix or judge
 
 Decays = Callable[[float], Matrix]  # a level -> decay of each weight, (n,)
@@ -133,7 +134,7 @@ def part(problem: Problem) -> Problem:
     if count <= ROWS:
         return problem
     rows = np.sort(np.random.default_rng(0).choice(count, ROWS, replace=False))
-    return dataclasses.replace(problem, X=problem.X[rows], y=problem.y[rows], weights=problem.weights[rows])
+    return problem.chosen(rows)
 
 
 def judging(problem: Problem) -> Problem:
@@ -154,10 +155,18 @@ def gram_at(problem: Problem, w: Matrix, double: bool = False) -> Matrix:
 
 
 def factor(gram: Matrix, problem: Problem, decay: Matrix) -> Matrix:
-    """Factor of a Gauss-Newton matrix with decay (n,)."""
+    """Factor of a Gauss-Newton matrix with decay (n,); of one in double precision at least up to rounding."""
     matrix = gram.copy(order="F")
     matrix[np.diag_indices_from(matrix)] += decay[problem.network.order]
-    return cholesky(matrix)
+    shift = ROUNDING * float(np.diag(matrix).max())
+    while True:
+        try:
+            return cholesky(matrix)
+        except np.linalg.LinAlgError:
+            if matrix.dtype != np.float64 or not 0.0 < shift < np.diag(matrix).max():
+                raise
+            matrix[np.diag_indices_from(matrix)] += shift
+            shift *= 100.0
 
 
 def factor_at(problem: Problem, w: Matrix, decay: Matrix, double: bool = False) -> Matrix:
@@ -213,6 +222,7 @@ def judge(problem: Problem, w: Matrix, decay: Matrix) -> Point:
         whole = inverse(lower)
         spread = network.spread(w, problem.X, whole)
     loss, unit = LOSSES[problem.loss], np.minimum(problem.weights, 1.0)  # of a repeated sample one copy is left out
+    unit = unit * problem.rows / problem.weights
     heads = loss.heads(seen.z)
     curvature = heads.transpose(0, 2, 1) @ heads
     inner = (1.0 + 1e-6) * np.eye(problem.y.shape[1]) - unit[:, None, None] * (curvature @ spread)

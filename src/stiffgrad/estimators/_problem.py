@@ -71,11 +71,24 @@ class Problem:
     weights: Matrix
     groups: NDArray[np.int64]  # of each weight, (n,): weights of a group share a decay
     count: int  # of groups
+    precisions: Matrix | None = None  # of the noise of each sample, (N,), relative; by default all the same
 
     @property
     def samples(self) -> float:
         """How many samples the weights stand for."""
         return float(self.weights.sum())
+
+    @property
+    def rows(self) -> Matrix:
+        """What each sample counts for in the loss, (N,)."""
+        return self.weights if self.precisions is None else self.weights * self.precisions
+
+    def chosen(self, rows: NDArray[np.int64]) -> Problem:
+        """Some of the samples."""
+        precisions = None if self.precisions is None else self.precisions[rows]
+        return dataclasses.replace(
+            self, X=self.X[rows], y=self.y[rows], weights=self.weights[rows], precisions=precisions
+        )
 
     def forward(self, w: Matrix) -> Pass:
         """Outputs of all samples."""
@@ -83,15 +96,15 @@ class Problem:
 
     def value(self, seen: Pass) -> float:
         """The summed loss."""
-        return float(self.weights @ LOSSES[self.loss].value(seen.z, self.y))
+        return float(self.rows @ LOSSES[self.loss].value(seen.z, self.y))
 
     def gradient(self, w: Matrix, seen: Pass) -> Matrix:
         """Its gradient, (n,)."""
-        return self.network.gradient(w, seen, self.weights[:, None] * LOSSES[self.loss].slope(seen.z, self.y))
+        return self.network.gradient(w, seen, self.rows[:, None] * LOSSES[self.loss].slope(seen.z, self.y))
 
     def heads(self, seen: Pass) -> Matrix:
         """R' (N, k, k) of each sample with R R' the Hessian of its weighted loss in the outputs."""
-        return np.sqrt(self.weights)[:, None, None] * LOSSES[self.loss].heads(seen.z)
+        return np.sqrt(self.rows)[:, None, None] * LOSSES[self.loss].heads(seen.z)
 
     def decayed(self, w: Matrix, decay: Matrix) -> tuple[float, Matrix]:
         """Summed loss with decay (n,) and its gradient."""

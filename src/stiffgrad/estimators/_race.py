@@ -64,10 +64,10 @@ class Race:
         self._task, self._settings, self._begin = task, settings, time.perf_counter()
         used = np.flatnonzero(task.weights > 0)
         rows = np.sort(np.random.default_rng(0).choice(used, min(len(used), ROWS), replace=False))
-        self._part = dataclasses.replace(task, X=task.X[rows], y=task.y[rows], weights=task.weights[rows])
+        self._part = task.chosen(rows)
         self._samples = len(used)
-        self._variance = _evidence.spread_of(task.y, task.weights)
-        self._scale = scale_of(self._part.X, self._part.y, self._part.weights)
+        self._variance = _evidence.spread_of(task.y, task.rows)
+        self._scale = scale_of(self._part.X, self._part.y, self._part.rows)
         self._seeds = {each: seed + i for i, each in enumerate(candidates) if _dense(self._of(task, each))}
         self._runs: dict[Candidate, tuple[Run, Record]] = {}
         self._finished = False

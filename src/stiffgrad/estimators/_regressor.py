@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +12,14 @@ from scipy.stats import norm
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from stiffgrad._float64 import float64
+from stiffgrad.estimators import _noise
 from stiffgrad.estimators._base import FlowEstimator, checked_weights, mean_and_scale
+from stiffgrad.estimators._columns import by_column
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix
-from stiffgrad.estimators._training import flat
+from stiffgrad.estimators._training import Fitted, Task, flat, refined
 
 
 class FlowRegressor(RegressorMixin, FlowEstimator):
@@ -34,10 +39,11 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         "tanh", "sigmoid" (or "logistic"), "relu", "gelu", "silu", "softplus" or "sine". "auto": tanh, and with
         hidden_layer_sizes="auto" silu or sine where these predict samples that are left out better.
     alpha : "evidence", "relevance" or float, default "evidence"
-        "evidence": one decay for the weights and one for the biases of each layer, from the data. "relevance": each
-        input column has its own (automatic relevance determination), see `feature_importances_`. A number means what
-        it means in MLPRegressor: alpha/(2 N) times the sum of squared weights. Networks of more than 3,000 weights, and
-        tables whose Jacobian has more than 2e8 entries, are stopped by a validation score instead.
+        "evidence": one decay for the weights and one for the biases of each layer, from the data, and in the end one
+        for each input column where samples that are left out are clearly likelier with these. "relevance": each input
+        column has its own from the start (automatic relevance determination), see `feature_importances_`. A number
+        means what it means in MLPRegressor: alpha/(2 N) times the sum of squared weights. Networks of more than 3,000
+        weights, and tables whose Jacobian has more than 2e8 entries, are stopped by a validation score instead.
     solver : str or Solver, default "auto"
         A name of `stiffgrad.solvers.names()`. With the evidence, another solver than "auto" trains once more, from
         the start, with the decays that were found.
@@ -62,6 +68,11 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         Scale inputs and targets to mean 0 and standard deviation 1 inside.
     verbose : bool, default False
         Show progress.
+    noise : {"auto", "gaussian", "student-t"}, default "auto"
+        Distribution of the targets around the function. "student-t" has heavy tails, so that outliers count little
+        (with fewer degrees of freedom less); its degrees of freedom follow from the data. "auto": Student's t where
+        samples that are left out are clearly likelier with it, else the normal distribution, also for fits that are
+        not by the evidence.
 
     Attributes
     ----------
@@ -79,6 +90,10 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         alpha="relevance" the typical size of the weights of each column.
     activation_ : str
         Of the network.
+    noise_ : str
+        "gaussian" or "student-t".
+    degrees_of_freedom_ : float
+        Of Student's t; infinity for Gaussian noise.
     n_iter_, n_features_in_, feature_names_in_, n_outputs_, n_layers_
         As in scikit-learn.
     solution_ : Solution
@@ -118,7 +133,9 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         warm_start: bool = False,
         standardise: bool = True,
         verbose: bool = False,
+        noise: str = "auto",
     ) -> None:
+        self.noise = noise
         super().__init__(
             hidden_layer_sizes,
             activation,
@@ -139,6 +156,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     _parameter_constraints = {  # noqa: RUF012
         **FlowEstimator._parameter_constraints,
         "activation": [StrOptions({"auto", *ACTIVATIONS})],
+        "noise": [StrOptions({"auto", "gaussian", "student-t"})],
     }
 
     def _loss(self) -> str:
@@ -175,6 +193,43 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             held_out = (held_out[0], targets, held_out[2])
         self._fit(X, y.reshape(len(y), -1), weights, held_out=held_out)
         return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({"noise": "auto", **state})
+
+    def _with_noise(self, fitted: Fitted, tasks: list[Task], validated: bool, random: Any, begin: float) -> Fitted:
+        by_evidence = isinstance(self.alpha, str) and not validated and self.solver == "auto"
+        if self.noise == "student-t" and not by_evidence:
+            raise ValueError(
+                "noise='student-t' needs a fit by the evidence: alpha='evidence' or 'relevance', solver='auto', "
+                "no validation data, and at most 3,000 weights"
+            )
+        if not by_evidence or self.noise == "gaussian":
+            return fitted
+
+        def again(task: Task) -> Fitted | None:
+            if self.wall_seconds is not None and time.perf_counter() - begin > self.wall_seconds:
+                return None
+            weighted = [dataclasses.replace(each, precisions=task.precisions) for each in tasks]
+            return self._best_network(weighted, None, random)
+
+        def onwards(task: Task, last: Fitted) -> Fitted:
+            task = dataclasses.replace(task, sizes=last.sizes, activation=last.activation)
+            found = refined(task, flat(last.solution.params), last.decays, self._settings(begin))
+            return found if self.alpha == "relevance" else by_column(found, task, self._settings(begin))
+
+        return _noise.fitted(fitted, tasks[0], again, onwards, self.noise == "student-t")
+
+    @property
+    def degrees_of_freedom_(self) -> float:
+        """Of the noise: infinity for a normal distribution."""
+        check_is_fitted(self, "n_layers_")
+        return float(getattr(self, "_degrees", None) or np.inf)
+
+    @property
+    def noise_(self) -> str:
+        """The kind of noise that was found."""
+        return "gaussian" if np.isinf(self.degrees_of_freedom_) else "student-t"
 
     def _scaled_targets(self, y: Matrix, weights: Matrix) -> Matrix:
         self._y_mean, self._y_std = np.zeros(y.shape[1]), np.ones(y.shape[1])
@@ -213,15 +268,27 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             raise ValueError(f"{asked} needs alpha='evidence' or 'relevance': error bars follow from it")
         if return_cov:
             return mean.ravel(), self._joint(inputs)
-        variance = np.diagonal(self._covariances(inputs), axis1=1, axis2=2) + self._noise
-        std = np.sqrt(variance) * self._y_std
+        spread = np.diagonal(self._covariances(inputs), axis1=1, axis2=2)
+        std = np.sqrt(spread + self._noise_variance) * self._y_std
         if quantiles is not None:
             q = np.asarray(quantiles, float)
             if q.ndim != 1 or not np.all((q > 0) & (q < 1)):
                 raise ValueError(f"quantiles={quantiles!r} must be a sequence of numbers between 0 and 1")
-            found = mean + norm.ppf(q)[:, None, None] * std
+            found = mean + self._y_std * self._quantiles(q, spread)
             return found[:, :, 0] if self._flat else found
         return (mean.ravel(), std.ravel()) if self._flat else (mean, std)
+
+    @property
+    def _noise_variance(self) -> float:
+        assert self._noise is not None
+        return _noise.variance_of(self._noise, self.degrees_of_freedom_)
+
+    def _quantiles(self, q: Matrix, spread: Matrix) -> Matrix:
+        """Of new observations around predictions of variances spread (N, k), (quantiles, N, k)."""
+        assert self._noise is not None
+        if self.noise_ == "student-t":
+            return _noise.quantiles(q, spread, self._noise, self.degrees_of_freedom_)
+        return norm.ppf(q)[:, None, None] * np.sqrt(spread + self._noise)
 
     def _joint(self, inputs: Matrix) -> Matrix:
         if self.n_outputs_ != 1:
@@ -229,11 +296,10 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
                 f"return_cov=True is for one target, this model has {self.n_outputs_}: use return_std=True"
             )
         assert self._covariance is not None
-        assert self._noise is not None
         network, w = self._network, flat(self._params)
         a = network.ordered(w, network.forward(w, inputs), np.ones((len(inputs), 1, 1)))
         found = a @ self._covariance @ a.T
-        found[np.diag_indices_from(found)] += self._noise
+        found[np.diag_indices_from(found)] += self._noise_variance
         return found * self._y_std[0] ** 2
 
     def gradient(self, X: Any) -> Matrix:

@@ -42,11 +42,24 @@ class Task:
     loss: str
     sizes: tuple[int, ...]
     activation: str
+    precisions: Matrix | None = None  # of the noise of each sample, (N,), relative; by default all the same
 
     @property
     def network(self) -> Network:
         """The network in NumPy."""
         return Network(self.sizes, self.activation)
+
+    @property
+    def rows(self) -> Matrix:
+        """What each sample counts for in the loss, (N,)."""
+        return self.weights if self.precisions is None else self.weights * self.precisions
+
+    def chosen(self, rows: NDArray[np.int64]) -> Task:
+        """Some of the samples."""
+        precisions = None if self.precisions is None else self.precisions[rows]
+        return dataclasses.replace(
+            self, X=self.X[rows], y=self.y[rows], weights=self.weights[rows], precisions=precisions
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +81,7 @@ class Fitted:
     decay: Any  # of the mean objective: of each weight (n,), or one a leaf
     log_evidence: float | None = None
     decays: Matrix | None = None  # lambda of each group
-    noise: float | None = None  # variance, in standardised units
+    noise: float | None = None  # variance, in standardised units; of t noise its squared scale
     covariance: Matrix | None = None  # of the weights, (n, n), in the order of units
     left_out: Matrix | None = None  # outputs (N, k) of each sample, of the fit without it
     spread: Matrix | None = None  # covariance of the outputs (N, k, k)
@@ -78,6 +91,8 @@ class Fitted:
     share: float = 1.0  # of its outputs in those of all that were fitted
     determined: float = 0.0  # the part of its weights that the data determine
     judges: Problem | None = None  # the samples that were left out
+    degrees: float = np.inf  # of freedom of t noise: infinity is normal noise
+    precisions: Matrix | None = None  # of the noise of each sample that it was fitted with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +116,7 @@ def objective_of(task: Task, params: Params, decay: Any = 0.0) -> Objective:
     """The mean loss over the samples, padded to a bucket of rows; `decay` of each weight (n,), or one a leaf."""
     extra = bucket(len(task.X)) - len(task.X)
     X, y = (np.pad(array, ((0, extra), (0, 0)), mode="edge") for array in (task.X, task.y))
-    weights = np.pad(task.weights, (0, extra))
+    weights = np.pad(task.rows, (0, extra))
     flat = isinstance(decay, np.ndarray)
     plain = 0.0 if flat else decay
     # Not by `supervised`, which would warn of sizes: what can be done about them has been done here.
@@ -194,7 +209,8 @@ def problem_of(task: Task, params: Params, relevance: bool) -> Problem:
     """The samples that count, and the groups of weights that share a decay."""
     used = task.weights > 0
     groups, count = groups_of(params, relevance)
-    return Problem(task.network, task.loss, task.X[used], task.y[used], task.weights[used], groups, count)
+    precisions = None if task.precisions is None else task.precisions[used]
+    return Problem(task.network, task.loss, task.X[used], task.y[used], task.weights[used], groups, count, precisions)
 
 
 def _with_decays(
@@ -252,9 +268,18 @@ def reached(run: _exact.Run, record: Record) -> Fitted:
 
 def refined(task: Task, w: Matrix, decays: Any, settings: Settings) -> Fitted:
     """The evidence from weights w and lambdas, one or one a group."""
-    problem = problem_of(task, unflat(task.network, w), False)
+    problem = problem_of(task, unflat(task.network, w), settings.alpha == "relevance")
     with Record("evidence", settings.until, 0, settings.progress, None) as record:
         return _by_evidence(problem, w, record, np.broadcast_to(decays, (problem.count,)))
+
+
+def with_decays_by_column(task: Task, fitted: Fitted, settings: Settings) -> Fitted:
+    """The evidence with a decay for each input column, from a fit."""
+    problem = problem_of(task, fitted.solution.params, True)
+    decays = np.empty(problem.count)
+    decays[problem.groups] = fitted.decay * problem.samples
+    with Record("evidence", settings.until, 0, settings.progress, None) as record:
+        return _by_evidence(problem, flat(fitted.solution.params), record, decays)
 
 
 def paced(task: Task, w: Matrix, noise: float, settings: Settings) -> Fitted:
@@ -270,7 +295,7 @@ def left_out(task: Task, fitted: Fitted) -> float:
     problem = _leave_one_out.judging(problem_of(task, fitted.solution.params, False))
     w = flat(fitted.solution.params)
     errors = _leave_one_out.judge(problem, w, fitted.decays[problem.groups]).left_out - problem.y
-    return float(np.average((errors**2).mean(1), weights=problem.weights))
+    return float(np.average((errors**2).mean(1), weights=problem.rows))
 
 
 def _by_evidence(problem: Problem, w: Matrix, record: Record, start_decays: Matrix | None) -> Fitted:
