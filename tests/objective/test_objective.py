@@ -191,7 +191,7 @@ BAD = [
     ({"loss": 3}, TypeError, "loss must be"),
     ({"loss": lambda z, y: z - y}, ValueError, "loss must return a scalar"),
     ({"loss": lambda z: z}, ValueError, "loss fails"),
-    ({"apply": 3}, TypeError, "function must be callable"),
+    ({"apply": 3}, TypeError, "must be callable as function"),
     ({"apply": lambda p, x: None}, TypeError, "function must return one"),
     ({"apply": lambda p, x: jnp.zeros(0)}, TypeError, "function must return one"),
     ({"apply": lambda p, x: p["w"]}, ValueError, "function fails on one sample"),
