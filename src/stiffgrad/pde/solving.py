@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -22,6 +22,7 @@ from stiffgrad.run.promotion import continued
 from stiffgrad.run.trace import Solution as Run
 from stiffgrad.run.trace import Trace
 from stiffgrad.solvers._base import Solver
+from stiffgrad.solvers._compiled import nominal_seconds
 from stiffgrad.solvers._registry import resolve
 
 FAR = 5.0  # a held-out residual so many times the training one: few points (Hao et al.: resample from there on)
@@ -38,6 +39,7 @@ UNSOLVED = 1e-3  # a loss so many times that of a network that gives nothing is 
 STAGE_STEPS, SHARE_STEPS = 100, 40
 FIRST_POINTS = 1024  # of an interior condition, at first
 APART = 2.0  # a held-out residual so many times the training one, and more points come in before all are
+LOOK_SECONDS, MOST_STEPS = 0.05, 25  # between two looks at the held-out points
 JUDGED = 1024  # points on which solutions along the run are compared
 TARGET = 1e-15  # of the loss, whose root is about the relative error or some times as much
 TRUSTED = 1e-5  # a relative error above it is said in the verdict
@@ -283,6 +285,7 @@ class _Rounds:
         self._last_losses = np.zeros(0)
         self.path = Path()
         self._apart: float | None = None  # how far the residuals may be apart before points are wanted
+        self._looked = 0.0  # how often the held-out points were looked at in this run
         self.count = 0
         self.doublings = 0
         self.going = True
@@ -328,8 +331,12 @@ class _Rounds:
         held_out = self._problem.held_out
         self.wants_points, self._seen = False, {} if held_out is None else {0.0: float(energy(held_out, objective.w0))}
         own = dataclasses.replace(left, loss=loss, steps=most)
-        run = integrate(objective, self._begun(), until=own, callback=self._watch, **self._options)
+        watch = _Watch(self._watch, _looks_every(objective))
+        self._looked = 0.0
+        run = integrate(objective, self._begun(), until=own, callback=watch, **self._options)
         self._back, self._last_losses = None, run.trace["loss"]
+        if held_out is not None:
+            self._look(run.w, run.trace.row(-1))
         run = dataclasses.replace(run, trace=self._with_held_out(run.trace))
         self._total = run if self._total is None else continued(self._total, run, "points")
         self.count += 1
@@ -358,17 +365,23 @@ class _Rounds:
             return self._solver
         return dataclasses.replace(solver, h0=float(row["step_size"]))
 
-    def _watch(self, step: Step) -> bool:
+    def _watch(self, every: int, step: Step) -> bool:
         """Look at the held-out points, and say whether to end a run because the residual there is far larger."""
-        held_out = self._problem.held_out
-        if held_out is not None:
-            between = self._seen[step.row["steps"]] = float(energy(held_out, step.w))
-            step = dataclasses.replace(step, row={**step.row, "validation": between})
-            if self.whole:
-                self.path.add(max(between, step.row["loss"]), step.w)
+        looks = step.row["steps"] // every
+        if self._problem.held_out is not None and looks > self._looked:
+            self._looked = looks
+            step = dataclasses.replace(step, row={**step.row, "validation": self._look(step.w, step.row)})
             if self._apart is not None and step.row["steps"] >= (PATIENCE if self._apart == FAR else 1):
                 self.wants_points = _far(step.row, self._apart)
         return self.wants_points or bool(self._callback is not None and self._callback(step))
+
+    def _look(self, w: Any, row: Mapping[str, float]) -> float:
+        """The energy on the held-out points, noted."""
+        assert self._problem.held_out is not None
+        between = self._seen[row["steps"]] = float(energy(self._problem.held_out, w))
+        if self.whole:
+            self.path.add(max(between, row["loss"]), w)
+        return between
 
     def _with_held_out(self, trace: Trace) -> Trace:
         columns = {name: trace[name] for name in trace}
@@ -390,6 +403,22 @@ class _Rounds:
         name = run.message.split(":")[0]
         message = f"{name}: {outcome.value} ({counts}; loss {run.loss:.3e}). {outcome.advice}"
         return dataclasses.replace(run, outcome=outcome, message=message)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Watch:
+    """A callback that looks every so many steps, however long the clock makes a chunk: so a run repeats exactly."""
+
+    look: Callable[[int, Step], bool]
+    every: int
+
+    def __call__(self, step: Step) -> bool:
+        return self.look(self.every, step)
+
+
+def _looks_every(objective: Objective) -> int:
+    """Steps of about LOOK_SECONDS, by the work of a gradient, which a step is some times of."""
+    return int(np.clip(LOOK_SECONDS / (5.0 * nominal_seconds(objective)), 1, MOST_STEPS))
 
 
 def _far(row: Mapping[str, float], times: float) -> bool:

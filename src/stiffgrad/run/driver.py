@@ -145,7 +145,8 @@ def solve(
         Show loss, gradient norm, flow time, step size, order, rejected steps and elapsed seconds.
     callback : callable, optional
         Called with a `Step` after every step (after every chunk of steps for compiled solvers); a true result, or
-        StopIteration, ends the run.
+        StopIteration, ends the run. How long a chunk is depends on the clock; with an attribute
+        `every` a callback of our own solvers sees each so many steps, or a few more, at rows that no clock moves.
     checkpoint : path or Checkpoint, optional
         File (`.npz`) in which the run is saved every few seconds and at the end. Where it exists the run goes on from
         it: counts, trace, time and budgets too. Compiled solvers (our own, Optax's, Diffrax's and Optimistix's) go on
@@ -278,6 +279,8 @@ class Run:
         self.until = until
         self.limits = self._whole = until.limits()  # those that a solver sees count from its own start
         self.callback = callback
+        self._every = getattr(callback, "every", None)
+        self._steps = 0.0  # of the newest row
         self.flow = Flow(objective, compilation)
         self.trace = TraceBuilder()
         self._keeper = Keeper(checkpoint, objective, solver)
@@ -300,6 +303,14 @@ class Run:
         self._compile_seconds = 0.0
 
     # ---- the monitor's side
+
+    @property
+    def look(self) -> float:
+        """The number of steps, as the solver counts them, at which the callback looks again."""
+        if self._every is None:
+            return np.inf
+        done = self._steps - self._before.get("steps", 0.0)
+        return float((done // self._every + 1.0) * self._every)
 
     @property
     def next_time(self) -> float:
@@ -395,6 +406,7 @@ class Run:
                 raise ValueError("validation is nan at the start: it must be a number, lower for better parameters")
             if np.isfinite(score) and (self._best is None or score < self._best[0]):
                 self._best = (score, self.w)
+        self._steps = row.get("steps", 0.0)
         self._progress.update(row)
         self._keeper.note(row["loss"], self.w)
         if self._keeper.due:

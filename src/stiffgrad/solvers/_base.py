@@ -76,6 +76,11 @@ class Monitor(Protocol):
         """Record the rows of a compiled chunk of steps that ended at `w`. True: the run must stop now."""
         ...
 
+    @property
+    def look(self) -> float:
+        """Steps after which a compiled chunk should end, whatever the clock says; inf where none is wanted."""
+        ...
+
     def seconds_left(self) -> float:
         """Wall seconds until the budget ends (inf without one)."""
         ...

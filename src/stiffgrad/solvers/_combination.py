@@ -299,6 +299,7 @@ class _Window:
         self.step = monitor.step
         self.compiling = monitor.compiling
         self.next_time, self.reach = math.inf, monitor.reach  # no combination follows the flow in time
+        self.look = monitor.look - contest.others("steps")
         limits = monitor.limits
         self.limits = Limits(
             limits.loss,

@@ -415,7 +415,8 @@ class CompiledRun:
         target = monitor.next_time
         capped = self._toward(target) if np.isfinite(target) else None
         wanted = 1.0 if monitor.steps_only or np.isfinite(target) else self._length
-        length = int(min(MAX_ROWS, max(1.0, wanted)))
+        done = self.row[self.names.index("steps")] if "steps" in self.names else 0.0
+        length = int(min(MAX_ROWS, max(1.0, min(wanted, monitor.look - done))))
         limits, before = self._limits(monitor), self.row
         begin = time.perf_counter()
         rows = self._steps(limits, length)
