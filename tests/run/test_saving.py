@@ -40,7 +40,7 @@ def same(tree, other):
 
 def equal(one, two):
     for field in dataclasses.fields(one):
-        if field.name not in ("params", "best_params", "w", "trace", "state", "restore"):
+        if field.name not in ("params", "best_params", "w", "trace", "state", "restore", "predictor"):
             assert getattr(one, field.name) == getattr(two, field.name), field.name
     same([one.params, one.best_params, one.w], [two.params, two.best_params, two.w])
     same({name: one.trace[name] for name in one.trace}, {name: two.trace[name] for name in two.trace})
