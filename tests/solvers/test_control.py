@@ -1,11 +1,16 @@
 """When a step is accepted, how long the next one is, and what a run has cost: rules that every own method shares."""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import stiffgrad as sg
 from stiffgrad.curvature.point import ROUNDINGS, Point
+from stiffgrad.objective import derivatives
+from stiffgrad.solvers import _compiled
 from stiffgrad.solvers._combination import _fall
 from stiffgrad.solvers._control import SMALLER, Control, judge
 from stiffgrad.solvers._own import Place, relative_length
@@ -145,3 +150,30 @@ def test_falls_are_compared_in_logarithms_and_at_rounding_by_a_trace_of_the_grad
     assert _fall(np.inf, 1.0, 1.0, 1.0) == np.inf
     assert 0.0 < _fall(1.0, 1.0, 1.0, 0.5) < 1e-15
     assert -1e-15 < _fall(1.0, 1.0, 0.5, 1.0) < 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Idle(_compiled.SteppedSolver):
+    """Tries for ever, and gets nowhere."""
+
+    name = "idle"
+    columns = ("loss", "gradient_norm", "steps")
+
+    def initial(self, objective, w):
+        loss = derivatives.value(objective, w)
+        return w, {"loss": loss, "gradient_norm": 1.0, "steps": 0.0, "ended": 0}
+
+    def weights(self, state):
+        return state
+
+    def step(self, objective, state):
+        return state, {"loss": 0.0, "gradient_norm": 1.0, "steps": 0.0, "ended": 0, "recorded": False}
+
+
+jax.tree_util.register_dataclass(_Idle, data_fields=[], meta_fields=[])
+
+
+def test_a_method_that_gets_nowhere_is_ended_by_its_budget():
+    objective = sg.minimise(lambda w: jnp.sum(w**2), np.ones(2))
+    solution = sg.solve(objective, _Idle(), until=sg.Until(loss=1e-9, wall_seconds=0.3), throw=False)
+    assert solution.outcome is sg.Outcome.OUT_OF_TIME

@@ -35,6 +35,8 @@ from stiffgrad.solvers._base import Finished, Limits, Monitor, Solver
 State = TypeVar("State")
 Condition: TypeAlias = "Callable[[Rows], Any]"
 MAX_ROWS = 4096  # rows a chunk can hold: many, since calling one takes as long as 100 steps of a tiny network
+TRIALS = 64, 16  # of a chunk at most, and for each of its rows: whatever a method does, Python gets its turn, with its
+# budgets and Ctrl-C
 SPARE_ROWS = 256  # beyond those asked for: a frozen Jacobian is used up before a chunk ends
 WARM_UP = 1e7  # up to so many weights times samples a step is taken and thrown away first, twice: the libraries that
 # XLA calls set themselves up when first used, which takes tens of milliseconds; and the second tells how long it takes
@@ -140,12 +142,13 @@ class SteppedSolver(CompiledSolver[State], abc.ABC):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """What a compiled loop carries: the solver's state, its last row, all rows of the chunk, and how many there are."""
+    """What a compiled loop carries: the state, its last row, the rows of the chunk, and numbers of rows and trials."""
 
     state: Any
     row: jax.Array
     rows: jax.Array
     count: jax.Array
+    trials: jax.Array
 
     def with_row(self, solver: CompiledSolver[Any], state: Any, row: dict[str, Any]) -> Rows:
         """After a step; a trial that was rejected leaves no row."""
@@ -154,8 +157,8 @@ class Rows:
         packed = xp.where(recorded, _packed(solver, row), self.row)
         if on_host(self.row):
             self.rows[self.count] = packed
-            return Rows(state, packed, self.rows, self.count + recorded)
-        return Rows(state, packed, self.rows.at[self.count].set(packed), self.count + recorded)
+            return Rows(state, packed, self.rows, self.count + recorded, self.trials + 1)
+        return Rows(state, packed, self.rows.at[self.count].set(packed), self.count + recorded, self.trials + 1)
 
 
 class Level(NamedTuple):
@@ -243,22 +246,26 @@ def run_rows(
         row, loss = carry.row, column(carry.row, "loss", 0.0)
         seen = carry.count > 0
         # A start that has not been evaluated yet is, whatever the limits are; one whose loss is not finite is the end.
-        return ((loss == np.inf) & ~seen) | ~(
-            (seen & ~xp.isfinite(loss))
-            | (column(row, "loss", np.inf) <= limits.loss)
-            | (column(row, "gradient_norm", np.inf) <= limits.gradient_norm)
-            | (column(row, "steps", 0) >= limits.steps)
-            | (column(row, "presentations", 0) >= limits.presentations)
-            | (spent(row) >= limits.cost)
-            | (column(row, "ended", 0) > 0)
-            | (carry.count >= limits.rows)
+        in_time = carry.trials < TRIALS[0] + TRIALS[1] * length
+        return in_time & (
+            ((loss == np.inf) & ~seen)
+            | ~(
+                (seen & ~xp.isfinite(loss))
+                | (column(row, "loss", np.inf) <= limits.loss)
+                | (column(row, "gradient_norm", np.inf) <= limits.gradient_norm)
+                | (column(row, "steps", 0) >= limits.steps)
+                | (column(row, "presentations", 0) >= limits.presentations)
+                | (spent(row) >= limits.cost)
+                | (column(row, "ended", 0) > 0)
+                | (carry.count >= limits.rows)
+            )
         )
 
     def going(carry: Rows) -> Any:
         return (carry.count < length) & (spent(carry.row) < limits.pause) & within(carry)
 
     rows = xp.zeros((max_rows + SPARE_ROWS, len(names)))
-    carry = solver.loop(objective, Rows(state, xp.asarray(row), rows, xp.asarray(0)), going, within)
+    carry = solver.loop(objective, Rows(state, xp.asarray(row), rows, *2 * (xp.asarray(0),)), going, within)
     return _strong(carry.state), carry.row, carry.rows, carry.count
 
 
@@ -432,6 +439,8 @@ class CompiledRun:
             self._report(monitor, rows)
         elif self.row[-1]:  # it had ended by itself before it was saved
             raise Finished(ENDED[int(self.row[-1])], self.solver.reason(int(self.row[-1])))
+        elif monitor.seconds_left() <= 0:  # no trial was a step
+            raise OutOfTime
 
     def _limits(self, monitor: Monitor) -> Limits:
         """Where the next chunk must end, or should; raises OutOfTime where its first step would end too late.
