@@ -8,6 +8,7 @@ arrays, because a JAX array of 64 bits is rounded to 32 by the next sum outside.
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -52,13 +53,20 @@ def keep_types_apart() -> bool:
 
     JAX 0.10 to 0.12 keep one converted copy of each such array while a program uses it, whatever `enable_x64` says
     now. A loss of the user's that was compiled in float32 then fails in float64 ("Cannot lower jaxpr with verifier
-    errors"), and the other way round. JAX 0.8 converted each time, and so does what is registered here.
+    errors"), and the other way round. What is registered here keeps a copy for each type.
     """
     try:
         from jax._src import dtypes, literals
 
+        copies: weakref.WeakValueDictionary[tuple[int, Any], Any] = weakref.WeakValueDictionary()
+
         def converted(array: Any) -> Any:
-            return literals.TypedNdArray(np.asarray(array, dtypes.canonicalize_dtype(array.dtype)))
+            kind = dtypes.canonicalize_dtype(array.dtype)
+            found = copies.get((id(array), kind))
+            if found is None:  # one copy for all uses in a program, which holds it
+                found = copies[id(array), kind] = literals.TypedNdArray(np.asarray(array, kind))
+                weakref.finalize(array, copies.pop, (id(array), kind), None)  # before another array has its id
+            return found
 
         probe = np.zeros(1)
         with _enable(True):
