@@ -135,7 +135,7 @@ def block_of(term: Term, index: int, params: Params, kind: Any, placement: Place
     if not callable(term.function):
         kind = type(term.function).__name__
         raise TypeError(
-            f"{label}: the function (apply, residual) must be callable as function(params, sample), not {kind}"
+            f"{label}: function must be callable as function(params, sample), as apply and residual are, not {kind}"
         )
     loss = resolve(term.loss)
     samples = device(term.samples, kind, f"{label}: samples")

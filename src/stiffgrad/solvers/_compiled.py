@@ -1,7 +1,7 @@
 """The base of solvers whose whole loop is compiled: they supply a state and a step, as pure functions.
 
 Steps run in chunks inside one `lax.while_loop`. Python sees the loop only to stop, show and save; a chunk checks the
-targets after every step, and its length adapts to the time a step takes.
+targets after every step, and its length adapts to the time that steps, and what they evaluate, take.
 
 How a program is compiled is a matter of its own. Full optimisation makes a step 1.1 to 3 times as fast and takes 3 to 5
 times as long to compile, which is most of what a user waits for who fits one network. So the "quick" compilation
