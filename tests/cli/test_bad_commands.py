@@ -126,7 +126,6 @@ CASES = {
     "study no scale": ("study --scale tiny --out s", "tiny"),
     "study no question": ("study --quick --only why --out s", "why"),
     "study in a file": ("study --quick --out good.csv", "good.csv"),
-    "study to no folder": ("study --quick --out s --markdown none/a.md", "none"),
     "study on no cluster": ("study --quick --out s --dask nowhere", "dask"),
 }
 

@@ -19,6 +19,18 @@ SECONDS = 30.0  # to wait for a scheduler, and for its first worker
 _here = threading.local()  # one process for each thread of a worker: it keeps what it compiled
 
 
+def connected(address: str) -> Any:
+    """A client of the scheduler there, to be closed. Raises as `completed` does."""
+    with needing("dask", f"dask={address!r}"):
+        import distributed
+    try:
+        return distributed.Client(address, timeout=SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"dask={address!r}: no scheduler answers there ({str(error) or 'no answer'}); `dask scheduler` starts one"
+        ) from None
+
+
 def completed(tasks: Sequence[Job], address: str, grace_seconds: float) -> Iterator[tuple[Job, Any]]:
     """Run tasks on the cluster; yields each with its result, or that of a crash, in the order in which they end.
 
@@ -29,15 +41,9 @@ def completed(tasks: Sequence[Job], address: str, grace_seconds: float) -> Itera
     ValueError
         No scheduler answers at the address, it has no workers, or they run other code than this process.
     """
-    with needing("dask", f"dask={address!r}"):
+    with connected(address) as client:
         import distributed
-    try:
-        client = distributed.Client(address, timeout=SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"dask={address!r}: no scheduler answers there ({str(error) or 'no answer'}); `dask scheduler` starts one"
-        ) from None
-    with client:
+
         try:
             client.wait_for_workers(1, timeout=SECONDS)
         except TimeoutError:
