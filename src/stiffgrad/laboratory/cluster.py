@@ -29,15 +29,9 @@ def completed(tasks: Sequence[Job], address: str, grace_seconds: float) -> Itera
     ValueError
         No scheduler answers at the address, it has no workers, or they run other code than this process.
     """
-    with needing("dask", f"dask={address!r}"):
+    with _client(address) as client:
         import distributed
-    try:
-        client = distributed.Client(address, timeout=SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"dask={address!r}: no scheduler answers there ({str(error) or 'no answer'}); `dask scheduler` starts one"
-        ) from None
-    with client:
+
         try:
             client.wait_for_workers(1, timeout=SECONDS)
         except TimeoutError:
@@ -52,6 +46,25 @@ def completed(tasks: Sequence[Job], address: str, grace_seconds: float) -> Itera
                 yield waiting[future], _result(waiting[future], future, distributed.KilledWorker)
         finally:
             client.cancel(list(waiting))
+
+
+def check(address: str) -> None:
+    """Raise what `completed` would, before any work."""
+    with _client(address):
+        pass
+
+
+def _client(address: str) -> Any:
+    with needing("dask", f"dask={address!r}"):
+        import distributed
+        from distributed.comm import get_address_host_port
+    try:
+        get_address_host_port(address, strict=True)  # a client of no address tries for a minute to close
+        return distributed.Client(address, timeout=SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"dask={address!r}: no scheduler answers there ({str(error) or 'no answer'}); `dask scheduler` starts one"
+        ) from None
 
 
 def _result(task: Job, future: Any, killed: type[Exception]) -> Any:
