@@ -114,6 +114,17 @@ def test_memory_is_that_of_the_matrix_that_is_formed(monkeypatch):
             sg.solve(objective, solver)
 
 
+@pytest.mark.parametrize("name", ["kvaerno5", "implicit-euler", "levenberg-marquardt"])
+def test_products_at_once_are_asked_for_too(name, monkeypatch):
+    # All Hessian products, or columns of the Jacobian, at once: 100 times what a gradient holds.
+    apply, params = sg.mlp([1, 33, 1])
+    objective = sg.supervised(apply, params, np.linspace(-1, 1, 3000)[:, None], np.zeros(3000))
+    matrices = 8.0 * 4.0 * 3000 * 100
+    monkeypatch.setattr("stiffgrad._memory.available_bytes", lambda: 2.0 * matrices)
+    with pytest.raises(MemoryError, match=f"solver '{name}' needs about"):
+        sg.solve(objective, name)
+
+
 # ---- beyond the solvers' options
 
 

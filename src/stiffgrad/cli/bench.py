@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from stiffgrad import _checks
 from stiffgrad.cli._common import one_line_errors, print_table
 
 
@@ -78,9 +79,10 @@ def _suites(
 def _first_call(problems: list[str] | None, repeats: int | None, out: Path) -> None:
     from stiffgrad.laboratory.first_call import HEADER, PROBLEMS, first_call
 
+    count = 5 if repeats is None else _checks.whole("seeds", repeats, 1)
     out.mkdir(parents=True, exist_ok=True)
     typer.echo(HEADER)
-    first_call(problems or PROBLEMS, repeats=repeats or 5, out=out / "first-call.json", say=typer.echo)
+    first_call(problems or PROBLEMS, repeats=count, out=out / "first-call.json", say=typer.echo)
 
 
 def _floor(problems: list[str], seconds: float | None) -> None:

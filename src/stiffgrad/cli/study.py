@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from stiffgrad import _archive
 from stiffgrad.cli._common import one_line_errors
 
 
@@ -34,6 +35,8 @@ def study(
         from stiffgrad.laboratory.study import KEYS, TITLES, run
         from stiffgrad.report import study as pages
 
+        if markdown is not None:
+            _archive.target(markdown, "markdown")
         chosen = "quick" if quick else scale
         findings = run(
             out, scale=chosen, only=tuple(only or ()), say=lambda words: typer.echo(words, err=True), dask=dask

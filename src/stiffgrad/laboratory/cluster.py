@@ -19,18 +19,6 @@ SECONDS = 30.0  # to wait for a scheduler, and for its first worker
 _here = threading.local()  # one process for each thread of a worker: it keeps what it compiled
 
 
-def connected(address: str) -> Any:
-    """A client of the scheduler there, to be closed. Raises as `completed` does."""
-    with needing("dask", f"dask={address!r}"):
-        import distributed
-    try:
-        return distributed.Client(address, timeout=SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"dask={address!r}: no scheduler answers there ({str(error) or 'no answer'}); `dask scheduler` starts one"
-        ) from None
-
-
 def completed(tasks: Sequence[Job], address: str, grace_seconds: float) -> Iterator[tuple[Job, Any]]:
     """Run tasks on the cluster; yields each with its result, or that of a crash, in the order in which they end.
 
@@ -41,7 +29,7 @@ def completed(tasks: Sequence[Job], address: str, grace_seconds: float) -> Itera
     ValueError
         No scheduler answers at the address, it has no workers, or they run other code than this process.
     """
-    with connected(address) as client:
+    with _client(address) as client:
         import distributed
 
         try:
@@ -58,6 +46,25 @@ def completed(tasks: Sequence[Job], address: str, grace_seconds: float) -> Itera
                 yield waiting[future], _result(waiting[future], future, distributed.KilledWorker)
         finally:
             client.cancel(list(waiting))
+
+
+def check(address: str) -> None:
+    """Raise what `completed` would, before any work."""
+    with _client(address):
+        pass
+
+
+def _client(address: str) -> Any:
+    with needing("dask", f"dask={address!r}"):
+        import distributed
+        from distributed.comm import get_address_host_port
+    try:
+        get_address_host_port(address, strict=True)  # a client of no address tries for a minute to close
+        return distributed.Client(address, timeout=SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"dask={address!r}: no scheduler answers there ({str(error) or 'no answer'}); `dask scheduler` starts one"
+        ) from None
 
 
 def _result(task: Job, future: Any, killed: type[Exception]) -> Any:

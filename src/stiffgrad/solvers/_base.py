@@ -161,10 +161,19 @@ def check_sum_of_squares(objective: Objective, name: str) -> None:
         )
 
 
-def require_matrices(objective: Objective, name: str, square: float = 0.0, tall: float = 0.0) -> None:
-    """Raise MemoryError where so many arrays of (n, n), and of (m, n), do not fit into memory."""
+def require_matrices(
+    objective: Objective, name: str, square: float = 0.0, tall: float = 0.0, products: float = 0.0
+) -> None:
+    """Raise MemoryError where so many arrays of (n, n), and of (m, n), do not fit into memory.
+
+    Where one of them is made by many products at once, all their intermediate numbers are there together: so many times
+    those of a gradient.
+    """
     n, m = objective.size, max(objective.rows, objective.size)
-    needed = objective.w0.dtype.itemsize * n * (square * n + tall * m)
+    needed = n * (square * n + tall * m)
+    if not any(block.chunked for block in objective.blocks):
+        needed += products * objective.elements
+    needed *= objective.w0.dtype.itemsize
     require(
         needed, f"solver {name!r}", "use solver='auto' or 'exponential', which forms no matrix where memory is short"
     )

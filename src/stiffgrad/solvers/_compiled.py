@@ -209,11 +209,16 @@ def initial_rows(solver: CompiledSolver[Any], objective: Objective, w: Any) -> A
 
 
 def _strong(state: Any) -> Any:
-    """The state without weak types, JAX's own for plain numbers: a loop that meets one once is compiled once more."""
-    return jax.tree.map(
-        lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype) if getattr(leaf, "weak_type", False) else leaf,
-        state,
-    )
+    """The state without whole numbers of weak type, JAX's own for plain ones: a loop that meets one is compiled again.
+
+    Weak float64 numbers stay: as strong ones they would make float64 of the float32 around them.
+    """
+
+    def strong(leaf: Any) -> Any:
+        weak = getattr(leaf, "weak_type", False) and jnp.issubdtype(leaf.dtype, jnp.integer)
+        return jax.lax.convert_element_type(leaf, leaf.dtype) if weak else leaf
+
+    return jax.tree.map(strong, state)
 
 
 def _packed(solver: CompiledSolver[Any], row: dict[str, Any]) -> Any:

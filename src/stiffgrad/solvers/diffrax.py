@@ -98,7 +98,7 @@ class DiffraxSolver(SteppedSolver[DiffraxState], abc.ABC):
         _checks.positive("rtol", self.rtol)
         _checks.positive("atol", self.atol)
         if self.matrices:
-            require_matrices(objective, self.name, square=6)
+            require_matrices(objective, self.name, square=6, products=1.2 * objective.size)
 
     def weights(self, state: DiffraxState) -> jax.Array:
         """The flat weights."""

@@ -410,10 +410,11 @@ class LevenbergMarquardt(Solver):
         _check_float64(flow.objective, self.name)
         _checks.choice("linear_solver", self.linear_solver, tuple(LINEAR_SOLVERS))
         _checks.choice("jacobian", self.jacobian, JACOBIANS)
-        require_matrices(flow.objective, self.name, tall=4.0 if self.linear_solver != "lsmr" else 0.0)
         decayed = has_decay(flow.objective)
         rows = flow.objective.rows + decayed * flow.size
         reverse = self.jacobian == "reverse" or (self.jacobian == "auto" and rows < flow.size)
+        if self.linear_solver != "lsmr":
+            require_matrices(flow.objective, self.name, tall=4.0, products=0.5 * (rows if reverse else flow.size))
         return _LevenbergMarquardt(self.linear_solver, reverse, decayed).start(flow, w)
 
     def advance(self, state: CompiledRun, monitor: Monitor) -> CompiledRun:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from stiffgrad.laboratory.cluster import connected
+from stiffgrad.laboratory import cluster
 from stiffgrad.laboratory.environment import code, environment
 from stiffgrad.laboratory.store import Store, finite, read_json, write_json
 from stiffgrad.laboratory.study import (
@@ -74,7 +74,7 @@ def run(
     if isinstance(scale, str) and scale not in SCALES:
         raise ValueError(f"scale={scale!r} is unknown; use one of {', '.join(SCALES)}")
     if dask is not None:
-        connected(dask).close()  # before the learning rates are tuned here
+        cluster.check(dask)  # before the learning rates are tuned here
     chosen = SCALES[scale] if isinstance(scale, str) else scale
     folder = Path(out)
     lab = Lab(Store(folder / "runs"), chosen, say, dask)
