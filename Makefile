@@ -46,7 +46,7 @@ demo: $(STAMP) ## compare solvers on real data, print the table, write the page 
 	$(BIN)/stiffgrad report $(RUN)
 
 test: $(STAMP) ## run the tests and the doctests; ARGS="tests/test_layers.py" for some of them
-	$(BIN)/python -m pytest -q $(WORKERS) $(ARGS)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q $(WORKERS) $(ARGS)
 
 fuzz: $(STAMP) ## random solves (SOLVES=2000) and damaged files (FILES=5000) by SEED=0; prints the seed
 	@echo "SEED=$(SEED) SOLVES=$(SOLVES) FILES=$(FILES)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import numbers
 import time
@@ -20,6 +21,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from stiffgrad._config import one_blas_thread
 from stiffgrad._memory import require
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.analysis import minimum
@@ -35,6 +37,7 @@ from stiffgrad.solvers._base import Solver
 
 REST = Until(gradient_norm=1e-9, wall_seconds=20.0)
 CROWDED = 0.7  # part of the weights that the data determine, from which "auto" tries a larger network for regression
+ALONE = 1e6  # entries of the Jacobian up to which one BLAS thread is as fast as several
 LARGE = 2e6  # entries of the Jacobian up to which it does
 SENSED = 1000  # samples at which derivatives are taken for the importances of columns
 WEAK = 1e-4  # the decay beside a validation stop, beyond dense sizes
@@ -145,12 +148,13 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             Task(inputs, targets, weights, self._loss(), (X.shape[1], *sizes, targets.shape[1]), self._activation)
             for sizes in (self._networks() if several else [self._network_alone()])
         ]
-        if self.alpha == "evidence" and held_out is None and not self._regression:
-            self._keep(self._committee(tasks, random), tasks[-1])
-        else:
-            begin = time.perf_counter()
-            fitted = self._best_network(tasks, held_out, random)
-            self._keep([self._with_noise(fitted, tasks, held_out is not None, random, begin)], tasks[-1])
+        with _threads(tasks):
+            if self.alpha == "evidence" and held_out is None and not self._regression:
+                self._keep(self._committee(tasks, random), tasks[-1])
+            else:
+                begin = time.perf_counter()
+                fitted = self._best_network(tasks, held_out, random)
+                self._keep([self._with_noise(fitted, tasks, held_out is not None, random, begin)], tasks[-1])
 
     def _with_noise(self, fitted: Fitted, tasks: list[Task], validated: bool, random: Any, begin: float) -> Fitted:
         """The fit, or another one where the noise of the targets is of another kind."""
@@ -538,6 +542,12 @@ def merged(X: Matrix, y: Matrix, weights: Matrix) -> tuple[Matrix, Matrix, Matri
     _, first, place = np.unique(keys, return_index=True, return_inverse=True)
     rows, total = rows[first], np.bincount(place, weights[weights > 0]).astype(np.float64)
     return rows[:, : X.shape[1]].copy(), rows[:, X.shape[1] :].copy(), total
+
+
+def _threads(tasks: list[Task]) -> contextlib.AbstractContextManager[object]:
+    """One BLAS thread for small tables: two fits at once on two cores took nine times as long with two threads each."""
+    small = max(map(_entries, tasks)) <= ALONE
+    return one_blas_thread() if small else contextlib.nullcontext()
 
 
 def _entries(task: Task) -> int:
