@@ -236,7 +236,7 @@ def test_counters_equal_calls(monkeypatch, rows_of_data):
     with jax.disable_jit():
         state, row = solver.initial(objective, np.asarray(objective.w0))
         packed = jnp.asarray([float(row[name]) for name in (*solver.columns, "ended")])
-        carry = Rows(state, packed, jnp.zeros((64, len(packed))), jnp.asarray(0))
+        carry = Rows(state, packed, jnp.zeros((64, len(packed))), jnp.asarray(0), jnp.asarray(0))
         going = lambda carry: carry.count < 20  # noqa: E731
         tally = solver.loop(objective, carry, going, lambda carry: True).state.place.tally
     assert calls["value_and_gradient"] == tally.gradients

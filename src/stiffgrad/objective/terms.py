@@ -173,7 +173,7 @@ def _traced(function: Callable[[Any, Any], Any], params: Params, first: Any, los
     width = math.prod(shape.shape) if hasattr(shape, "shape") else -1
     real = width > 0 and jnp.issubdtype(shape.dtype, jnp.floating)
     seen = shape if hasattr(shape, "shape") else f"a {type(shape).__name__}"
-    if alone and not (real and width == 1):
+    if alone and width != 1:
         raise ValueError(
             f"loss(params) must return a scalar to minimise, one real number, not {seen}: residuals go with "
             "least_squares(residual, params), and a loss is given without its gradient"
