@@ -125,10 +125,10 @@ def _blas() -> threadpoolctl.ThreadpoolController:
     return threadpoolctl.ThreadpoolController()
 
 
-def one_blas_thread() -> contextlib.AbstractContextManager[object]:
-    """One BLAS thread inside: OpenBLAS's threads spin against those of XLA.
+def one_blas_thread(wanted: bool = True) -> contextlib.AbstractContextManager[object]:
+    """One BLAS thread inside, where wanted: OpenBLAS's threads spin against those of XLA, and of other processes.
 
     Factorizing a matrix of order 200 to 500 gains nothing from a second thread on an idle machine of two cores, and
     takes 10 to 100 times as long on a busy one (`benchmarks/blas_threads.py`).
     """
-    return _blas().limit(limits=1, user_api="blas")
+    return _blas().limit(limits=1, user_api="blas") if wanted else contextlib.nullcontext()

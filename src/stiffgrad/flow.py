@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad.objective import Objective, derivatives
-from stiffgrad.objective.objective import Compiled
+from stiffgrad.objective.compiled import Compiled
 
 Vector = NDArray[np.float64]
 Result = TypeVar("Result")

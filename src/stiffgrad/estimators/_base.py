@@ -284,7 +284,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         self._noise = fitted.noise
         self._degrees = None if np.isinf(fitted.degrees) else fitted.degrees  # of freedom of t noise
         self.activation_ = fitted.activation
-        task = dataclasses.replace(task, sizes=fitted.sizes, activation=fitted.activation, precisions=fitted.precisions)
+        task = dataclasses.replace(task.like(fitted), precisions=fitted.precisions)
         self._training_data = (task, fitted.decay)
         self.log_evidence_ = fitted.log_evidence
         self.loss_ = float(solution.loss)
@@ -546,8 +546,7 @@ def merged(X: Matrix, y: Matrix, weights: Matrix) -> tuple[Matrix, Matrix, Matri
 
 def _threads(tasks: list[Task]) -> contextlib.AbstractContextManager[object]:
     """One BLAS thread for small tables: two fits at once on two cores took nine times as long with two threads each."""
-    small = max(map(_entries, tasks)) <= ALONE
-    return one_blas_thread() if small else contextlib.nullcontext()
+    return one_blas_thread(max(map(_entries, tasks)) <= ALONE)
 
 
 def _entries(task: Task) -> int:

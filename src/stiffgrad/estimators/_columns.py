@@ -22,7 +22,7 @@ def by_column(fitted: Fitted, task: Task, settings: Settings) -> Fitted:
     """The fit with a decay for each column where that is clearly better, else the one given."""
     if task.X.shape[1] < 2 or fitted.decays is None or settings.until.wall_seconds == 0.0:
         return fitted
-    task = dataclasses.replace(task, sizes=fitted.sizes, activation=fitted.activation)
+    task = task.like(fitted)
     found = _training.with_decays_by_column(task, fitted, settings)
     determined = found.determined * task.network.size
     if SAMPLES * determined > task.weights.sum() * task.y.shape[1]:

@@ -98,7 +98,7 @@ def _with(fitted: Fitted, task: Task, degrees: float, variance: float | None = N
     """A fit with t noise; its evidence has the likelihood of that instead of the one that steered it."""
     assert fitted.noise is not None
     assert fitted.log_evidence is not None
-    problem = _training.problem_of(_like(task, fitted), fitted.solution.params, False)
+    problem = _training.problem_of(task.like(fitted), fitted.solution.params, False)
     seen = problem.forward(_training.flat(fitted.solution.params))
     steered = -problem.value(seen) / fitted.noise
     steered -= 0.5 * problem.samples * problem.y.shape[1] * np.log(2.0 * np.pi * fitted.noise)
@@ -112,10 +112,6 @@ def _with(fitted: Fitted, task: Task, degrees: float, variance: float | None = N
     )
 
 
-def _like(task: Task, fitted: Fitted) -> Task:
-    return dataclasses.replace(task, sizes=fitted.sizes, activation=fitted.activation)
-
-
 def noise_of(task: Task, fitted: Fitted, degrees: tuple[float, ...] | None = None) -> Noise:
     """The most likely of some degrees of freedom, for the residuals that a fit of a task leaves out.
 
@@ -123,7 +119,7 @@ def noise_of(task: Task, fitted: Fitted, degrees: tuple[float, ...] | None = Non
     """
     degrees = degrees or ((np.inf,) if task.precisions is None else DEGREES)
     params = fitted.solution.params
-    problem = _training.problem_of(_like(task, fitted), params, False)
+    problem = _training.problem_of(task.like(fitted), params, False)
     judges, w = _leave_one_out.judging(problem), _training.flat(params)
     point = _leave_one_out.judge(judges, w, fitted.decay * problem.samples)
     # Without a sample it is v / (1 - lambda v), by a rank-one update; of several outputs the diagonal stands for it.

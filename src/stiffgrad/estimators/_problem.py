@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +61,29 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+class Samples:
+    """What dataclasses with samples X (N, d) share: targets y (N, k), weights (N,), and precisions of their noise."""
+
+    X: Matrix
+    y: Matrix
+    weights: Matrix
+    precisions: Matrix | None
+
+    @property
+    def rows(self) -> Matrix:
+        """What each sample counts for in the loss, (N,)."""
+        return self.weights if self.precisions is None else self.weights * self.precisions
+
+    def chosen(self, rows: NDArray[Any]) -> Self:
+        """Some of the samples, by numbers or by truth values."""
+        precisions = None if self.precisions is None else self.precisions[rows]
+        return dataclasses.replace(  # type: ignore[type-var]  # every subclass is a dataclass
+            self, X=self.X[rows], y=self.y[rows], weights=self.weights[rows], precisions=precisions
+        )
+
+
 @dataclasses.dataclass(frozen=True)
-class Problem:
+class Problem(Samples):
     """The summed loss of a network over samples X (N, d) with targets y (N, k) and positive weights (N,)."""
 
     network: Network
@@ -77,18 +99,6 @@ class Problem:
     def samples(self) -> float:
         """How many samples the weights stand for."""
         return float(self.weights.sum())
-
-    @property
-    def rows(self) -> Matrix:
-        """What each sample counts for in the loss, (N,)."""
-        return self.weights if self.precisions is None else self.weights * self.precisions
-
-    def chosen(self, rows: NDArray[np.int64]) -> Problem:
-        """Some of the samples."""
-        precisions = None if self.precisions is None else self.precisions[rows]
-        return dataclasses.replace(
-            self, X=self.X[rows], y=self.y[rows], weights=self.weights[rows], precisions=precisions
-        )
 
     def forward(self, w: Matrix) -> Pass:
         """Outputs of all samples."""

@@ -179,7 +179,7 @@ class Race:
         return dataclasses.replace(self._task, sizes=network.sizes, activation=network.activation)
 
     def _of_fit(self, fitted: Fitted) -> Task:
-        return dataclasses.replace(self._task, sizes=fitted.sizes, activation=fitted.activation)
+        return self._task.like(fitted)
 
 
 def _dense(task: Task) -> bool:

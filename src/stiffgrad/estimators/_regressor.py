@@ -214,7 +214,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             return self._best_network(weighted, None, random)
 
         def onwards(task: Task, last: Fitted) -> Fitted:
-            task = dataclasses.replace(task, sizes=last.sizes, activation=last.activation)
+            task = task.like(last)
             found = refined(task, flat(last.solution.params), last.decays, self._settings(begin))
             return found if self.alpha == "relevance" else by_column(found, task, self._settings(begin))
 

@@ -19,7 +19,7 @@ from stiffgrad._types import Outcome, Params
 from stiffgrad.estimators import _evidence, _exact, _leave_one_out
 from stiffgrad.estimators._curvature import inverse
 from stiffgrad.estimators._network import Matrix, Network
-from stiffgrad.estimators._problem import Problem
+from stiffgrad.estimators._problem import Problem, Samples
 from stiffgrad.estimators._record import Record
 from stiffgrad.objective import Objective, Term
 from stiffgrad.objective.networks import MLP, mlp
@@ -33,7 +33,7 @@ ENTRIES = 2e8  # of the Jacobian, 1.6 GB, the same
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class Task(Samples):
     """What is fitted: standardised samples (N, d), targets (N, k), weights (N,), and how."""
 
     X: Matrix
@@ -49,17 +49,9 @@ class Task:
         """The network in NumPy."""
         return Network(self.sizes, self.activation)
 
-    @property
-    def rows(self) -> Matrix:
-        """What each sample counts for in the loss, (N,)."""
-        return self.weights if self.precisions is None else self.weights * self.precisions
-
-    def chosen(self, rows: NDArray[np.int64]) -> Task:
-        """Some of the samples."""
-        precisions = None if self.precisions is None else self.precisions[rows]
-        return dataclasses.replace(
-            self, X=self.X[rows], y=self.y[rows], weights=self.weights[rows], precisions=precisions
-        )
+    def like(self, fitted: Fitted) -> Task:
+        """The same for the architecture of a fit."""
+        return dataclasses.replace(self, sizes=fitted.sizes, activation=fitted.activation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,10 +199,9 @@ class _Patience:
 
 def problem_of(task: Task, params: Params, relevance: bool) -> Problem:
     """The samples that count, and the groups of weights that share a decay."""
-    used = task.weights > 0
+    used = task.chosen(task.weights > 0)
     groups, count = groups_of(params, relevance)
-    precisions = None if task.precisions is None else task.precisions[used]
-    return Problem(task.network, task.loss, task.X[used], task.y[used], task.weights[used], groups, count, precisions)
+    return Problem(task.network, task.loss, used.X, used.y, used.weights, groups, count, used.precisions)
 
 
 def _with_decays(

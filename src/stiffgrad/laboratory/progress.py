@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -40,11 +42,16 @@ class Shown:
         if self._view:
             self._view.end()
 
-    def running(self, label: str) -> Running:
+    @contextlib.contextmanager
+    def running(self, label: str) -> Iterator[None]:
         """A context in which a task's label is shown; one more is done at its end."""
-        return Running(self, label)
+        self._change(label, begin=True)
+        try:
+            yield
+        finally:
+            self._change(label, begin=False)
 
-    def change(self, label: str, begin: bool) -> None:
+    def _change(self, label: str, begin: bool) -> None:
         """Show or take away a label."""
         if self._view is None:
             return
@@ -52,20 +59,6 @@ class Shown:
             (self._labels.append if begin else self._labels.remove)(label)
             self._done += not begin
             self._view.show(self._done, "; ".join(self._labels), "" if begin else label)
-
-
-class Running:
-    """A task while it runs."""
-
-    def __init__(self, shown: Shown, label: str) -> None:
-        self._shown = shown
-        self._label = label
-
-    def __enter__(self) -> None:
-        self._shown.change(self._label, begin=True)
-
-    def __exit__(self, kind: type | None, error: BaseException | None, where: Any) -> None:
-        self._shown.change(self._label, begin=False)
 
 
 class _View(abc.ABC):

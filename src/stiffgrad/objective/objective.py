@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from stiffgrad import _display
-from stiffgrad._config import Program, in_use
+from stiffgrad._config import in_use
 from stiffgrad._float64 import float64, host
 from stiffgrad._types import Params
 from stiffgrad.interop import Carrier, carry, refuse
 from stiffgrad.objective import derivatives, scales
+from stiffgrad.objective.compiled import Compiled
 from stiffgrad.objective.dense import Perceptron, recognised
 from stiffgrad.objective.derivatives import Block
 from stiffgrad.objective.losses import IDENTITY, SQUARED
@@ -26,45 +25,6 @@ from stiffgrad.objective.parameters import Layout
 from stiffgrad.objective.placement import Placement
 from stiffgrad.objective.predictor import Predictor
 from stiffgrad.objective.terms import Term, block_of, flat_decay, flat_start, gathered
-
-
-class Compiled:
-    """One derivative, compiled once for every structure of objectives.
-
-    The structure (layout, functions, losses) is hashed once an objective and not at every call: that takes longer
-    than the gradient of a small network.
-    """
-
-    def __init__(self, function: Callable[..., Any], options: dict[str, Any] | None = None) -> None:
-        self._function = function
-        self._options = options or {}  # of the compiler
-        self._of_structure: dict[Any, Any] = {}
-        self._of_objective: weakref.WeakKeyDictionary[Objective, Any] = weakref.WeakKeyDictionary()
-
-    @float64
-    def __call__(self, objective: Objective, *vectors: Any) -> Any:
-        return host(self.bound(objective)(*vectors))
-
-    def bound(self, objective: Objective) -> Callable[..., Any]:
-        """The function of the vectors alone: a caller that keeps it spares the look-up, and calls it in `float64`."""
-        bound = self._of_objective.get(objective)
-        if bound is None:
-            leaves, structure = jax.tree.flatten(objective)
-            if structure not in self._of_structure:
-                self._of_structure[structure] = self._jit(structure)
-            bound = self._of_objective[objective] = functools.partial(self._of_structure[structure], leaves)
-        return bound
-
-    def _jit(self, structure: Any) -> Any:
-        def call(leaves: Any, *vectors: Any) -> Any:
-            return self._function(jax.tree.unflatten(structure, leaves), *vectors)
-
-        call.__name__ = self._function.__name__  # the name of the compiled program, in profiles and in the cache
-        return Program(call, self._options) if self._options else jax.jit(call)
-
-    def _cache_size(self) -> int:
-        return sum(function._cache_size() for function in self._of_structure.values())
-
 
 _value = Compiled(derivatives.value)
 _gradient = Compiled(derivatives.gradient)
@@ -297,12 +257,13 @@ class Objective:
         >>> objective.predict(objective.w0, np.ones((5, 2))).shape
         (5,)
         """
-        if self.predictor is None:
+        predictor = self.predictor
+        if predictor is None:
             raise ValueError(
                 "predict is for objectives of one term with outputs: supervised(...) or least_squares(...)"
             )
         flat = params if np.shape(params) == (self.size,) else self.flatten(params)
-        return self.predictor(flat, X)
+        return predictor(flat, X)
 
     def unflatten(self, w: Any) -> Params:
         """The pytree of a flat vector (n,)."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from stiffgrad._float64 import float64, host
 from stiffgrad.objective.parameters import Layout
-from stiffgrad.objective.terms import device, gathered
+from stiffgrad.objective.terms import device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Predictor:
     @float64
     def __call__(self, w: Any, X: Any) -> Any:
         """The outputs (N, ...) for w of shape (n,)."""
-        samples = device(gathered(X, "X"), self.kind, "X")
+        samples = device(X, self.kind, "X")
         params = self.layout.unflatten(jax.numpy.asarray(w, self.kind))
         outputs = host(_batched(self.function)(params, samples))
         if self.shape is not None and math.prod(self.shape) == math.prod(np.shape(outputs)[1:]):

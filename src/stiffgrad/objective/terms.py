@@ -166,8 +166,7 @@ def _traced(function: Callable[[Any, Any], Any], params: Params, first: Any, los
             what = f"loss(params) fails: {first_line(error)}"
             what += remedy(function, params, first, error) if isinstance(error, jax.errors.JAXTypeError) else ""
         else:
-            shapes = [np.shape(leaf) for leaf in jax.tree.leaves(first)]
-            what = f"{label}: function fails on one sample of shape {shapes}: {first_line(error)}"
+            what = _fails(label, first, error)
             what += remedy(function, params, first, error)
         raise ValueError(what) from error
     width = math.prod(shape.shape) if hasattr(shape, "shape") else -1
@@ -185,6 +184,11 @@ def _traced(function: Callable[[Any, Any], Any], params: Params, first: Any, los
     return program.jaxpr, width
 
 
+def _fails(label: str, first: Any, error: Exception) -> str:
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(first)]
+    return f"{label}: function fails on one sample of shape {shapes}: {first_line(error)}"
+
+
 def _check_indices(function: Callable[[Any, Any], Any], params: Params, first: Any, label: str) -> None:
     """Raise ValueError where a function asks for an entry that no array has: JAX would take the last one instead.
 
@@ -197,8 +201,7 @@ def _check_indices(function: Callable[[Any, Any], Any], params: Params, first: A
         with np.errstate(all="ignore"):
             jax.eval_shape(lambda: function(*known))
     except IndexError as error:
-        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(first)]
-        raise ValueError(f"{label}: function fails on one sample of shape {shapes}: {first_line(error)}") from error
+        raise ValueError(_fails(label, first, error)) from error
     except Exception:  # whatever it may be, JAX's own arrays go through
         return
 

@@ -14,8 +14,8 @@ from stiffgrad._config import QUICK, Program
 from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.objective import Objective, Term, derivatives
+from stiffgrad.objective.compiled import Compiled
 from stiffgrad.objective.derivatives import Block
-from stiffgrad.objective.objective import Compiled
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.pde.conditions import Condition, Residual, Solution, in_units, residual_of, term_of, time_axis
 from stiffgrad.pde.networks import Network, network, units

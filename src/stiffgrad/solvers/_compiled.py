@@ -540,5 +540,4 @@ class CompiledRun:
 
     def _threads(self) -> contextlib.AbstractContextManager[object]:
         """One BLAS thread for small matrices: see `one_blas_thread`."""
-        side = self.solver.side(self.objective)
-        return one_blas_thread() if 0 < side < MANY_ROWS else contextlib.nullcontext()
+        return one_blas_thread(0 < self.solver.side(self.objective) < MANY_ROWS)
