@@ -17,6 +17,7 @@ from stiffgrad.pde._numpy import accepting
 from stiffgrad.pde.points import Domain, box
 
 Transform = Callable[[Any, Any], Any]
+SHARPNESS = 3.0  # length of a first unit's weights in one dimension; docs/pinns.md has how others compared
 SMOOTH = ("tanh", "sigmoid", "gelu", "silu", "softplus", "sine")
 
 
@@ -50,6 +51,10 @@ class Network:
     transform: Transform | None = None
     shift: tuple[float, ...] = ()
     size: tuple[float, ...] = ()
+
+    def sharper(self, params: Any, times: float) -> Any:
+        """Parameters whose first units turn at the same points, over a length so many times smaller."""
+        return [{name: times * np.asarray(value) for name, value in params[0].items()}, *params[1:]]
 
     def features(self, x: Any) -> jax.Array:
         """What enters the perceptron at the point x."""
@@ -155,6 +160,10 @@ def network(
 ) -> tuple[Network, list[dict[str, np.ndarray]]]:
     """A network for an equation on a box, and its start.
 
+    Units of the first layer turn at points that are spread evenly over the domain, in any direction (Nguyen and Widrow
+    1990), with weights of length 3 / sqrt(d), or 1 where waves enter (`periodic`, `fourier`). The other layers begin as
+    in `stiffgrad.mlp`.
+
     Parameters
     ----------
     domain : sequence of (low, high)
@@ -211,10 +220,24 @@ def network(
     width = len(sides) + len(axes)  # a periodic coordinate enters twice
     frequencies = _frequencies(fourier, fourier_scale, width, seed)
     sizes = [width + 2 * len(frequencies), *_hidden(hidden), int(outputs)]
-    perceptron, params = siren(sizes, omega, seed) if activation == "sine" else mlp(sizes, activation, seed)
+    if activation == "sine":
+        perceptron, params = siren(sizes, omega, seed)
+    else:
+        perceptron, params = mlp(sizes, activation, seed)
+        waves = axes or frequencies
+        params[0] = _spread(params[0]["weight"], 1.0 if waves else SHARPNESS / len(sides) ** 0.5, seed)
     moved, scaled = units(shift, size, int(outputs))
     made = Network(perceptron, sides, axes, frequencies, None, moved, scaled)
     return (made if transform is None else _transformed(made, params, transform)), params
+
+
+def _spread(like: np.ndarray, length: float, seed: int) -> dict[str, np.ndarray]:
+    """A first layer: weights of one length in even directions, zero at points evenly drawn from [-1, 1]^inputs."""
+    generator = np.random.default_rng([seed, 2])
+    weight = generator.normal(size=like.shape)
+    weight *= length / np.linalg.norm(weight, axis=1, keepdims=True)
+    turns = generator.uniform(-1.0, 1.0, like.shape)
+    return {"weight": weight, "bias": -np.sum(weight * turns, axis=1)}
 
 
 def siren(sizes: Sequence[int], omega: float = 30.0, seed: int = 0) -> tuple[MLP, list[dict[str, np.ndarray]]]:

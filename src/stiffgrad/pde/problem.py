@@ -137,7 +137,8 @@ class Problem:
         self._terms = terms
         self.interiors = tuple(name for name, c in self.conditions.items() if c.kind == "interior")
         self.drawn = tuple(name for name in self.interiors if self.conditions[name].drawn)
-        self.held_out = self._on_fresh_points(seed)
+        self._fresh = self._fresh_points(seed)
+        self.held_out = self.held_out_until(1.0)
 
     def _outputs(self) -> int:
         """How many components the solution has."""
@@ -160,9 +161,10 @@ class Problem:
             for (name, term), trace in zip(terms.items(), traces, strict=True)
         }
 
-    def _on_fresh_points(self, seed: int) -> Objective | None:
-        if not self.interiors or any(len(self.points[name]) < 2 for name in self.interiors):
-            return None
+    def _fresh_points(self, seed: int) -> dict[str, Points]:
+        """Points of the interior equations that are not trained on; none where there are no two points."""
+        if any(len(self.points[name]) < 2 for name in self.interiors):
+            return {}
 
         def fresh(index: int, name: str) -> Points:
             points = self.points[name]
@@ -171,11 +173,27 @@ class Problem:
                 return interior_points(self.domain, count, "sobol", seed + HELD_OUT_SEED + index)
             return between(points)[:: -(-len(points) // MOST_HELD_OUT)]
 
+        return {name: fresh(index, name) for index, name in enumerate(self.interiors)}
+
+    def held_out_until(self, part: float) -> Objective | None:
+        """`held_out` in the first part of the time interval."""
+        if not self._fresh:
+            return None
         terms = [
-            dataclasses.replace(self._terms[name], samples=fresh(index, name))
-            for index, name in enumerate(self.interiors)
+            dataclasses.replace(self._terms[name], samples=self.until(part, points))
+            for name, points in self._fresh.items()
         ]
         return Objective(self.params, terms, dtype=self._dtype)
+
+    def sharper(self, times: float) -> Params | None:
+        """The start with its first layer's units so many times sharper; None for a network of another kind."""
+        if times == 1.0:
+            return self.params
+        if not isinstance(self.network, Network):
+            return None
+        weights = self.params["network"] if self.inverse else self.params
+        sharp = self.network.sharper(weights, times)
+        return {**self.params, "network": sharp} if self.inverse else sharp
 
     def some_points(self, count: int) -> dict[str, Points]:
         """At most so many points of each interior condition that draws its own, spread as all of them are."""
@@ -189,11 +207,15 @@ class Problem:
 
     def marched(self, part: float, points: Mapping[str, Points] | None = None) -> dict[str, Points]:
         """The interior points with their times moved into the first part of the time interval."""
-        moved = {}
-        first = self.domain[self.time][0] if self.time is not None else 0.0
-        for name in self.interiors:
-            moved[name] = (self.points if points is None else points)[name].copy()
-            moved[name][:, self.time] = first + part * (moved[name][:, self.time] - first)
+        points = self.points if points is None else points
+        return {name: self.until(part, points[name]) for name in self.interiors}
+
+    def until(self, part: float, points: Points) -> Points:
+        """Points with their times moved into the first part of the time interval."""
+        moved = points.copy()
+        if self.time is not None:
+            first = self.domain[self.time][0]
+            moved[:, self.time] = first + part * (moved[:, self.time] - first)
         return moved
 
     @float64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -37,6 +38,7 @@ SHARES = (1e-4, 1e-2)  # what equations weigh first, where observations come bef
 STAGE_END = 1e-4  # where a stage ends, over the loss at the start or that of a network that gives nothing
 UNSOLVED = 1e-3  # a loss so many times that of a network that gives nothing is no solution
 STAGE_STEPS, SHARE_STEPS = 100, 40
+SHARPER = (3.0, 9.0)  # starts to try in turn, where after STAGE_STEPS the loss is still that of no solution
 FIRST_POINTS = 1024  # of an interior condition, at first
 APART = 2.0  # a held-out residual so many times the training one, and more points come in before all are
 LOOK_SECONDS, MOST_STEPS = 0.05, 25  # between two looks at the held-out points
@@ -198,57 +200,96 @@ def solve(
     whole = sum(map(len, points.values()))
     if stages and resample == "auto":
         points |= problem.some_points(FIRST_POINTS)
-    few = sum(map(len, points.values())) < whole
     if stages and problem.interiors:
-        _run_stages(problem, points, rounds)
-    while few and rounds.going:
-        objective = problem.with_points(points, rounds.params)
-        rounds.run(objective, until.loss, apart=APART)
-        if rounds.going and rounds.wants_points:
+        points = _run_stages(problem, points, rounds)
+    few = sum(map(len, points.values())) < whole
+
+    def run(params: Params, trial: bool = False) -> None:
+        objective = problem.with_points(points, params) if rounds.count or few else problem.objective
+        nothing = _of_nothing(problem) if trial and not problem.observed else None
+        nowhere = None if nothing is None else UNSOLVED * nothing
+        rounds.run(objective, until.loss, apart=APART if few else None, nowhere=nowhere)
+
+    if stages and not rounds.count:
+        _start_well(problem, rounds, run)
+    elif rounds.going:
+        run(rounds.params)
+    while rounds.going and few:
+        if rounds.wants_points:
             points = redrawn(problem, points, rounds.params, rounds.count, keep=True)
-            few = sum(map(len, points.values())) < whole
         else:
-            few, points = False, {name: problem.points[name] for name in problem.interiors}
-    if rounds.going:
-        objective = problem.with_points(points, rounds.params) if rounds.count else problem.objective
-        rounds.run(objective, until.loss)
+            points = {name: problem.points[name] for name in problem.interiors}
+        few = rounds.wants_points and sum(map(len, points.values())) < whole
+        run(rounds.params)
     while rounds.going and rounds.wants_points:
         points = redrawn(problem, points, rounds.params, rounds.count, keep=resample == "auto")
-        objective = problem.with_points(points, rounds.params)
-        rounds.run(objective, until.loss)
+        run(rounds.params)
     solution = _judged(problem, rounds)
     if throw and solution.outcome.failure:
         raise SolveError(solution.run.message, solution.outcome, solution)
     return solution
 
 
-def _run_stages(problem: Problem, points: Mapping[str, Points], rounds: _Rounds) -> None:
-    """Easier problems that come first, each down to a loss or for some steps."""
+def _start_well(problem: Problem, rounds: _Rounds, run: Callable[[Params, bool], None]) -> Params:
+    """Run from the problem's start; where that leads nowhere, from sharper ones, then on from where the loss is lowest.
+
+    `run(params, trial)`: a trial ends where it leads nowhere. Returns the parameters from which the last run began.
+    """
+    ends: list[tuple[float, Params]] = []
+    for times in (1.0, *SHARPER):
+        start = problem.sharper(times)
+        if start is None:
+            break
+        run(start, True)
+        if not rounds.nowhere or not rounds.going:
+            return start
+        ends.append((rounds.loss, rounds.params))
+    best = min(ends, key=lambda end: end[0])[1]
+    run(best, False)
+    return best
+
+
+def _run_stages(problem: Problem, points: dict[str, Points], rounds: _Rounds) -> dict[str, Points]:
+    """Easier problems that come first, each down to a loss or for some steps; returns the points to go on with."""
     start = float(energy(problem.objective, problem.objective.w0))
     end = STAGE_END * min(start, _of_nothing(problem) or start)
     if problem.time is not None:
-        _march(problem, points, rounds, end)
-    elif problem.inverse and problem.observed:
+        return _march(problem, points, rounds, end)
+    if problem.inverse and problem.observed:
         for share in SHARES:
             rounds.run(problem.with_points(points, rounds.params, share), end, steps=SHARE_STEPS)
+    return points
 
 
-def _march(problem: Problem, points: Mapping[str, Points], rounds: _Rounds, end: float) -> None:
+def _march(problem: Problem, points: dict[str, Points], rounds: _Rounds, end: float) -> dict[str, Points]:
     """Parts of the time interval. One in which the run is stuck is begun again from before, after a shorter part.
 
     What grows from a small start is lost in a long interval: near a solution that stays, such as nobody ill, there is
-    a minimum, and a run that has come there does not leave it.
+    a minimum, and a run that has come there does not leave it. A part in which the equation holds on its points only
+    goes on with as many again: the next part would begin with what is no solution.
     """
+
+    def run(part: float, params: Params, trial: bool = False) -> None:
+        objective = problem.with_points(problem.marched(part, points), params)
+        nowhere = UNSOLVED / STAGE_END * end if trial else None
+        rounds.run(objective, end, steps=STAGE_STEPS, held_out=problem.held_out_until(part), nowhere=nowhere)
+
     parts, before, retries = list(TIMES), 0.0, RETRIES
+    params = _start_well(problem, rounds, functools.partial(run, parts[0]))
     while parts and rounds.going:
-        params = rounds.params
-        rounds.run(problem.with_points(problem.marched(parts[0], points), params), end, steps=STAGE_STEPS)
-        if retries and rounds.stuck:
+        if rounds.may_draw and rounds.loss <= end and rounds.between > FAR**2 * end:
+            rounds.doublings += 1
+            points = redrawn(problem, points, rounds.params, rounds.count, keep=True, part=parts[0])
+        elif retries and rounds.stuck:
             retries -= 1
             rounds.back(params)
             parts.insert(0, before + SHORTER * (parts[0] - before))
         else:
             before = parts.pop(0)
+        params = rounds.params
+        if parts:
+            run(parts[0], params)
+    return points
 
 
 def _of_nothing(problem: Problem) -> float | None:
@@ -278,6 +319,8 @@ class _Rounds:
         self._problem, self._solver, self._until, self._resample = problem, solver, until, resample
         self._options, self._callback = options, callback
         self._total: Run | None = None
+        self._held_out = problem.held_out
+        self._limit, self.nowhere = np.inf, False  # the last run led nowhere
         self._seen: dict[float, float] = {}  # held-out energies of this run, by its number of steps
         self.whole = False  # whether the last run was on the problem itself, and not on an easier one
         self.objective = problem.objective  # of the last run
@@ -298,6 +341,21 @@ class _Rounds:
             return self._back
         return self._problem.params if self._total is None else self._total.params
 
+    @property
+    def loss(self) -> float:
+        """Of the last run, at its end."""
+        return float(self._last_losses[-1])
+
+    @property
+    def between(self) -> float:
+        """The held-out energy there; NaN where no points are held out."""
+        return next(reversed(self._seen.values()), np.nan)
+
+    @property
+    def may_draw(self) -> bool:
+        """Whether points may be added."""
+        return bool(self._resample == "auto" and self._problem.drawn and self.doublings < DOUBLINGS)
+
     def back(self, params: Params) -> None:
         """Start the next run from there, and not where the last one ended."""
         self._back = params
@@ -312,11 +370,19 @@ class _Rounds:
         return bool(loss[-1] > STUCK * loss[len(loss) // 2])
 
     def run(
-        self, objective: Objective, loss: float | None, steps: int | None = None, apart: float | None = None
+        self,
+        objective: Objective,
+        loss: float | None,
+        steps: int | None = None,
+        apart: float | None = None,
+        held_out: Objective | None = None,
+        nowhere: float | None = None,
     ) -> None:
         """Down to a loss, for so many steps, or until new points are wanted; if the budgets allow any.
 
         `apart`: points are waiting, and are wanted where the held-out residual is so many times the training one.
+        `held_out`: the held-out points, where these are not the problem's.
+        `nowhere`: a loss above which a run leads nowhere, and ends, after STAGE_STEPS steps.
         """
         if not self.going:
             return
@@ -326,15 +392,17 @@ class _Rounds:
             steps = self._resample
         left = self._until if self._total is None else self._until.after(self._total)
         most = left.steps if steps is None else steps if left.steps is None else min(steps, left.steps)
-        doubles = self._resample == "auto" and not stage and self._problem.drawn and self.doublings < DOUBLINGS
+        doubles = self.may_draw and not stage
         self._apart = apart if apart is not None else FAR if doubles else None
-        held_out = self._problem.held_out
+        self._limit, self.nowhere = np.inf if nowhere is None else nowhere, False
+        self._held_out = held_out = self._problem.held_out if held_out is None else held_out
         self.wants_points, self._seen = False, {} if held_out is None else {0.0: float(energy(held_out, objective.w0))}
         own = dataclasses.replace(left, loss=loss, steps=most)
         watch = _Watch(self._watch, _looks_every(objective))
         self._looked = 0.0
         run = integrate(objective, self._begun(), until=own, callback=watch, **self._options)
         self._back, self._last_losses = None, run.trace["loss"]
+        self.nowhere = run.trace["steps"][-1] >= STAGE_STEPS and self.loss > self._limit
         if held_out is not None:
             self._look(run.w, run.trace.row(-1))
         run = dataclasses.replace(run, trace=self._with_held_out(run.trace))
@@ -344,7 +412,7 @@ class _Rounds:
         spent = any(
             number is not None and number <= 0 for number in (left.wall_seconds, left.steps, left.presentations)
         )
-        stopped = run.outcome is Outcome.INTERRUPTED and not self.wants_points
+        stopped = run.outcome is Outcome.INTERRUPTED and not (self.wants_points or self.nowhere)
         self.going = not (spent or stopped or run.outcome.failure)
         if apart is not None:
             return
@@ -368,17 +436,18 @@ class _Rounds:
     def _watch(self, every: int, step: Step) -> bool:
         """Look at the held-out points, and say whether to end a run because the residual there is far larger."""
         looks = step.row["steps"] // every
-        if self._problem.held_out is not None and looks > self._looked:
+        if self._held_out is not None and looks > self._looked:
             self._looked = looks
             step = dataclasses.replace(step, row={**step.row, "validation": self._look(step.w, step.row)})
             if self._apart is not None and step.row["steps"] >= (PATIENCE if self._apart == FAR else 1):
                 self.wants_points = _far(step.row, self._apart)
-        return self.wants_points or bool(self._callback is not None and self._callback(step))
+        nowhere = step.row["steps"] >= STAGE_STEPS and step.row["loss"] > self._limit
+        return nowhere or self.wants_points or bool(self._callback is not None and self._callback(step))
 
     def _look(self, w: Any, row: Mapping[str, float]) -> float:
         """The energy on the held-out points, noted."""
-        assert self._problem.held_out is not None
-        between = self._seen[row["steps"]] = float(energy(self._problem.held_out, w))
+        assert self._held_out is not None
+        between = self._seen[row["steps"]] = float(energy(self._held_out, w))
         if self.whole:
             self.path.add(max(between, row["loss"]), w)
         return between
@@ -426,14 +495,20 @@ def _far(row: Mapping[str, float], times: float) -> bool:
     return row["validation"] > times**2 * row["loss"]
 
 
-def redrawn(problem: Problem, points: Mapping[str, Points], params: Params, seed: int, keep: bool) -> dict[str, Points]:
-    """As many new points for the interior equations, drawn by residual from a fresh uniform set; or beside the old."""
+def redrawn(
+    problem: Problem, points: Mapping[str, Points], params: Params, seed: int, keep: bool, part: float = 1.0
+) -> dict[str, Points]:
+    """As many new points for the interior equations, drawn by residual from a fresh uniform set; or beside the old.
+
+    `part`: the residual counts where the points lie in the first part of the time interval.
+    """
     drawn = dict(points)
     for index, name in enumerate(problem.drawn):
         old = points[name]
         count = len(old)
         candidates = interior_points(problem.domain, CANDIDATES * count, "uniform", 7919 * seed + index)
-        size = np.linalg.norm(problem.residual(name, params, candidates).reshape(len(candidates), -1), axis=1)
+        where = problem.until(part, candidates)
+        size = np.linalg.norm(problem.residual(name, params, where).reshape(len(where), -1), axis=1)
         mean = size.mean()
         chance = size / mean + 1.0 if mean > 0 else np.ones(len(size))
         generator = np.random.default_rng([seed, index])
