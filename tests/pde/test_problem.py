@@ -237,3 +237,19 @@ def test_bad_conditions_are_sentences(conditions, error, words):
 def test_bad_arguments_are_sentences(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_first_units_turn_within_the_domain_and_are_made_sharper_in_place():
+    box = [(0.0, 10.0), (-1.0, 1.0), (2.0, 3.0)]
+    made, params = pde.network(box, [50, 8], seed=3)
+    weight, bias = params[0]["weight"], params[0]["bias"]
+    np.testing.assert_allclose(np.linalg.norm(weight, axis=1), 3 / np.sqrt(3))
+    # A unit is zero on a plane: where it is nearest to the middle of [-1, 1]^3, it is within the cube's corners.
+    assert np.all(np.abs(bias) <= np.sum(np.abs(weight), axis=1))
+    assert np.std(bias) > 0.5
+    sharp = made.sharper(params, 4.0)
+    np.testing.assert_allclose(sharp[0]["bias"] / sharp[0]["weight"][:, 0], bias / weight[:, 0])
+    np.testing.assert_allclose(sharp[0]["weight"], 4 * weight)
+    np.testing.assert_array_equal(sharp[1]["weight"], params[1]["weight"])
+    _, waves = pde.network(box, [50, 8], periodic=[0])
+    np.testing.assert_allclose(np.linalg.norm(waves[0]["weight"], axis=1), 1.0)
