@@ -92,6 +92,23 @@ def test_every_parameter_has_its_own_line():
     assert not shared
 
 
+def test_every_parameter_and_result_is_described():
+    bare = []
+    for path, thing in documented():
+        members = [thing, *(member for _, member in inspect.getmembers(thing))] if isinstance(thing, type) else [thing]
+        for member in members:
+            described = inspect.getdoc(member) or "" if callable(member) or isinstance(member, property) else ""
+            if not str(getattr(member, "__module__", "")).startswith("stiffgrad"):
+                continue
+            for section in re.findall(
+                r"^(?:Parameters|Attributes|Returns)\n-+\n(.*?)(?=^\w[^\n]*\n--|\Z)",
+                described,
+                re.MULTILINE | re.DOTALL,
+            ):
+                bare += [f"{path}: {line}" for line in re.findall(r"^(\S.*)\n(?!    )", section + "\n", re.MULTILINE)]
+    assert not bare
+
+
 def test_the_example_of_a_flow_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(DOCS.parent / "examples" / "flow.py"))

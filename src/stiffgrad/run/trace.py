@@ -361,6 +361,7 @@ class Solution:
         Parameters
         ----------
         X : array (N, ...) or pytree of arrays
+            Samples, as in training; their number is free.
 
         Returns
         -------
@@ -465,6 +466,7 @@ def load(path: str | os.PathLike[str], objective: Objective | None = None) -> So
     Parameters
     ----------
     path : path-like
+        The file.
     objective : Objective, optional
         That the solution is of: gives `params` its structure, and `model` and `predict`.
 
