@@ -1,6 +1,7 @@
 """The docs' code runs as it stands, and every public name is in the reference."""
 
-import importlib
+import functools
+import importlib.util
 import inspect
 import pathlib
 import re
@@ -14,7 +15,19 @@ from stiffgrad import estimators, pde
 from stiffgrad.laboratory import problems
 
 DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
-PAGES = ["index", "regression", "classification", "flow", "solvers", "results", "compare", "surrogate", "starts"]
+PAGES = [
+    "../README",
+    "index",
+    "models",
+    "regression",
+    "classification",
+    "flow",
+    "solvers",
+    "results",
+    "compare",
+    "surrogate",
+    "starts",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -23,11 +36,16 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     # What compiles for seconds is tested elsewhere: `auto`, and the estimators.
     if page != "starts":  # `multistart` takes what has a compiled loop
         monkeypatch.setitem(sg.solvers._registry._REGISTRY, "auto", ("minimisers:LBFGS", {}))
+    few = functools.partial(sg.compare, seeds=1, until=sg.Until(gradient_norm=0.1, wall_seconds=0.5))
+    if page == "../README":
+        monkeypatch.setattr(sg, "compare", few)
     blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / f"{page}.md").read_text(), re.MULTILINE | re.DOTALL)
     assert blocks
     names: dict = {}
     for block in blocks:
         code = compile(block, f"{page}.md", "exec")
+        if "import torch" in block and not importlib.util.find_spec("torch"):
+            continue
         if "stiffgrad.estimators" not in block:
             exec(code, names)
     plt.close("all")
@@ -72,6 +90,23 @@ def test_every_parameter_has_its_own_line():
         if section and re.search(r"^\w+, \w+", section[1], re.MULTILINE):
             shared.append(path)
     assert not shared
+
+
+def test_every_parameter_and_result_is_described():
+    bare = []
+    for path, thing in documented():
+        members = [thing, *(member for _, member in inspect.getmembers(thing))] if isinstance(thing, type) else [thing]
+        for member in members:
+            described = inspect.getdoc(member) or "" if callable(member) or isinstance(member, property) else ""
+            if not str(getattr(member, "__module__", "")).startswith("stiffgrad"):
+                continue
+            for section in re.findall(
+                r"^(?:Parameters|Attributes|Returns)\n-+\n(.*?)(?=^\w[^\n]*\n--|\Z)",
+                described,
+                re.MULTILINE | re.DOTALL,
+            ):
+                bare += [f"{path}: {line}" for line in re.findall(r"^(\S.*)\n(?!    )", section + "\n", re.MULTILINE)]
+    assert not bare
 
 
 def test_the_example_of_a_flow_runs(tmp_path, monkeypatch, capsys):

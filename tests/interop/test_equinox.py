@@ -1,6 +1,7 @@
 """Equinox modules: trained as they are, and back as they were."""
 
 import pathlib
+import pickle
 import re
 import runpy
 
@@ -47,6 +48,7 @@ def test_the_trained_model_has_the_loss_of_the_solution(model):
     objective = sg.supervised(model, X, y)
     solution = sg.solve(objective, **FEW)
     assert type(solution.model) is type(model)
+    assert solution.model is solution.model
     outputs = jax.vmap(solution.model)(X)[:, 0]
     assert float(0.5 * jnp.mean((outputs - y) ** 2)) == pytest.approx(solution.loss, rel=1e-5)
     start = jax.vmap(model)(X)[:, 0]
@@ -134,16 +136,62 @@ class Norm(eqx.Module):
 def test_a_frozen_batch_norm_is_trained_as_its_message_says():
     model, state = eqx.nn.make_with_state(Norm)(KEY)
     _, state = jax.vmap(model, axis_name="batch", in_axes=(0, None), out_axes=(0, None))(jnp.asarray(X), state)
-    with pytest.raises(
-        TypeError, match=r"inference_mode\(model\) and supervised\(lambda model, x: model\(x, state\)\[0\]"
-    ):
+    with pytest.raises(TypeError, match=r"inference_mode\(model\) and supervised\(model, state, X, y\)"):
         sg.supervised(model, X, y)
     model = eqx.nn.inference_mode(model)
     with pytest.raises(ValueError, match="takes its state beside the sample"):
         sg.supervised(model, X, y)
-    solution = sg.solve(sg.supervised(lambda model, x: model(x, state)[0], model, X, y), **FEW)
+    solution = sg.solve(sg.supervised(model, state, X, y), **FEW)
     outputs = jax.vmap(lambda x: solution.model(x, state)[0])(X)[:, 0]
     assert float(0.5 * jnp.mean((outputs - y) ** 2)) == pytest.approx(solution.loss, rel=1e-5)
+    pair = sg.supervised((model, state), X, y)  # as make_with_state returns them
+    as_function = sg.supervised(lambda model, x: model(x, state)[0], model, X, y)
+    assert pair.value(solution.w) == pytest.approx(as_function.value(solution.w), rel=1e-12)
+    again = pickle.loads(pickle.dumps(solution))
+    np.testing.assert_array_equal(again.predict(X), solution.predict(X))
+
+
+def test_a_state_goes_with_a_stack_of_layers():
+    layers = [eqx.nn.Linear(2, 3, key=KEY), eqx.nn.BatchNorm(3, "batch", mode="ema"), eqx.nn.Linear(3, 1, key=KEY)]
+    model, state = eqx.nn.make_with_state(eqx.nn.Sequential)(layers)
+    model = eqx.nn.inference_mode(model)
+    with pytest.raises(ValueError, match=r"its state beside the sample: give supervised\(model, state, X, y\)"):
+        sg.supervised(model, X, y)  # a Sequential takes a sample without a state too
+    solution = sg.solve(sg.supervised(model, state, X, y), **FEW)
+    np.testing.assert_allclose(
+        jax.vmap(lambda x: solution.model(x, state)[0])(X)[:, 0], solution.predict(X), rtol=1e-5, atol=1e-6
+    )
+
+
+class Counted(eqx.Module):
+    """Sets its state at each call."""
+
+    layer: eqx.nn.Linear
+    calls: eqx.nn.StateIndex
+
+    def __init__(self):
+        self.layer = eqx.nn.Linear(2, 1, key=KEY)
+        self.calls = eqx.nn.StateIndex(jnp.array(0))
+
+    def __call__(self, x, state):
+        return self.layer(x), state.set(self.calls, state.get(self.calls) + 1)
+
+
+def test_a_state_that_a_layer_sets_stays_as_it_was():
+    model, state = eqx.nn.make_with_state(Counted)()
+    sg.solve(sg.supervised(model, state, X, y), **FEW)
+    assert state.get(model.calls) == 0
+
+
+def test_outputs_that_are_no_array_get_a_sentence():
+    class Named(eqx.Module):
+        layer: eqx.nn.Linear
+
+        def __call__(self, x):
+            return {"u": self.layer(x)}
+
+    with pytest.raises(TypeError, match="must return one non-empty array of real numbers, not a dict"):
+        sg.supervised(Named(eqx.nn.Linear(2, 1, key=KEY)), X, y)
 
 
 @pytest.mark.parametrize(

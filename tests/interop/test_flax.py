@@ -233,3 +233,37 @@ def test_nnx_models_that_squeeze_their_outputs():
 
     with pytest.raises(ValueError, match=r"squeeze\(-1\)"):
         sg.supervised(Wide(nnx.Rngs(0)), X, np.ones((20, 3)))
+
+
+SERIES = np.random.default_rng(1).standard_normal((12, 5, 2))
+
+
+def test_nnx_recurrent_networks():
+    class Recurrent(nnx.Module):
+        def __init__(self, rngs):
+            self.cells = nnx.RNN(nnx.GRUCell(2, 3, rngs=rngs))
+            self.last = nnx.Linear(3, 1, rngs=rngs)
+
+        def __call__(self, x):
+            return self.last(self.cells(x)[:, -1])
+
+    model = Recurrent(nnx.Rngs(0))
+    solution = sg.solve(sg.supervised(model, SERIES, SERIES[:, :, 0].sum(1)), **FEW)
+    outputs = solution.model(jnp.asarray(SERIES, jnp.float32))[:, 0]
+    np.testing.assert_allclose(outputs, solution.predict(SERIES), rtol=1e-4, atol=1e-5)
+    assert solution.model.cells.cell.param_dtype == jnp.float32
+
+
+def test_linen_recurrent_networks_start_in_float32():
+    class Recurrent(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(1)(nn.RNN(nn.GRUCell(3))(x)[:, -1])
+
+    module, targets = Recurrent(), SERIES[:, :, 0].sum(1)
+    variables = module.init(jax.random.key(0), jnp.asarray(SERIES[:1], jnp.float32))
+    with pytest.raises(ValueError, match=r"starts a loop with numbers of float32.*dtype='float32'"):
+        sg.supervised(module, variables, SERIES, targets)
+    solution = sg.solve(sg.supervised(module, variables, SERIES, targets, dtype="float32"), **FEW)
+    outputs = solution.model(jnp.asarray(SERIES, jnp.float32))[:, 0]
+    np.testing.assert_allclose(outputs, solution.predict(SERIES), rtol=1e-4, atol=1e-5)

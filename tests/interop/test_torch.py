@@ -11,6 +11,7 @@ import stiffgrad as sg
 from stiffgrad.objective.networks import MLP
 
 torch = pytest.importorskip("torch")
+prune = pytest.importorskip("torch.nn.utils.prune")
 nn = torch.nn
 
 X = np.random.default_rng(0).uniform(-1, 1, (20, 2))
@@ -63,6 +64,23 @@ def test_layers_in_training_mode_are_named():
         sg.supervised(dense(nn.Dropout(0.5)), X, y)
     with pytest.raises(ValueError, match=r"model\.3 is a BatchNorm1d.*model\.eval\(\)"):
         sg.supervised(dense(nn.BatchNorm1d(4)), X, y)
+    with pytest.raises(ValueError, match=r"spectral norm, which changes with every call.*model\.eval\(\)"):
+        sg.supervised(dense(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))), X, y)
+
+
+def test_modules_without_numbers_are_named():
+    with pytest.raises(ValueError, match=r"model\.weight has no shape before the first call"):
+        sg.supervised(nn.LazyLinear(1), X, y)
+    with pytest.raises(ValueError, match=r"model\.weight is on the device 'meta'"):
+        sg.supervised(nn.Linear(2, 1, device="meta"), X, y)
+
+
+class Parallel(nn.DataParallel):
+    """As one made where there is no GPU; torchax, once imported, stands for one."""
+
+    def __init__(self, module):
+        nn.Module.__init__(self)
+        self.module = module
 
 
 def test_wrong_things_get_a_sentence():
@@ -70,6 +88,12 @@ def test_wrong_things_get_a_sentence():
         sg.supervised(nn.Linear, X, y)
     with pytest.raises(TypeError, match=r"torch\.compile"):
         sg.supervised(torch.compile(nn.Linear(2, 1), backend="eager"), X, y)
+    with pytest.raises(TypeError, match=r"wrapped in Parallel.*model\.module"):
+        sg.supervised(Parallel(nn.Linear(2, 1)), X, y)
+    pruned = dense()
+    prune.random_unstructured(pruned[0], "weight", amount=0.5)
+    with pytest.raises(ValueError, match=r"cannot be copied.*prune\.remove"):
+        sg.supervised(pruned, X, y)
     with pytest.raises(TypeError, match="the method forward of a model"):
         sg.supervised(dense().forward, X, y)
     with pytest.raises(TypeError, match="dict of parameters"):
@@ -130,6 +154,57 @@ def test_any_module_by_torchax():
     assert torch.equal(trained.convolution.bias, model.convolution.bias)
     assert torch.equal(trained.norm.running_mean, model.norm.running_mean)
     assert sorted(solution.params) == ["convolution.weight", "last.bias", "last.weight", "norm.bias", "norm.weight"]
+
+
+class Made(nn.Module):
+    """Of a parametrisation, a list of parameters, a plain tensor and one that is made on the way; with a tie."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))
+        self.turns = nn.ParameterList([nn.Parameter(torch.randn(2, 2)), nn.Parameter(torch.randn(2))])
+        self.again, self.last = nn.Linear(2, 2), nn.Linear(2, 1)
+        self.again.weight = self.turns[0]
+        self.scales = torch.tensor([1.0, 2.0])
+
+    def forward(self, x):
+        x = torch.sin(self.first(x) * self.scales) @ self.turns[0] + self.turns[1]
+        return self.last(torch.cos(self.again(x) * torch.tensor([1.0, 0.5])))
+
+
+def test_whatever_a_module_is_made_of():
+    pytest.importorskip("torchax", exc_type=Exception)
+    model = Made()
+    objective = sg.supervised(model, X, y)
+    assert float(objective.value(objective.w0)) == pytest.approx(loss(model), rel=1e-5)
+    solution = sg.solve(objective, **FEW)
+    trained = solution.model
+    assert loss(trained) == pytest.approx(solution.loss, rel=1e-4)
+    assert solution.loss < float(objective.value(objective.w0))
+    assert trained.again.weight is trained.turns[0]
+    assert torch.equal(trained.scales, model.scales)
+
+
+def test_what_torchax_cannot_run_gets_a_sentence():
+    pytest.importorskip("torchax", exc_type=Exception)
+
+    class Hidden(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.scales = nn.Linear(2, 1), [torch.ones(2)]
+
+        def forward(self, x):
+            return self.layer(x * self.scales[0])
+
+    class Pair(nn.Linear):
+        def forward(self, x):
+            return super().forward(x), x
+
+    with pytest.raises(ValueError, match=r"register_buffer"):
+        sg.supervised(Hidden(), X, y)
+    with pytest.raises(ValueError, match="returns a tuple, expected one tensor"):
+        sg.supervised(Pair(2, 1), X, y)
 
 
 def test_own_dense_modules_are_recognised_by_what_they_compute():

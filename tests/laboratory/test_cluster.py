@@ -21,6 +21,7 @@ from stiffgrad.laboratory.study import _lab
 from stiffgrad.laboratory.study._lab import Lab, Scale
 from stiffgrad.laboratory.workers import Job
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
 pytestmark = [
@@ -59,7 +60,9 @@ def tasks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster(tasks, tmp_path_factory):
+    # Dask gives a killed worker 15 seconds to come back, then does without it. On a crowded core it takes longer.
     with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "300s"}),
         distributed.LocalCluster(
             n_workers=2,
             threads_per_worker=1,
@@ -141,7 +144,7 @@ def test_folds_of_an_estimator_are_those_of_one_machine(cluster):
     X = rng.normal(size=(40, 2))
     estimator, y = FlowRegressor(hidden_layer_sizes=(4,), random_state=0), X[:, 0] ** 2
     here = cross_val_score(estimator, X, y, cv=3)
-    with joblib.parallel_config("dask", client=cluster):
+    with joblib.parallel_config("dask", client=cluster, wait_for_workers_timeout=120):
         there = cross_val_score(estimator, X, y, cv=3)
     np.testing.assert_allclose(there, here, rtol=1e-6)
 

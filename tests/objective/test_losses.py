@@ -80,6 +80,7 @@ def test_extreme_logits_stay_finite(loss, size):
 def test_resolve_names_what_it_does_not_know():
     assert resolve("squared") is SQUARED
     assert resolve(SQUARED) is SQUARED
+    assert resolve("cross-entropy") is resolve("cross_entropy")
     with pytest.raises(ValueError, match="'hinge' is unknown; use one of squared, cross_entropy"):
         resolve("hinge")
     with pytest.raises(TypeError, match="loss must be a name or a callable"):

@@ -67,3 +67,5 @@ def test_it_survives_files_and_says_what_it_cannot_do(tmp_path):
         sg.minimise(lambda w: (w**2).sum(), np.ones(2)).predict(np.ones(2), NEW)
     with pytest.raises(ValueError, match=r"sizes=\[2, 3, 1\] takes one sample of shape"):
         solution.predict(np.ones((5, 3)))
+    with pytest.raises(ValueError, match=r"predict fails on X of shape \(2,\).*one alone is X\[None\]"):
+        solution.predict(X[0])

@@ -146,6 +146,7 @@ def minimum(
     Parameters
     ----------
     objective : Objective
+        Whose loss is looked at.
     params : pytree or array of shape (n,)
         The point.
     gradient_tolerance : float, optional
@@ -159,6 +160,7 @@ def minimum(
     Returns
     -------
     Minimum
+        What kind of point it is, with the eigenvalues.
 
     Raises
     ------

@@ -78,6 +78,7 @@ def same_minimum(objective: Objective, a: Params, b: Params, *, points: int = 51
     Parameters
     ----------
     objective : Objective
+        Whose loss is looked at.
     a : pytree or array of shape (n,)
         One point. Matching needs the layout of `mlp`: a list of {"weight", "bias"}.
     b : pytree or array of shape (n,)
@@ -88,6 +89,7 @@ def same_minimum(objective: Objective, a: Params, b: Params, *, points: int = 51
     Returns
     -------
     SameMinimum
+        Whether they are one minimum, and what says so.
 
     Raises
     ------

@@ -78,6 +78,7 @@ def spectrum(
     Parameters
     ----------
     objective : Objective
+        Whose loss is looked at.
     params : pytree or array of shape (n,)
         The point.
     products : int
@@ -94,6 +95,7 @@ def spectrum(
     Returns
     -------
     Spectrum
+        The eigenvalues that were asked for.
 
     Raises
     ------

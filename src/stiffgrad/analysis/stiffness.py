@@ -96,6 +96,7 @@ def stiffness(
     Parameters
     ----------
     objective : Objective
+        Whose loss is looked at.
     params : pytree or array of shape (n,)
         The point.
     rtol : float
@@ -108,6 +109,7 @@ def stiffness(
     Returns
     -------
     Stiffness
+        Eigenvalues there, and what an explicit method would cost.
 
     Raises
     ------

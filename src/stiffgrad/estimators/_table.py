@@ -133,7 +133,9 @@ class TableModel:
     target : str
         The column that is predicted.
     columns : Columns
+        How the columns of a table become numbers.
     estimator : FlowRegressor or FlowClassifier
+        What was fitted to those numbers.
     score : float
         R2 or accuracy on the held-out part, of a model that did not see it; the estimator itself saw all rows.
     notes : list of str

@@ -26,7 +26,7 @@ def carry(model: Any, variables: Any = None) -> Carrier | None:
     model : object
         An Equinox module, a Flax NNX module, a Flax Linen module (with `variables`), or a torch module.
     variables : pytree, optional
-        What `init` of a Linen module returned, or its "params" alone.
+        What `init` of a Linen module returned, or its "params" alone; or the state of an Equinox module.
 
     Raises
     ------

@@ -24,10 +24,10 @@ def carry(model: Any, variables: Any = None) -> Carrier | None:
             "model is wrapped in filter_jit or filter_vmap: pass the module itself; stiffgrad compiles and batches it"
         )
     _check_frozen(model)
-    return Equinox(model)
+    return Equinox(model, variables if isinstance(variables, eqx.nn.State) else None)
 
 
-_WITH_STATE = "supervised(lambda model, x: model(x, state)[0], model, X, y)"
+_WITH_STATE = "supervised(model, state, X, y)"
 
 
 def _check_frozen(model: Any) -> None:
@@ -75,27 +75,35 @@ class _Merge:
 @dataclasses.dataclass(frozen=True)
 class _Apply:
     merge: _Merge
+    state: Held | None
 
     def __call__(self, params: Params, x: Any) -> Any:
-        try:
-            return self.merge(params)(x)
-        except TypeError as error:
-            if "positional argument: 'state'" not in str(error):
-                raise
-            raise ValueError(f"the model takes its state beside the sample: give {_WITH_STATE}") from error
+        model = self.merge(params)
+        if self.state is not None:
+            state = jax.tree.map(lambda leaf: leaf, self.state.content)  # a copy: a layer that sets it makes it invalid
+            return model(x, state)[0]
+        if any(map(_is_index, jax.tree.leaves(model, is_leaf=_is_index))):
+            raise ValueError(f"the model takes its state beside the sample: give {_WITH_STATE}")
+        return model(x)
+
+
+def _is_index(node: Any) -> bool:
+    return isinstance(node, eqx.nn.StateIndex)
 
 
 class Equinox(Carrier):
-    """An Equinox module; `params` is the module with None for all that is not trained."""
+    """An Equinox module, with its state where it has one; `params` has None for all that is not trained."""
 
     kind = "an Equinox module"
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, state: Any = None) -> None:
         self.params, rest = eqx.partition(model, eqx.is_inexact_array)
         self._merge = _Merge.of(rest)
+        self._state = None if state is None else Held(state)
+        self.takes_variables = state is not None
 
     def __reduce__(self) -> Any:
-        return Equinox, (self._merge(self.params),)
+        return Equinox, (self._merge(self.params), self._state and self._state.content)
 
     @property
     def view(self) -> Callable[[Params], Any]:
@@ -103,7 +111,7 @@ class Equinox(Carrier):
 
     @property
     def function(self) -> Callable[[Params, Any], Any]:
-        return _Apply(self._merge)
+        return _Apply(self._merge, self._state)
 
     def restore(self, params: Params) -> Any:
         return self._merge(narrowed(params, self.params))

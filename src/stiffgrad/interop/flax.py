@@ -68,7 +68,11 @@ class _Merge:
         state = jax.tree.map(lambda leaf: leaf, self.template.content)
         nnx.replace_by_pure_dict(state, params)
         graph = self.graph.content if isinstance(self.graph, Held) else self.graph
-        return nnx.merge(graph, state, widened(self.rest.content, params))
+        module = nnx.merge(graph, state, widened(self.rest.content, params))
+        for _, node in nnx.iter_graph(module):
+            if isinstance(node, nnx.Module) and hasattr(node, "param_dtype"):  # recurrent cells start with zeros of it
+                node.param_dtype = jnp.result_type(jax.tree.leaves(params)[0])
+        return module
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +106,7 @@ class NNX(Carrier):
         return _Apply(self._merge)
 
     def on_batch(self, batch: Any) -> Any:
-        return np.asarray(self._model(jnp.asarray(batch)))
+        return np.asarray(self._model(widened(batch, self.params)))
 
     def restore(self, params: Params) -> Any:
         model = nnx.clone(self._model)
@@ -197,7 +201,7 @@ class Linen(Carrier):
 
     def on_batch(self, batch: Any) -> Any:
         try:
-            return np.asarray(self._bind.module.apply(self._bind.variables(self.params), jnp.asarray(batch)))
+            return np.asarray(self._bind.module.apply(self._bind.variables(self.params), widened(batch, self.params)))
         except Exception as error:
             raise _explained(error) from error
 

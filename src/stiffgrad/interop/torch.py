@@ -33,8 +33,22 @@ def carry(model: Any, variables: Any = None) -> Carrier | None:
         raise TypeError("model is a TorchScript module, which hides its code: pass the module it was made of")
     if hasattr(model, "_orig_mod"):
         raise TypeError("model is wrapped in torch.compile: pass the module it was made of (stiffgrad compiles it)")
+    if isinstance(model, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
+        raise TypeError(f"model is wrapped in {type(model).__name__}: pass the module it was made of, model.module")
+    _check_numbers(model)
     _check_frozen(model)
     return Torch(model)
+
+
+def _check_numbers(model: torch.nn.Module) -> None:
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if torch.nn.parameter.is_lazy(tensor):
+            raise ValueError(f"model.{name} has no shape before the first call: call model(X[:1]) once")
+        if tensor.is_meta:
+            raise ValueError(
+                f"model.{name} is on the device 'meta' and has no numbers: make the module on a real device, or move "
+                "it there by model.to_empty(device='cpu') and load its numbers"
+            )
 
 
 def _check_frozen(model: torch.nn.Module) -> None:
@@ -46,6 +60,11 @@ def _check_frozen(model: torch.nn.Module) -> None:
             raise ValueError(
                 f"{label} is a {type(module).__name__} of p={module.p:g}, so E(w) would be random: switch it off with "
                 "model.eval(), and use weight_decay against overfitting"
+            )
+        if isinstance(module, torch.nn.utils.parametrizations._SpectralNorm):
+            raise ValueError(
+                f"{label} is the estimate of a spectral norm, which changes with every call, so E(w) would be no "
+                "function of w: freeze it with model.eval()"
             )
         if isinstance(module, torch.nn.modules.batchnorm._NormBase) and module.track_running_stats:
             raise ValueError(
@@ -73,14 +92,24 @@ class _View:
     model: Held
     rest: Held
 
-    @functools.cached_property
-    def _extracted(self) -> Callable[..., Any]:
-        return _torchax().extract_jax(self.model.content)[1]
-
     def __call__(self, params: Params) -> Callable[..., Any]:
         states = {**params, **self.rest.content}
         states = widened(jax.tree.map(jnp.asarray, states), params)
-        return lambda *inputs: self._extracted(states, inputs)
+        return lambda *inputs: self._run(states, inputs)
+
+    def _run(self, states: Params, inputs: tuple[Any, ...]) -> Any:
+        environment = _torchax().default_env()
+        given = environment.j2t_iso((states, inputs))
+        try:
+            with environment, torch.device("jax"):  # also what the module makes on the way
+                return environment.t2j_iso(torch.func.functional_call(self.model.content, *given))
+        except (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError) as error:
+            if isinstance(error, jax.errors.JAXTypeError):  # a branch on numbers, say: what to do is said elsewhere
+                raise
+            raise ValueError(
+                f"torchax cannot run this torch module ({type(error).__name__}: {str(error)[:200]}): it must be made "
+                "of torch functions alone, no NumPy, and of parameters, buffers (register_buffer) and its inputs"
+            ) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,11 +126,11 @@ class Torch(Carrier):
     kind = "a torch module"
 
     def __init__(self, model: torch.nn.Module) -> None:
-        self._model = copy.deepcopy(model)
+        self._model = _copied(model)
         self.params = self.extract(model)
         if not self.params:
             raise ValueError("model has no parameter that requires a gradient: there is nothing to train")
-        tensors = [*self._model.named_buffers(), *self._model.named_parameters()]
+        tensors = [*_unregistered(self._model), *self._model.named_buffers(), *self._model.named_parameters()]
         rest = {name: _array(tensor) for name, tensor in tensors if name not in self.params}
         self._view = _View(Held(self._model), Held(rest))
 
@@ -121,7 +150,10 @@ class Torch(Carrier):
         first = next(self._model.parameters())
         tensor = tensor.to(first.device, first.dtype if tensor.is_floating_point() else None)
         with torch.no_grad():
-            return self._model(tensor).cpu().float().numpy()
+            outputs = self._model(tensor)
+        if not isinstance(outputs, torch.Tensor):
+            raise TypeError(f"it returns a {type(outputs).__name__}, expected one tensor")
+        return outputs.cpu().float().numpy()
 
     def restore(self, params: Params) -> Any:
         model = copy.deepcopy(self._model)
@@ -148,6 +180,27 @@ class Torch(Carrier):
             return None
         weights, biases = zip(*((order.index(weight), order.index(bias)) for weight, bias in wanted), strict=True)
         return Layers(weights, biases, False, next(iter(activations), None) or "tanh")
+
+
+def _copied(model: torch.nn.Module) -> torch.nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:
+        raise ValueError(
+            f"model cannot be copied ({str(error)[:80]}): it holds tensors computed from its parameters. Make pruning "
+            "permanent by torch.nn.utils.prune.remove(module, 'weight'), and take weight_norm from "
+            "torch.nn.utils.parametrizations"
+        ) from error
+
+
+def _unregistered(model: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Tensors that are plain attributes, neither parameters nor buffers."""
+    return [
+        (f"{name}.{attribute}" if name else attribute, value)
+        for name, module in model.named_modules()
+        for attribute, value in vars(module).items()
+        if isinstance(value, torch.Tensor)
+    ]
 
 
 def _flat(module: torch.nn.Module, prefix: str) -> list[tuple[str, torch.nn.Module]]:

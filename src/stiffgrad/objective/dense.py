@@ -87,8 +87,11 @@ def _found(carrier: Carrier, x: Any) -> Layers | None:
         return None
     wide = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), jnp.zeros(()).dtype), carrier.params)
     try:
-        traced = jax.make_jaxpr(carrier.function)(wide, jax.ShapeDtypeStruct(x.shape, jnp.zeros(()).dtype))
+        sample = jax.ShapeDtypeStruct(x.shape, jnp.zeros(()).dtype)
+        traced, outputs = jax.make_jaxpr(carrier.function, return_shape=True)(wide, sample)
     except Exception:  # the objective's own check says what is wrong with the function
+        return None
+    if not hasattr(outputs, "shape"):
         return None
     seen = _primitives(traced.jaxpr)
     for orders in candidates:

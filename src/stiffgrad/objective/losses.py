@@ -128,9 +128,10 @@ def resolve(loss: str | Callable[[Any, Any], Any] | Loss) -> Loss:
     if isinstance(loss, Loss):
         return loss
     if isinstance(loss, str):
-        if loss not in LOSSES:
+        known = LOSSES.get(loss.replace("-", "_"))
+        if known is None:
             raise _checks.unknown("loss", loss, LOSSES, ", or a callable l(outputs, y)")
-        return LOSSES[loss]
+        return known
     if any(str(getattr(thing, "__module__", "")).startswith("torch.") for thing in (loss, type(loss))):
         name = getattr(loss, "__name__", type(loss).__name__)
         raise TypeError(

@@ -428,7 +428,8 @@ def supervised(
     ----------
     apply : callable or model
         `apply(params, x)`; or an Equinox module, which gets one sample; or a Flax NNX module or torch module, which
-        get a batch of one. A Flax Linen module is given with its variables: `supervised(module, variables, X, y)`.
+        get a batch of one. A Flax Linen module is given with its variables: `supervised(module, variables, X, y)`; an
+        Equinox module that has a state with that: `supervised(module, state, X, y)`.
         Dropout and batch-norm must be frozen, as the framework's evaluation mode does. Dense layers with one
         activation in turns are recognised and evaluated as `MLP`, whose kernels are faster; then `Solution.params`
         are those of the `MLP`, and `Solution.model` is the model in its own framework.

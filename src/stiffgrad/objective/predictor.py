@@ -13,6 +13,7 @@ import numpy as np
 
 from stiffgrad._float64 import float64, host
 from stiffgrad.objective.parameters import Layout
+from stiffgrad.objective.remedies import first_line
 from stiffgrad.objective.terms import device
 
 
@@ -42,7 +43,14 @@ class Predictor:
         """The outputs (N, ...) for w of shape (n,)."""
         samples = device(X, self.kind, "X")
         params = self.layout.unflatten(jax.numpy.asarray(w, self.kind))
-        outputs = host(_batched(self.function)(params, samples))
+        try:
+            outputs = host(_batched(self.function)(params, samples))
+        except (TypeError, ValueError, IndexError) as error:
+            shapes = ", ".join(str(np.shape(leaf)) for leaf in jax.tree.leaves(samples))
+            raise ValueError(
+                f"predict fails on X of shape {shapes}: {first_line(error)}. X holds many samples, as in training; one "
+                "alone is X[None]"
+            ) from error
         if self.shape is not None and math.prod(self.shape) == math.prod(np.shape(outputs)[1:]):
             return outputs.reshape(len(outputs), *self.shape)
         return outputs

@@ -27,6 +27,11 @@ def remedy(function: Callable[..., Any], params: Params, sample: Any, error: Exc
             "; its code is traced once for all values: jax.numpy.where in place of `if`, and no float() or int() of "
             "what depends on params or the sample"
         )
+    if "carry input and carry output must have equal types" in str(error):
+        return (
+            "; it starts a loop with numbers of float32, and all else is float64: start with zeros of x.dtype, or give "
+            "supervised(..., dtype='float32')"
+        )
     if _works(function, sample, params):
         return (
             "; its arguments have another order than function(params, sample): give lambda params, x: apply(x, params)"
@@ -62,4 +67,4 @@ def _works(function: Callable[..., Any], *arguments: Any) -> bool:
 
 def first_line(error: Exception) -> str:
     """What an error says, without the advice for developers of JAX that may follow."""
-    return str(error).partition("\n")[0]
+    return str(error).partition("\n")[0].removesuffix(":")

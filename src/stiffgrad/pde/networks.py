@@ -191,6 +191,7 @@ def network(
     omega : float
         Frequency of the first layer, with "sine" only.
     seed : int
+        Of the start's random numbers.
 
     Returns
     -------

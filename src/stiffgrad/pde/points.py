@@ -45,16 +45,19 @@ def interior_points(domain: Any, count: int, sampling: str = "sobol", seed: int 
     Parameters
     ----------
     domain : sequence of (low, high)
+        One pair for each coordinate.
     count : int
         How many; a grid has the nearest number of the same count along every side, at least two.
     sampling : "sobol", "latin", "grid" or "uniform"
         Scrambled Sobol points and a Latin hypercube (`scipy.stats.qmc`), an even grid that includes the faces, or
         independent random points.
     seed : int
+        Of the draw.
 
     Returns
     -------
     array of shape (count, d)
+        The points.
 
     Raises
     ------
@@ -105,6 +108,7 @@ def boundary_points(
     Returns
     -------
     array of shape (count, d)
+        The points, face after face.
 
     Examples
     --------

@@ -49,6 +49,7 @@ class Problem:
     seed : int
         Of the network's start and of the points.
     dtype : "float64" or "float32"
+        The number type of everything.
 
     Attributes
     ----------

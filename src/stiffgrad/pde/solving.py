@@ -145,6 +145,7 @@ def solve(
     Parameters
     ----------
     problem : Problem
+        What is solved, with its start.
     solver : str or Solver
         As for `stiffgrad.solve`.
     until : Until, optional
@@ -176,6 +177,7 @@ def solve(
     Returns
     -------
     Solution
+        The function found, its coefficients, and how the run ended.
 
     Examples
     --------

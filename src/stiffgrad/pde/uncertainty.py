@@ -64,6 +64,7 @@ def error_bars(found: Solution | Objective, params: Params | None = None) -> Err
     Returns
     -------
     ErrorBars
+        The standard errors, and what they stand on.
 
     Notes
     -----

@@ -169,6 +169,7 @@ def solve(
     Returns
     -------
     Solution
+        The parameters reached, why it stopped there, every count, and one row for each step.
 
     Raises
     ------

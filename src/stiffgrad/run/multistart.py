@@ -40,6 +40,7 @@ def multistart(
     Parameters
     ----------
     objective : Objective
+        What all starts are trained on.
     starts : sequence of pytrees, or array of shape (S, n)
         Parameters with the structure of the objective's, or flat.
     until : Until, optional

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -335,7 +336,7 @@ class Solution:
     path: FlowPath | None = None
     predictor: Callable[[Any, Any], Any] | None = dataclasses.field(default=None, repr=False)
 
-    @property
+    @functools.cached_property  # one model: what is done to it, as model.eval(), stays
     def model(self) -> Any:
         """The trained model, of the kind that was given to the objective, with its number types and devices.
 
@@ -360,6 +361,7 @@ class Solution:
         Parameters
         ----------
         X : array (N, ...) or pytree of arrays
+            Samples, as in training; their number is free.
 
         Returns
         -------
@@ -464,6 +466,7 @@ def load(path: str | os.PathLike[str], objective: Objective | None = None) -> So
     Parameters
     ----------
     path : path-like
+        The file.
     objective : Objective, optional
         That the solution is of: gives `params` its structure, and `model` and `predict`.
 
