@@ -4,6 +4,8 @@ Cosmic Ray finds the places; a sample of them, drawn by a seed, is changed one a
 the tests that are named beside a module here run until one fails. What they do not notice is listed with its change.
 Results are kept as they come: a second call goes on. Not every survivor is a fault of the tests: some constants are
 choices (a step twice as long is as right), and some changes are none.
+
+`--known` makes the changes of `KNOWN` instead, errors that tests once did not notice, each beside the test that does.
 """
 
 import argparse
@@ -54,6 +56,68 @@ TESTS = {  # the part of src/stiffgrad that is changed: the tests that should no
     "analysis/spectrum.py": "tests/analysis",
     "analysis/stiffness.py": "tests/analysis",
 }
+KNOWN = [  # module, what stands there, what it is changed to, the test that notices
+    (
+        "solvers/chebyshev.py",
+        "0.8 * (state.w - w) - 0.4 * size",
+        "0.8 * (state.w - w) + 0.4 * size",
+        "tests/solvers/test_chebyshev.py::test_the_embedded_error_is_of_third_order",
+    ),
+    (
+        "analysis/minimum.py",
+        "max(1e-6 * float(np.sqrt(",
+        "max(1e-2 * float(np.sqrt(",
+        "tests/analysis/test_analysis.py::test_the_default_tolerance_is_a_millionth_of_the_largest_slope_at_the_start",
+    ),
+    (
+        "analysis/minimum.py",
+        "np.maximum(threshold, 2.0 * shift)",
+        "np.maximum(threshold, 200.0 * shift)",
+        "tests/analysis/test_analysis.py::test_an_eigenvalue_is_in_doubt_up_to_twice_what_the_gradient_may_change",
+    ),
+    (
+        "analysis/minimum.py",
+        "blind += int(block.coefficients.size) if softmax else 0",
+        "blind += 0",
+        "tests/analysis/test_analysis.py::test_softmax_is_blind_to_one_row_a_sample",
+    ),
+    (
+        "analysis/same_minimum.py",
+        "LOW = 1e-3",
+        "LOW = 3e-2",
+        "tests/analysis/test_analysis.py::test_a_barrier_counts_as_a_share_of_the_loss_removed",
+    ),
+    (
+        "analysis/same_minimum.py",
+        "barrier / max(removed, barrier)",
+        "barrier / max(start, barrier)",
+        "tests/analysis/test_analysis.py::test_a_barrier_counts_as_a_share_of_the_loss_removed",
+    ),
+    (
+        "laboratory/cells.py",
+        '"protocol": PROTOCOL,',
+        "",
+        "tests/laboratory/test_compare.py::test_keys_depend_on_protocol_and_code",
+    ),
+    (
+        "laboratory/cells.py",
+        ' & (trace["wall_seconds"] <= cell.seconds)',
+        "",
+        "tests/laboratory/test_compare.py::test_a_target_met_after_the_budget_is_missed",
+    ),
+    (
+        "solvers/w_method.py",
+        "solves = 1 + corrections if self._corrects(objective) else 1",
+        "solves = 2 + corrections if self._corrects(objective) else 2",
+        "tests/solvers/test_rosenbrock.py::test_every_point_took_one_linear_solve",
+    ),
+    (
+        "flow.py",
+        "primed, self._primed = self._primed, None",
+        "primed = self._primed",
+        "tests/test_flow.py::test_the_primed_start_serves_one_evaluation_and_no_later_one",
+    ),
+]
 OPERATORS = [
     f"core/ReplaceBinaryOperator_{change}"
     for change in ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "Pow_Mul", "BitAnd_BitOr", "BitOr_BitAnd")
@@ -117,11 +181,30 @@ def table(rows: list[dict[str, str]]) -> Table:
     return shown
 
 
+def known(folder: pathlib.Path, console: Console) -> int:
+    """Make the changes of `KNOWN` one at a time; how many their tests do not notice."""
+    missed = 0
+    for module, before, after, test in KNOWN:
+        path = folder / "src" / "stiffgrad" / module
+        text = path.read_text()
+        if text.count(before) != 1:
+            raise SystemExit(f"{module} does not hold {before!r} once: correct KNOWN in benchmarks/mutants.py")
+        path.write_text(text.replace(before, after))
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", test]
+        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        path.write_text(text)
+        noticed = ran.returncode == 1 and "FAILED" in ran.stdout  # not where the test is missing
+        missed += not noticed
+        console.print(f"{'noticed' if noticed else 'MISSED '}  {module}: {before}  ->  {after}", highlight=False)
+    return missed
+
+
 def main() -> None:
     """Draw, change, test, and tell."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--each", type=int, default=8, help="changes of each module")
     parser.add_argument("--module", action="append", choices=sorted(TESTS), help="default: all")
+    parser.add_argument("--known", action="store_true", help="the changes of KNOWN instead of drawn ones")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=600.0, help="for the tests of one change")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "runs" / "mutants.jsonl")
@@ -137,6 +220,8 @@ def main() -> None:
         copied(folder)
         os.chdir(folder)
         os.environ["PYTHONPATH"] = str(folder / "src")
+        if arguments.known:
+            raise SystemExit(known(folder, console))
         wanted = []
         for module in arguments.module or TESTS:
             found = places(folder, module)
