@@ -39,7 +39,7 @@ TESTS = {  # the part of src/stiffgrad that is changed: the tests that should no
     "curvature/linalg.py": OWN,
     "curvature/point.py": CONTROL,
     "curvature/rows.py": "tests/curvature/test_rows.py tests/solvers/test_rosenbrock.py",
-    "curvature/secant.py": "tests/curvature/test_secant.py tests/solvers/test_quasi_newton.py",
+    "curvature/secant.py": "tests/curvature/test_secant.py tests/curvature/test_kronecker.py",
     "objective/losses.py": "tests/objective",
     "objective/derivatives.py": "tests/objective",
     "solvers/_combination.py": "tests/solvers/test_control.py tests/solvers/test_auto.py tests/run/test_checkpoint.py",

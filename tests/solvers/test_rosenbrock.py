@@ -421,3 +421,14 @@ def test_costs_of_dense_curvature_are_counted_from_its_shapes():
     assert (GaussNewton().side(primal), GaussNewton().side(dual)) == (n, few)
     assert (dense.Hessian().flops(primal), dense.Hessian().side(dual)) == (0.0, n)
     assert dense.Hessian().bytes(primal) == 5 * 8 * n**2
+
+
+@pytest.mark.parametrize("name", ["ros2", "ros34pw2"])
+def test_the_first_step_of_a_follower_is_in_the_units_of_its_flow(name):
+    """A flow that is a million times as fast starts with a step that is as much shorter."""
+    steps = []
+    for speed in (1.0, 1e6):
+        bowl = sg.minimise(lambda w, c=speed: 0.5 * c * w @ w, np.ones(2))
+        trace = sg.solve(bowl, name, until=sg.Until(steps=1), throw=False).trace
+        steps.append(trace["flow_time"][-1])
+    assert steps[0] / steps[1] == pytest.approx(1e6, rel=1e-9)
