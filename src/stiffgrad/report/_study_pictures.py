@@ -141,7 +141,7 @@ def _dot_panel(axes: Axes, group: str, rows: Mapping[str, Sequence[Any]], styles
             axes.plot([high * 1.6], [index], "x", color=GREY)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_title(f"{group} (an arrow: not reached by then; a cross: at rest above it)")
+    axes.set_title(f"{group} (arrow: not reached by then; cross: never)")
 
 
 def _bars(chart: Mapping[str, Any]) -> Figure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from stiffgrad.laboratory.cells import Method
 from stiffgrad.laboratory.statistics import Amount, geometric_mean, median, never, span
 from stiffgrad.laboratory.study import minima
@@ -60,7 +62,7 @@ def answer(lab: Lab) -> Finding:
         / median(lab.costs(NETWORKS[p].name, Method("auto"), AT))
         for p in lab.scale.problems
     }
-    told = listed([f"{ratio} on {p} ({best[p]}; {span(starts[p])})" for p, ratio in over_best.items()])
+    told = listed([f"{ratio} on {p} ({best[p]}; {_spread(starts[p])})" for p, ratio in over_best.items()])
     return Finding(
         f"faster on {len(faster)} of {len(over_best)} networks",
         [
@@ -96,6 +98,12 @@ def answer(lab: Lab) -> Finding:
             "to rest above it."
         ],
     )
+
+
+def _spread(starts: list[Amount]) -> str:
+    """Over the starts, and how many they are where not both got there from all."""
+    known = sum(math.isfinite(ratio.value) for ratio in starts)
+    return span(starts) + ("" if known == len(starts) else f" from {known} of {len(starts)} starts")
 
 
 def _follower(lab: Lab) -> str:
