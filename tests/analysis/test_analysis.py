@@ -244,6 +244,12 @@ def test_stiffness_of_a_chosen_spectrum() -> None:
     assert fast.advice.startswith("explicit is fine")
 
 
+def test_the_stiffness_ratio_has_no_unit() -> None:
+    # Stiffness is no matter of the units of the loss: a thousandth of it has the same ratio.
+    ratios = [sg.stiffness(quadratic(0.5 * unit, 2.0 * unit, 8.0 * unit), np.ones(3)).ratio for unit in (1.0, 1e-3)]
+    assert ratios == pytest.approx([16.0, 16.0], rel=1e-9)
+
+
 def test_stiffness_counts_negative_curvature_and_is_cheap() -> None:
     found = sg.stiffness(quadratic(-2.0, -1.0, 1.0, 5.0), np.ones(4))
     assert (found.negative, found.eigenvalue_min) == (2, pytest.approx(-2.0))
