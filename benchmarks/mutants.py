@@ -196,6 +196,12 @@ KNOWN = [  # module, what stands there, what it is changed to, the test that not
         "ratio=largest * float(positive[0])",
         "tests/analysis/test_analysis.py::test_the_stiffness_ratio_has_no_unit",
     ),
+    (
+        "solvers/_own.py",
+        '"order": 1.0',
+        '"order": 2.0',
+        "tests/solvers/test_rosenbrock.py::test_the_trace_tells_the_order",
+    ),
 ]
 OPERATORS = [
     f"core/ReplaceBinaryOperator_{change}"

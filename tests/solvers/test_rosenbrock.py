@@ -85,6 +85,12 @@ def test_order_in_flow_time(objective, exact, solver, order):
     assert seen == pytest.approx(order, abs=0.15)
 
 
+@pytest.mark.parametrize(("name", "order"), [("rosenbrock", 1), ("ros2", 2), ("ros34pw2", 3)])
+def test_the_trace_tells_the_order(name, order):
+    trace = sg.solve(quartic(), name, until=sg.Until(steps=3)).trace
+    assert np.all(trace["order"][1:] == order)
+
+
 def test_path_control_meets_its_tolerance():
     errors = []
     for rtol in (1e-3, 1e-5):
