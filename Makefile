@@ -93,7 +93,7 @@ bench: $(STAMP) ## run the benchmark (about 70 minutes); resumes; tables in runs
 	$(BIN)/python benchmarks/diamonds.py --seconds 60 --seeds 2
 	$(BIN)/python benchmarks/scaling.py
 
-study: $(STAMP) ## make docs/findings.md anew (hours; resumes); ARGS="--scale medium" in half an hour, "--scale short" in ten minutes
+study: $(STAMP) ## make docs/findings.md anew (hours; resumes); ARGS="--scale long" in an hour, "--scale medium" in half, "--scale short" in ten minutes
 	$(BIN)/stiffgrad study --out benchmarks/study --markdown docs/findings.md $(ARGS)
 
 constraints: ## freeze the newest allowed versions into constraints.txt

@@ -41,6 +41,7 @@ class Functions:
 
     def __init__(self, objective: sg.Objective) -> None:
         self.w0 = np.array(objective.w0)
+        self.decay = np.array(objective.decay)
         self._gradient = jax.jit(lambda w: derivatives.gradient(objective, w))
         self._both = jax.jit(lambda w: derivatives.value_and_gradient(objective, w))
         self._hessian = jax.jit(lambda w: derivatives.hessian(objective, w))
@@ -163,21 +164,21 @@ def by_minimize(method: str) -> Run:
 def by_minpack(f: Functions, steps: int) -> list[float]:
     eps = float(np.finfo(float).eps)
     times: list[float] = []
-    height = max(f.residual(f.w0).size, f.w0.size)
+    root = np.sqrt(f.decay[f.decay > 0])  # weight decay is a residual for each weight that has it
+    below = np.diag(np.sqrt(f.decay))[f.decay > 0]
+    missing = max(0, f.w0.size - f.residual(f.w0).size - root.size)  # of rows: MINPACK wants as many as weights
 
-    def padded(a: Any) -> Any:
-        return np.concatenate([a, np.zeros((height - len(a), *a.shape[1:]))]) if len(a) < height else a
+    def residual(w: Any) -> Any:
+        return np.concatenate([f.residual(w), root * w[f.decay > 0], np.zeros(missing)])
 
     def rows(w: Any) -> Any:
         if len(times) == steps:  # a Jacobian is asked for after each accepted step
             raise Enough
         times.append(time.perf_counter())
-        return padded(f.rows(w))
+        return np.concatenate([f.rows(w), below, np.zeros((missing, w.size))])
 
     try:
-        scipy.optimize.least_squares(
-            lambda w: padded(f.residual(w)), f.w0, rows, method="lm", max_nfev=10**9, ftol=eps, xtol=eps, gtol=eps
-        )
+        scipy.optimize.least_squares(residual, f.w0, rows, method="lm", max_nfev=10**9, ftol=eps, xtol=eps, gtol=eps)
     except Enough:
         times.append(time.perf_counter())
     return times[1:]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.blas import dnrm2
 
 from stiffgrad.objective import Objective, derivatives
 from stiffgrad.objective.compiled import Compiled
@@ -161,7 +161,9 @@ class Flow:
 
     def library(self, call: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
         """Call a library, and add the time it takes, less that of our own functions it calls, to `library_seconds`."""
-        self._entered = time.perf_counter() - self._ours()
+        seconds = self.seconds
+        ours = seconds["rhs_seconds"] + seconds["jacobian_seconds"] + seconds["recording_seconds"]
+        self._entered = time.perf_counter() - ours
         try:
             return call(*arguments, **options)
         finally:
@@ -171,35 +173,32 @@ class Flow:
     def settle(self) -> None:
         """Inside of `library`: bring `library_seconds` up to now."""
         if self._entered == self._entered:  # not NaN
-            now = time.perf_counter() - self._ours()
-            self.seconds["library_seconds"] += now - self._entered
+            seconds = self.seconds
+            ours = seconds["rhs_seconds"] + seconds["jacobian_seconds"] + seconds["recording_seconds"]
+            now = time.perf_counter() - ours
+            seconds["library_seconds"] += now - self._entered
             self._entered = now
-
-    def _ours(self) -> float:
-        seconds = self.seconds
-        return seconds["rhs_seconds"] + seconds["jacobian_seconds"] + seconds["recording_seconds"]
 
     # ---- the last point
 
     @property
     def loss(self) -> float:
         """E at the last point where F was evaluated; NaN before the first one."""
-        self._look()
-        return self._loss
+        return self.last[0]
 
     @property
     def gradient_norm(self) -> float:
         """Euclidean norm of the gradient there."""
-        self._look()
-        return self._norm
+        return self.last[1]
 
-    def _look(self) -> None:
+    @property
+    def last(self) -> tuple[float, float]:
+        """Both."""
         # Only an accepted step asks, and then once: the right sides before it are spared the conversion.
         if self._seen is not None:
             seen, self._seen = self._seen, None
-            slope = seen[:-1]
-            with np.errstate(over="ignore", invalid="ignore"):  # a diverging run is judged by the driver
-                self._loss, self._norm = float(seen[-1]), math.sqrt(np.dot(slope, slope))
+            self._loss, self._norm = seen.item(-1), dnrm2(seen, self.size)  # BLAS: no warning where a run diverges
+        return self._loss, self._norm
 
     def remember(self, w: Vector, loss: float, gradient_norm: float) -> None:
         """Take loss and gradient norm at `w` as a solver knows them."""
@@ -219,7 +218,8 @@ class Flow:
 
     # ---- evaluations
 
-    def _slope(self, w: Vector) -> Vector:
+    def rhs(self, t: float, w: Vector) -> Vector:
+        """F(w) = -grad E(w), (n,), not to be written to; the time t is not used: the flow is autonomous."""
         # Written out instead of calling `_count` and `_evaluate`: each call takes a tenth of a tiny network's gradient.
         begin = time.perf_counter()
         if begin > self.deadline:
@@ -230,20 +230,16 @@ class Flow:
         primed, self._primed = self._primed, None
         if primed is not None and np.array_equal(w, self.point):
             self._seen = primed
-            return primed
+            return primed[:-1]
         self.point = w = np.array(w)
         self._seen = seen = np.asarray(self._program(w if w.dtype == self._dtype else w.astype(self._dtype)))
         self.seconds["rhs_seconds"] += time.perf_counter() - begin
-        return seen
-
-    def rhs(self, t: float, w: Vector) -> Vector:
-        """F(w) = -grad E(w), (n,), not to be written to; the time t is not used: the flow is autonomous."""
-        return self._slope(w)[:-1]
+        return seen[:-1]
 
     def value_and_gradient(self, w: Vector) -> tuple[float, Vector]:
         """E(w) and its gradient, (n,). Counts one right-side evaluation and one presentation."""
-        seen = self._slope(w)
-        return float(seen[-1]), -seen[:-1]
+        slope = self.rhs(0.0, w)
+        return self.loss, -slope
 
     def value(self, w: Vector) -> float:
         """E(w) alone. Counts one loss evaluation and one presentation."""
@@ -305,7 +301,6 @@ class Flow:
         if not np.array_equal(w, self.point):
             begin = self._count("loss_evaluations", 1)
             self._evaluate(w)
-            self._look()
             self.seconds["rhs_seconds"] += time.perf_counter() - begin
 
     def warm_up(self, *programs: str) -> None:

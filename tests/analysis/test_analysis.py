@@ -169,13 +169,17 @@ def test_the_default_tolerance_is_a_millionth_of_the_largest_slope_at_the_start(
     assert sg.minimum(objective, np.array([1.2e-6])).kind == "not stationary"
 
 
-def test_an_eigenvalue_is_in_doubt_up_to_twice_what_the_gradient_may_change() -> None:
-    # The curvature along x is c + y, and a Newton step of y0 leads to y = 0: it changes by y0.
-    y0 = 1e-7
+@pytest.mark.parametrize("own", [1.0, 1e-4])
+def test_an_eigenvalue_is_in_doubt_up_to_twice_what_the_gradient_may_change(own: float) -> None:
+    # The curvature along x is c + y, and a Newton step of y0 leads to y = 0: it changes by y0. That along y is `own`,
+    # beside one of 1 along z.
+    y0 = 1e-7 / own
 
     def at(c):
-        objective = sg.minimise(lambda w: 0.5 * w[1] ** 2 + 0.5 * (c + w[1]) * w[0] ** 2, np.ones(2))
-        return sg.minimum(objective, np.array([0.0, y0]), gradient_tolerance=1e-6)
+        objective = sg.minimise(
+            lambda w: 0.5 * own * w[1] ** 2 + 0.5 * (c + w[1]) * w[0] ** 2 + 0.5 * w[2] ** 2, np.ones(3)
+        )
+        return sg.minimum(objective, np.array([0.0, y0, 0.0]), gradient_tolerance=1e-6)
 
     assert at(-5 * y0).negative == 1
     assert at(-5 * y0).kind == "saddle"
@@ -238,6 +242,12 @@ def test_stiffness_of_a_chosen_spectrum() -> None:
     fast = sg.stiffness(objective, turn[:, 3])
     assert fast.step_accuracy == pytest.approx(np.sqrt(2e-2) / 1000, rel=1e-6)
     assert fast.advice.startswith("explicit is fine")
+
+
+def test_the_stiffness_ratio_has_no_unit() -> None:
+    # Stiffness is no matter of the units of the loss: a thousandth of it has the same ratio.
+    ratios = [sg.stiffness(quadratic(0.5 * unit, 2.0 * unit, 8.0 * unit), np.ones(3)).ratio for unit in (1.0, 1e-3)]
+    assert ratios == pytest.approx([16.0, 16.0], rel=1e-9)
 
 
 def test_stiffness_counts_negative_curvature_and_is_cheap() -> None:

@@ -39,6 +39,13 @@ def test_product_is_that_of_the_dense_bfgs_inverse_of_the_newest_pairs(count):
     assert np.asarray(inverse_product(filled(count), g)) == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.parametrize("scale", [1e-9, 0.1, 1e9])
+def test_the_product_is_linear(scale):
+    g = np.random.default_rng(2).normal(size=N)
+    memory = filled(4)
+    np.testing.assert_allclose(inverse_product(memory, scale * g), scale * inverse_product(memory, g), rtol=1e-10)
+
+
 def test_secant_equation_holds_for_the_newest_pair():
     s, y = PAIRS[4]
     assert np.asarray(inverse_product(filled(5), y)) == pytest.approx(s, rel=1e-10)

@@ -11,6 +11,7 @@ from stiffgrad.laboratory.statistics import (
     AT_LEAST,
     AT_MOST,
     EQUAL,
+    NEVER,
     Amount,
     cost,
     geometric_mean,
@@ -47,6 +48,19 @@ def test_ratios_of_censored_times_bound_the_true_ratio(a: float, b: float, budge
         assert ratio.value >= a / b
     else:
         assert ratio == Amount(a / b)
+
+
+def test_what_is_never_reached_lies_beyond_every_bound() -> None:
+    one, missed = Amount(1.0), Amount(9.0, AT_LEAST)
+    assert median([NEVER, one, Amount(3.0)]) == Amount(3.0)
+    assert median([NEVER, missed, one]) == missed  # somewhere between its bound and never
+    assert median([NEVER, NEVER, one]) == median([NEVER, NEVER]) == NEVER
+    assert median([NEVER, one]) == Amount(1.0, AT_LEAST)
+    assert NEVER / one == NEVER / missed == NEVER
+    assert all(math.isnan((amount / NEVER).value) for amount in (one, missed, NEVER))
+    assert geometric_mean([NEVER, one]) == one
+    assert span([NEVER, one, missed]) == "1 to ≥ 9"
+    assert (str(NEVER), NEVER.known) == ("never", False)
 
 
 def test_means_keep_bounds_and_refuse_two_directions() -> None:

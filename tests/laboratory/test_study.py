@@ -1,5 +1,6 @@
 """The study: one run that resumes, and answers that follow the data, whatever they say."""
 
+import dataclasses
 import json
 import math
 import re
@@ -15,6 +16,7 @@ from stiffgrad.cli import app
 from stiffgrad.laboratory import cells, study
 from stiffgrad.laboratory.cells import Cell, Method, failed_cell
 from stiffgrad.laboratory.problems import Target
+from stiffgrad.laboratory.statistics import AT_LEAST, NEVER, Amount
 from stiffgrad.laboratory.store import Store
 from stiffgrad.laboratory.study import (
     _lab,
@@ -24,10 +26,11 @@ from stiffgrad.laboratory.study import (
     minima,
     original,
     owens_filkin,
+    paths,
     saddle,
     tolerance,
 )
-from stiffgrad.laboratory.study._lab import ORIGINAL, SHARES, Lab, Result, Scale, level
+from stiffgrad.laboratory.study._lab import ERRORS, ORIGINAL, SHARES, Lab, Result, Scale, level
 from stiffgrad.laboratory.study._networks import EXACT, NETWORKS, loss_at, weights
 from stiffgrad.report.study import markdown, write, write_markdown
 
@@ -168,20 +171,80 @@ def test_the_verdict_on_jacobians(tmp_path: Path, seconds: float | None, verdict
     assert ("≥" in found.sentences[0]) == (seconds is None)
 
 
-def test_the_verdict_on_tolerances(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("slow", "verdict", "effect"),
+    [(0.5, "right", "hurt at 1e-4 (2, from 2)"), (1.0, "partly", "make no clear difference at 1e-8/1e-6 (1, from 1)")],
+)
+def test_the_verdict_on_tolerances(tmp_path: Path, slow: float, verdict: str, effect: str) -> None:
+    # Order 5 takes 1.5 times the presentations of order 2; it hurts where it takes more seconds, too.
     lab = Made(tmp_path)
     for name in tolerance.TOLERANCES:
         for order in tolerance.ORDERS:
-            lab.add(
-                tolerance.method("vode", name, order), 4.0 if name == "1e-8/1e-6" else 1.0, 30.0 if order == 5 else 20.0
-            )
+            seconds = 4.0 if name == "1e-8/1e-6" else 1.0 if order == 5 else slow
+            lab.add(tolerance.method("vode", name, order), seconds, 30.0 if order == 5 else 20.0)
     for solver in ("zvode", "lsoda", "cvode"):
         for name in ("1e-8/1e-6", "1e-4"):
             lab.add(tolerance.method(solver, name, 5), 4.0 if name == "1e-8/1e-6" else 1.0, 30.0)
     found = tolerance.answer(lab)
-    assert found.verdict == "right"
+    assert found.verdict == verdict
     assert "Strict tolerances take 4 times the seconds of 1e-4" in found.sentences[0]
-    assert "1.5 times the work of order 2 at 1e-4" in found.sentences[1]
+    assert effect in found.sentences[1]
+
+
+def test_a_run_at_rest_above_a_target_would_never_reach_it(tmp_path: Path) -> None:
+    lab = Made(tmp_path)
+    lab.add(Method("vode"), None, 10.0)
+    (result,) = lab.results(NETWORKS["iris"].name, Method("vode"))
+    assert result.cost("99%") == Amount(10.0, AT_LEAST)  # the budget ended it
+    rested = Result({**result.data, "outcome": "TARGET"})
+    assert rested.cost("99%") == rested.cost("99%", "steps") == NEVER
+
+
+def test_the_flow_is_not_praised_for_following_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Made(tmp_path)
+    for method in (minima.FLOW, Method("vode"), Method("lbfgs")):
+        lab.add(method, 1.0, 10.0)
+    verdict = {"kind": "minimum", "loss": 0.0, "gradient_norm": 0.0, "eigenvalue_min": 1.0, "eigenvalue_max": 1.0}
+    monkeypatch.setattr(lab, "verdict", lambda problem, result: verdict)
+    monkeypatch.setattr(
+        lab, "same", lambda problem, a, b: {"same": "lbfgs" not in (a.data["solver"], b.data["solver"])}
+    )
+    told = minima.answer(lab).sentences[2]
+    assert told.endswith("ended where the flow ends: vode 1 of 1; these not always: lbfgs 0 of 1.")
+
+
+def test_the_cheapest_follower_is_told_for_each_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Columns: error, presentations, seconds, steps. From one start tsit5 is the cheaper one, from two vode.
+    lab = Made(tmp_path, dataclasses.replace(SMALL, path_seeds=3))
+    errors = np.array(paths.TOLERANCES)
+
+    def runs(lab: Lab, network: str, seed: int) -> dict[str, np.ndarray]:
+        work = {"vode": 10.0, "tsit5": 5.0 if seed == 2 else 20.0}
+        return {name: np.column_stack([errors, *[np.full(5, cost)] * 3]) for name, cost in work.items()}
+
+    monkeypatch.setattr(paths, "_runs", runs)
+    found = paths.answer(lab)
+    assert found.verdict == "vode in presentations and vode in seconds"
+    assert "over 9 cases" in found.sentences[0]
+    assert "vode 6 times and tsit5 3 times" in found.sentences[0]
+    assert "from 3 starts of iris" in found.sentences[2]
+    assert found.tables[0]["rows"][5] == ["iris, tsit5", "0.01", "0.01", "20", "20", "20"]  # the median
+
+
+def test_whether_the_factor_grows_as_the_error_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Momentum needs 2 times the presentations at 10%, and 2 + 10 times at 0.1%.
+    lab = Made(tmp_path)
+    monkeypatch.setattr(owens_filkin, "ratio_of", lambda lab, problem: 100.0)
+    slow = dict(zip(map(level, ERRORS), np.linspace(2.0, 12.0, len(ERRORS)), strict=True))
+    momentum = owens_filkin.METHODS["momentum"]
+    monkeypatch.setattr(
+        lab, "costs", lambda problem, method, at, what="": [Amount(slow[at] if method == momentum else 1.0)]
+    )
+    found = owens_filkin.answer(lab)
+    assert "12 times its presentations on 1 of 1 networks" in found.sentences[0]
+    assert found.sentences[1].startswith("From the largest error to the smallest the factor grows on 1 of 1 networks")
+    assert found.sentences[1].endswith("from 2 (2) to 12 (12).")
+    assert "neither grows nor falls clearly" in found.sentences[2]
 
 
 def test_fates_count_each_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

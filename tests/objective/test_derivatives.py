@@ -235,3 +235,22 @@ def test_padded_samples_do_not_count_even_where_their_loss_overflows():
 
     objective = supervised(exponential, np.array([1.0]), np.array([1.0, 1e4]), np.zeros(2), sample_weight=[1.0, 0.0])
     assert float(objective.value(np.array([1.0]))) == pytest.approx(0.5 * np.exp(2.0))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_layers_make_the_rows_of_the_scaled_jacobian(loss):
+    """A row of A is the outer product of signals and inputs in each layer, here of 4 x 4 and 2 x 5 numbers."""
+    objective = random_problem(3, loss)[0]
+    (block,), layout, w = objective.blocks, objective.layout, np.asarray(objective.w0)
+    factors = derivatives.layer_factors(block, layout, w)
+    rows = [derivatives.flat_layers(layout, [np.outer(s[i], a[i]) for s, a in factors]) for i in range(objective.rows)]
+    np.testing.assert_allclose(np.array(rows), scaled_jacobian(objective, w), rtol=1e-10, atol=1e-13)
+
+
+def test_a_vector_is_cut_into_layers_and_put_together_again():
+    objective = random_problem(4, "squared")[0]
+    v = np.random.default_rng(0).normal(size=objective.size)
+    matrices = derivatives.layer_matrices(objective.layout, v)
+    assert [matrix.shape for matrix in matrices] == [(4, 4), (2, 5)]  # a column for the bias, last
+    np.testing.assert_array_equal(matrices[1][:, -1], objective.unflatten(v)[1]["bias"])
+    np.testing.assert_array_equal(derivatives.flat_layers(objective.layout, matrices), v)

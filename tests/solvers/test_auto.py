@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import stiffgrad as sg
+from stiffgrad.flow import Flow
 from stiffgrad.laboratory import problems
 from stiffgrad.solvers import _combination
+from stiffgrad.solvers._base import Finished
 from stiffgrad.solvers.auto import choose
 
 
@@ -95,3 +97,19 @@ def test_a_run_resumed_anywhere_takes_the_same_turns(monkeypatch, tmp_path):
         np.testing.assert_array_equal(again.trace["chosen"], whole.trace["chosen"], err_msg=f"stopped at {stop}")
         assert np.array_equal(again.w, whole.w)
         assert again.statistics == whole.statistics
+
+
+def test_a_method_that_was_stuck_may_go_on_once_another_has_moved():
+    objective = network(60)
+    contest = sg.solvers.create("auto").start(Flow(objective), np.asarray(objective.w0))
+    stuck = {1: Finished(sg.Outcome.STALLED, "stuck")}
+
+    def row(steps):
+        columns = {"steps": steps, "loss": 1.0, "gradient_norm": 1.0, "cost": 1.0}
+        return {name: np.array([value]) for name, value in columns.items()}
+
+    contest.exhausted = dict(stuck)
+    contest.record(row(0.0))
+    assert contest.exhausted == stuck
+    contest.record(row(1.0))
+    assert contest.exhausted == {}

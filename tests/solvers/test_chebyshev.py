@@ -113,3 +113,26 @@ def test_the_embedded_error_is_of_third_order() -> None:
     ]
     assert steps[0] > 20
     assert 7 < steps[1] / steps[0] < 13
+
+
+def test_every_attempt_that_fails_is_counted_with_its_stages() -> None:
+    calls = []
+
+    def quartic(w: jax.Array) -> jax.Array:
+        jax.debug.callback(lambda: calls.append(1))
+        return 0.25 * jnp.sum(w**4)
+
+    objective = sg.minimise(quartic, np.array([1.0, 1.5]))
+    solver = Chebyshev(rtol=1e-6, atol=1e-6)
+    state, _ = solver.initial(objective, jnp.asarray(objective.w0))
+    state = state._replace(step_size=jnp.asarray(1.0))  # its error is of the size of the weights
+    jax.effects_barrier()
+    calls.clear()
+    after, row = jax.jit(solver.step)(objective, state)
+    jax.effects_barrier()
+    made = int(row["rhs_evaluations"] - state.gradients) + int(row["hessian_products"] - state.products)
+    assert len(calls) == made
+    assert int(after.steps) == 1
+    # The error grows with the third power of the step: from 1 to a millionth it takes several attempts.
+    assert 1 <= int(row["rejected_steps"]) < made
+    assert float(after.flow_time) == float(row["step_size"]) < 0.5

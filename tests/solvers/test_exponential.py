@@ -173,3 +173,43 @@ def test_options_that_cannot_work_are_named():
     ):
         with pytest.raises(ValueError, match=words):
             sg.solve(objective, Exponential(**options))
+
+
+def test_a_step_that_nothing_comes_of_is_one_rejection():
+    # Beside the start the energy is infinite in the direction in which it falls: no size of step will do.
+    objective = sg.minimise(lambda w: jnp.where(w[0] < 1.0, jnp.inf, 0.5 * w[0] ** 2), np.ones(1))
+    solver = Krylov(curvature="hessian")
+    with jax.enable_x64(True):
+        state, _ = solver.initial(objective, np.asarray(objective.w0))
+        step = jax.jit(solver.step)
+        state, row = step(objective, state)
+        assert (int(row["rejected_steps"]), int(row["steps"])) == (0, 0)  # the start is no step
+        state, row = step(objective, state)
+    assert (int(row["rejected_steps"]), int(row["steps"])) == (1, 0)
+
+
+def test_a_row_is_a_step_and_not_a_trial_inside_a_sweep():
+    solver, objective = Secants(), iris(1e-2)
+    with jax.enable_x64(True):
+        state, _ = solver.initial(objective, np.asarray(objective.w0))
+        step = jax.jit(solver.step)
+        rows = []
+        for _ in range(40):
+            state, row = step(objective, state)
+            rows.append((bool(row["recorded"]), int(row["steps"]), float(row["loss"])))
+    recorded, steps, losses = map(np.array, zip(*rows, strict=True))
+    np.testing.assert_array_equal(steps[recorded], np.arange(recorded.sum()))
+    np.testing.assert_array_equal(np.diff(steps) == 1, recorded[1:])
+    assert np.all(np.diff(losses[recorded]) < 0)
+    assert 3 < recorded.sum() < 20  # sweeps of up to eight gradients
+
+
+@pytest.mark.parametrize(("solver", "least"), [(Krylov(krylov=50), 50.0), (Secants(pairs=50), 50.0)])
+def test_a_basis_that_does_not_fit_is_refused_before_it_is_made(monkeypatch, solver, least):
+    objective = sg.minimise(lambda w: w @ w, np.ones(10_000))
+    basis = 8.0 * least * objective.size  # bytes
+    monkeypatch.setattr("stiffgrad._memory.available_bytes", lambda: basis)
+    with pytest.raises(MemoryError, match="lower"):
+        solver.check(objective)
+    monkeypatch.setattr("stiffgrad._memory.available_bytes", lambda: 1.5 * basis)
+    solver.check(objective)

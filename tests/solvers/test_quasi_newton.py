@@ -97,3 +97,13 @@ def test_refuses_a_matrix_that_does_not_fit(monkeypatch):
     monkeypatch.setattr("stiffgrad._memory.available_bytes", lambda: 1e3)
     with pytest.raises(MemoryError, match="exponential"):
         sg.solve(noisy(), "quasi-newton")
+
+
+@pytest.mark.parametrize("size", [0.1, 100.0])
+def test_the_first_step_goes_down_the_gradient_and_is_at_most_one_long(size):
+    objective = sg.minimise(lambda w: size * (0.6 * w[0] + 0.8 * w[1]) + 0.0 * w @ w, np.zeros(2))
+    method = QuasiNewton()
+    state, _ = method.initial(objective, np.asarray(objective.w0))
+    after, _ = method.step(objective, state)  # the start is evaluated
+    np.testing.assert_allclose(after.direction, -min(size, 1.0) * np.array([0.6, 0.8]), rtol=1e-12)
+    np.testing.assert_allclose(after.direction, -after.inverse @ after.place.point.gradient, rtol=1e-12)

@@ -85,6 +85,12 @@ def test_order_in_flow_time(objective, exact, solver, order):
     assert seen == pytest.approx(order, abs=0.15)
 
 
+@pytest.mark.parametrize(("name", "order"), [("rosenbrock", 1), ("ros2", 2), ("ros34pw2", 3)])
+def test_the_trace_tells_the_order(name, order):
+    trace = sg.solve(quartic(), name, until=sg.Until(steps=3)).trace
+    assert np.all(trace["order"][1:] == order)
+
+
 def test_path_control_meets_its_tolerance():
     errors = []
     for rtol in (1e-3, 1e-5):
@@ -421,3 +427,14 @@ def test_costs_of_dense_curvature_are_counted_from_its_shapes():
     assert (GaussNewton().side(primal), GaussNewton().side(dual)) == (n, few)
     assert (dense.Hessian().flops(primal), dense.Hessian().side(dual)) == (0.0, n)
     assert dense.Hessian().bytes(primal) == 5 * 8 * n**2
+
+
+@pytest.mark.parametrize("name", ["ros2", "ros34pw2"])
+def test_the_first_step_of_a_follower_is_in_the_units_of_its_flow(name):
+    """A flow that is a million times as fast starts with a step that is as much shorter."""
+    steps = []
+    for speed in (1.0, 1e6):
+        bowl = sg.minimise(lambda w, c=speed: 0.5 * c * w @ w, np.ones(2))
+        trace = sg.solve(bowl, name, until=sg.Until(steps=1), throw=False).trace
+        steps.append(trace["flow_time"][-1])
+    assert steps[0] / steps[1] == pytest.approx(1e6, rel=1e-9)

@@ -19,7 +19,10 @@ def register(app: typer.Typer) -> None:
 def study(
     out: Annotated[Path, typer.Option(help="Folder of the results and of the page.")] = Path("study"),
     scale: Annotated[
-        str, typer.Option(help="full (hours), medium (half an hour), short (ten minutes) or quick (a minute).")
+        str,
+        typer.Option(
+            help="full (hours), long (an hour), medium (half an hour), short (ten minutes) or quick (a minute)."
+        ),
     ] = "full",
     quick: Annotated[bool, typer.Option("--quick", help="The same as --scale quick: to see that it works.")] = False,
     markdown: Annotated[

@@ -15,12 +15,12 @@ EQUAL, AT_LEAST, AT_MOST = "", "≥", "≤"
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
-    """A cost or a ratio: known, or a bound of it; NaN where nothing is known.
+    """A cost or a ratio: known, or a bound of it; infinite where a run came to rest elsewhere; NaN: nothing is known.
 
     Examples
     --------
-    >>> str(Amount(0.25)), str(Amount(10.0, AT_LEAST)), str(Amount(math.nan))
-    ('0.25', '≥ 10', '–')
+    >>> str(Amount(0.25)), str(Amount(10.0, AT_LEAST)), str(Amount(math.inf)), str(Amount(math.nan))
+    ('0.25', '≥ 10', 'never', '–')
     """
 
     value: float
@@ -32,7 +32,14 @@ class Amount:
         return self.bound == EQUAL and math.isfinite(self.value)
 
     def __truediv__(self, other: Amount) -> Amount:
-        """The ratio: bounded from below where only this was missed, from above where only the other was."""
+        """The ratio: bounded from below where only this was missed, from above where only the other was.
+
+        To what is never reached there is none.
+        """
+        if math.isinf(other.value):
+            return Amount(math.nan)
+        if math.isinf(self.value):
+            return NEVER if other.value > 0 else Amount(math.nan)
         if self.bound != EQUAL and other.bound == self.bound:
             return Amount(math.nan)  # both lie above their budgets: nothing follows
         opposite = {EQUAL: EQUAL, AT_LEAST: AT_MOST, AT_MOST: AT_LEAST}
@@ -41,10 +48,11 @@ class Amount:
         return Amount(self.value / other.value, self.bound or opposite[other.bound])
 
     def __str__(self) -> str:
-        return f"{self.bound} {number(self.value)}".strip()
+        return "never" if math.isinf(self.value) else f"{self.bound} {number(self.value)}".strip()
 
 
 UNKNOWN = Amount(math.nan)
+NEVER = Amount(math.inf)  # no budget would have been enough
 
 
 def cost(reached: float | None, spent: float | None) -> Amount:
@@ -69,20 +77,22 @@ def median(amounts: Iterable[Amount]) -> Amount:
 
 def quantile(amounts: Iterable[Amount], share: float) -> Amount:
     """The same for any share: interpolated between two known costs, a bound as soon as one of the two is missed."""
-    seen = sorted((a for a in amounts if not math.isnan(a.value)), key=lambda a: (a.bound != EQUAL, a.value))
+    # Those that were missed lie anywhere between their bounds and never.
+    known = (a for a in amounts if not math.isnan(a.value))
+    seen = sorted(known, key=lambda a: (math.isinf(a.value), a.bound != EQUAL, a.value))
     if not seen:
         return UNKNOWN
     place = share * (len(seen) - 1)
     low, high = seen[math.floor(place)], seen[math.ceil(place)]
-    if low.bound != EQUAL:
+    if low.bound != EQUAL or low == high:
         return low
-    if high.bound != EQUAL:  # the lower one is all that is sure
+    if high.bound != EQUAL or math.isinf(high.value):  # the lower one is all that is sure
         return Amount(low.value, AT_LEAST)
     return Amount(low.value + (place - math.floor(place)) * (high.value - low.value))
 
 
 def geometric_mean(ratios: Iterable[Amount]) -> Amount:
-    """Of all ratios, bounds among them; a bound itself then, and unknown where they point both ways.
+    """Of all finite ratios, bounds among them; a bound itself then, and unknown where they point both ways.
 
     Examples
     --------
@@ -98,18 +108,30 @@ def geometric_mean(ratios: Iterable[Amount]) -> Amount:
 
 
 def span(amounts: Iterable[Amount]) -> str:
-    """Smallest to largest in words; "≥" where the largest is a bound.
+    """Smallest to largest of the finite ones in words; "≥" where the largest is a bound.
 
     Examples
     --------
     >>> span([Amount(0.5), Amount(2.0), Amount(8.0, AT_LEAST)])
     '0.5 to ≥ 8'
     """
-    seen = sorted((a for a in amounts if not math.isnan(a.value)), key=lambda a: (a.value, a.bound))
+    seen = sorted((a for a in amounts if math.isfinite(a.value)), key=lambda a: (a.value, a.bound))
     if not seen:
         return "unknown"
     ends = [str(seen[0]), str(seen[-1])]
     return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
+def never(ratios: Mapping[str, Amount]) -> str:
+    """Where one was never reached, in words to follow the others; empty where there is no such case.
+
+    Examples
+    --------
+    >>> never({"iris": Amount(2.0), "sine": Amount(math.inf)})
+    ', and never got there on sine, where it came to rest in another minimum'
+    """
+    where = [name for name, ratio in ratios.items() if math.isinf(ratio.value)]
+    return f", and never got there on {' and '.join(where)}, where it came to rest in another minimum" if where else ""
 
 
 def number(value: float, digits: int = 2) -> str:

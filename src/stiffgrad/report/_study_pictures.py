@@ -137,9 +137,11 @@ def _dot_panel(axes: Axes, group: str, rows: Mapping[str, Sequence[Any]], styles
         missed = _numbers([value for value, bound in row if bound])
         axes.plot(found, np.full(len(found), index), look.marker, color=look.colour, alpha=0.6)
         axes.plot(missed, np.full(len(missed), index), marker="$→$", linestyle="none", color=GREY, markersize=9)
+        if any(bound == "never" for _, bound in row):  # one cross for all of them, at the right
+            axes.plot([high * 1.6], [index], "x", color=GREY)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_title(f"{group} (an arrow: not reached by then)")
+    axes.set_title(f"{group} (arrow: not reached by then; cross: never)")
 
 
 def _bars(chart: Mapping[str, Any]) -> Figure:

@@ -21,6 +21,7 @@ LEAD = (
 )
 PRELIMINARY = {
     "quick": "A quick run, to see that everything works: its answers mean nothing. ",
+    "long": "A run of an hour: three starts, and budgets five times those of half an hour. ",
     "medium": "A run of half an hour: three starts, and budgets that end some runs early. ",
     "short": "A short run: few starts, and budgets that end some runs early. ",
 }

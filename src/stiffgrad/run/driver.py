@@ -300,6 +300,7 @@ class Run:
         self._path: list[Any] = []
         self.end_time = np.inf if until.flow_time is None else float(until.flow_time)
         self._progress = Progress(solver.name, progress)
+        self._watched = progress or checkpoint is not None or callback is not None or validation is not None
         self._begin = self._mark = time.perf_counter()
         self._compile_seconds = 0.0
 
@@ -358,15 +359,18 @@ class Run:
         flow.settle()
         now, evaluating = begin, flow.seconds["rhs_seconds"]
         self.w = np.array(w)
-        if self._near_target() or flow_time >= self.end_time - self._before.get("flow_time", 0.0):
+        loss, norm = flow.last
+        near = loss <= NEAR * self.limits.loss or norm <= NEAR * self.limits.gradient_norm
+        if near or flow_time >= self.end_time - self._before.get("flow_time", 0.0):
             flow.refresh(self.w)
+            loss, norm = flow.last
             now = time.perf_counter()
         row = {
             "flow_time": flow_time,
             "step_size": step_size,
             "order": order,
-            "loss": flow.loss,
-            "gradient_norm": flow.gradient_norm,
+            "loss": loss,
+            "gradient_norm": norm,
             "wall_seconds": now - self._begin,
             "steps": self.trace.last["steps"] + 1 - self._before.get("steps", 0.0),
             **flow.counts,
@@ -394,13 +398,12 @@ class Run:
         self.trace.extend({**rows, "wall_seconds": wall})
         return self._after()
 
-    def _near_target(self) -> bool:
-        seen, limits = self.flow, self.limits
-        return seen.loss <= NEAR * limits.loss or seen.gradient_norm <= NEAR * limits.gradient_norm
-
     def _after(self) -> bool:
         """Look at the newest row: validate, show, call back, and say whether to stop."""
         row = self.trace.last
+        if not self._watched:  # a step of a small network takes no longer than to ask each in turn
+            self._judge(row)
+            return self.outcome is not None
         if self._validate is not None:
             row["validation"] = score = self._validate(self.objective.unflatten(self.w))
             if math.isnan(score) and not row.get("steps"):
@@ -433,6 +436,15 @@ class Run:
 
     def _judge(self, row: Mapping[str, float]) -> None:
         limits = self._whole
+        if (
+            limits.loss < row["loss"] < math.inf
+            and limits.gradient_norm < row["gradient_norm"] > 0.0
+            and row.get("steps", 0) < limits.steps
+            and row.get("presentations", 0) < limits.presentations
+            and not row.get("flow_time", 0.0) >= self.end_time * (1 - 1e-12)
+            and self.seconds_left() > 0
+        ):
+            return  # as after most steps; below, what came first
         if not math.isfinite(row["loss"]) and not row.get("steps"):
             self.outcome, self.reason = Outcome.DIVERGED, f"the loss is {row['loss']} at the start"
             self._advice = "Start from other parameters, or correct the function or the data: nothing was trained."

@@ -118,7 +118,7 @@ class Trace:
         return figure
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class _Piece:
     """Rows at equal distances, as columns: the number of the first one, counted from the start, and the columns.
 
@@ -172,9 +172,10 @@ class TraceBuilder:
         if self._best is None or row["loss"] < self._best[1]["loss"]:
             self._best = self._seen, row
         self._last = row
-        self._mark(row)
+        if self._unmet:
+            self._mark(row)
         if self._seen % self._stride == 0:
-            self._keep(_Piece(self._seen, row))
+            self._keep(_Piece(self._seen, row), 1)
         self._seen += 1
 
     def extend(self, rows: Mapping[str, NDArray[np.float64]]) -> None:
@@ -191,7 +192,7 @@ class TraceBuilder:
         offset = -self._seen % self._stride
         if offset < len(loss):
             columns = {name: column[offset :: self._stride].copy() for name, column in rows.items()}
-            self._keep(_Piece(self._seen + offset, columns))
+            self._keep(_Piece(self._seen + offset, columns), len(columns["loss"]))
         self._seen += len(loss)
 
     def _mark(self, rows: Mapping[str, Any]) -> None:
@@ -203,9 +204,9 @@ class TraceBuilder:
                 self._met.append((self._seen + first, row))
                 self._unmet.remove((name, value))
 
-    def _keep(self, piece: _Piece) -> None:
+    def _keep(self, piece: _Piece, rows: int) -> None:
         self._pieces.append(piece)
-        self._kept += len(piece)
+        self._kept += rows
         while self._kept > self.max_rows:
             self._stride *= 2
             thinned = [piece.every_second(self._stride) for piece in self._pieces]

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
@@ -86,7 +86,7 @@ class Accepted(NamedTuple):
     flow_time: float
     step_size: float
     order: float
-    counts: dict[str, float]
+    counts: Mapping[str, float]
     extra: dict[str, float]
 
 
@@ -278,7 +278,7 @@ class Guard:
             nonlocal answer
             if self.error is None:
                 try:
-                    answer = function(t, w.real)
+                    answer = function(t, w.real)  # a view, of real weights too
                 except BaseException as error:  # Ctrl-C too: `raise_kept` raises it
                     self.error = error
             return answer
@@ -303,7 +303,7 @@ class Rest:
 
     def check(self, flow: Flow) -> None:
         """Look at the last evaluation. Raises Finished: stationary, or stalled where the gradient is not small."""
-        loss, norm = flow.loss, flow.gradient_norm
+        loss, norm = flow.last
         self._largest, self._now = max(self._largest, norm), norm
         fell = loss < self._loss - 4 * EPS * abs(self._loss) if math.isfinite(self._loss) else True
         if fell or norm < 0.9 * self._norm:

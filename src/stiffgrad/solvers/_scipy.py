@@ -63,11 +63,17 @@ class Vode(Stepper):
         nst, _, nje, nqu, *rest = code.iwork[10 : self._nlu + 4].tolist()
         nlu, nni, ncfn, netf = rest[-4:]
         # Every failure of the error test or of the corrector repeats the step.
-        counts: dict[str, float] = {"steps": nst, "rejected_steps": ncfn + netf, "error_test_failures": netf}
+        counts = {"steps": nst, "rejected_steps": ncfn + netf, "error_test_failures": netf}
         if self._stiff:
-            counts |= {"newton_iterations": nni, "newton_failures": ncfn, "linear_solves": nni}
-            counts |= {"factorizations": nlu, "jacobian_evaluations": nje}
-        return Accepted(y.real, float(self._ode.t), float(code.rwork[10]), nqu, counts, {})
+            counts = {
+                **counts,
+                "newton_iterations": nni,
+                "newton_failures": ncfn,
+                "linear_solves": nni,
+                "factorizations": nlu,
+                "jacobian_evaluations": nje,
+            }
+        return Accepted(y.real, self._ode.t, code.rwork.item(10), nqu, counts, {})
 
     def at(self, time: float) -> Vector:
         # Asked for a time that it has passed, VODE interpolates and steps no further.

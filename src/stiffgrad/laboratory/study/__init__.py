@@ -48,8 +48,9 @@ def run(
     out : str or Path
         Folder; its subfolder `runs` keeps one file a run.
     scale : str or Scale
-        "full" (hours), "medium" (half an hour), "short" (ten minutes) or "quick" (a minute, to see that
-        everything works: its answers mean nothing); or how much to run in detail.
+        "full" (hours), "long" (an hour: "medium" with five times the patience), "medium" (half an hour), "short" (ten
+        minutes) or "quick" (a minute, to see that everything works: its answers mean nothing); or how much to run
+        in detail.
     only : sequence of str
         Keys of the questions to answer; all without it.
     say : callable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,9 +60,15 @@ def lines(caption: str, x: str, y: str, curves: Mapping[str, tuple[Any, Any]], *
 
 
 def dots(caption: str, x: str, values: Mapping[str, Mapping[str, Sequence[Amount]]]) -> dict[str, Any]:
-    """One panel for each group, one row for each name, a dot for each run; an arrow where a cost is a bound."""
+    """One panel for each group, one row for each name, a dot for each run; an arrow where a cost is a bound.
+
+    A cross where a run never got there: it has no value, and "never" for a bound.
+    """
     shown = {
-        group: {name: [[amount.value, amount.bound] for amount in amounts] for name, amounts in rows.items()}
+        group: {
+            name: [[None, "never"] if math.isinf(amount.value) else [amount.value, amount.bound] for amount in amounts]
+            for name, amounts in rows.items()
+        }
         for group, rows in values.items()
     }
     return {"kind": "dots", "caption": caption, "x": x, "values": shown}

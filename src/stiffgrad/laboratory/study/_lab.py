@@ -15,7 +15,7 @@ from stiffgrad.laboratory.cells import Cell, Method, failed_cell, objective_of, 
 from stiffgrad.laboratory.environment import code
 from stiffgrad.laboratory.problems import Target
 from stiffgrad.laboratory.schedule import run_all
-from stiffgrad.laboratory.statistics import Amount, check_one_run
+from stiffgrad.laboratory.statistics import NEVER, Amount, check_one_run
 from stiffgrad.laboratory.store import Store, finite
 from stiffgrad.laboratory.study._networks import EXACT, LARGER, NETWORKS, REST, SECONDS, loss_at
 from stiffgrad.laboratory.tables import costs_of
@@ -45,8 +45,8 @@ class Scale:
         Networks on which tolerances and orders are varied.
     larger : tuple of str
         Networks on which one long run of each stiff solver is watched, from one start.
-    seeds, exact_seeds : int
-        Starts of each network.
+    seeds, exact_seeds, path_seeds : int
+        Starts of each network: for the suspects, for Owens and Filkin's claim, for the work-precision diagrams.
     patience, waiting : float
         Factors on the budgets of time; of `waiting` for the original zvode.
     descent : tuple of str
@@ -60,6 +60,7 @@ class Scale:
     larger: tuple[str, ...] = tuple(LARGER)
     seeds: int = 5
     exact_seeds: int = 5
+    path_seeds: int = 3
     patience: float = 4.0
     waiting: float = 20.0
     descent: tuple[str, ...] = DESCENT
@@ -67,18 +68,20 @@ class Scale:
 
 SCALES = {
     "full": Scale(),
-    "medium": Scale(paths=("iris", "encoder"), seeds=3, exact_seeds=2, patience=1.0, waiting=1.5),
+    "long": Scale(paths=("iris", "encoder"), seeds=3, exact_seeds=2, patience=5.0, waiting=1.5),
+    "medium": Scale(paths=("iris", "encoder"), seeds=3, exact_seeds=2, path_seeds=1, patience=1.0, waiting=1.5),
     "short": Scale(
         paths=("iris", "encoder"),
         grid=("iris", "encoder"),
         larger=(),
         seeds=2,
         exact_seeds=1,
+        path_seeds=1,
         patience=0.4,
         waiting=0.25,
     ),
     "quick": Scale(
-        ("iris",), ("xor",), ("iris",), ("iris",), (), 1, 1, patience=0.1, waiting=0.1, descent=("sgd", "adam")
+        ("iris",), ("xor",), ("iris",), ("iris",), (), 1, 1, 1, patience=0.1, waiting=0.1, descent=("sgd", "adam")
     ),
 }
 
@@ -106,7 +109,12 @@ class Result:
         return np.array(self.data["w"], float) if self.data.get("w") and None not in self.data["w"] else None
 
     def cost(self, level: str, name: str = "wall_seconds") -> Amount:
-        """What it paid to reach a level: a share such as "99%", or a target of the problem."""
+        """What it paid to reach a level: a share such as "99%", or a target of the problem.
+
+        A run whose gradient vanished above it would never have got there, whatever its budget.
+        """
+        if self.outcome == "TARGET" and self.data["targets"][level]["wall_seconds"] is None:
+            return NEVER
         return costs_of([self.data], level, name)[0]
 
 

@@ -18,6 +18,7 @@ KEY = "same_minimum"
 TITLE = "1. Another minimum?"
 QUESTION = "From one start, does each method end in the same minimum? (Nobody had checked the Hessian.)"
 FLOW = Method.of(("vode", STRICT))  # stands for the flow itself
+STANDS = "vode (strict)"
 FOLLOWERS = ("vode", "lsoda", "cvode", "radau", "kvaerno5", "dopri5", "chebyshev", "ros2")
 OTHERS = ("nesterov", "adam", "lbfgs", "rosenbrock", "exponential", "quasi-newton", "auto")
 PARTS = ("the flow's minimum", "another minimum", "not at rest")
@@ -25,7 +26,7 @@ PARTS = ("the flow's minimum", "another minimum", "not at rest")
 
 def contestants() -> Methods:
     """ODE solvers, gradient descent and minimisers, all from the same starts."""
-    return {"zvode (original)": ORIGINAL, "vode (strict)": FLOW, **methods(*FOLLOWERS, *OTHERS)}
+    return {"zvode (original)": ORIGINAL, STANDS: FLOW, **methods(*FOLLOWERS, *OTHERS)}
 
 
 def plan(lab: Lab) -> None:
@@ -76,15 +77,19 @@ def answer(lab: Lab) -> Finding:
             rows.append([f"{network}, {name}", *_row(verdicts)])
         pairs += _pairs(lab, problem)
     fate = fates(lab)
-    follow = [name for name, c in fate.items() if c[PARTS[0]] and not c[PARTS[1]]]
-    stray = [name for name, c in fate.items() if c[PARTS[1]]]
+    # Strict vode is the flow by definition, where it came to rest.
+    judged = {name: c for name, c in fate.items() if name != STANDS and c[PARTS[0]] + c[PARTS[1]]}
+    follow = [name for name, c in judged.items() if not c[PARTS[1]]]
+    stray = [name for name, c in judged.items() if c[PARTS[1]]]
     same = sum(pair["same"] for pair in pairs)
     inside = [p for p in pairs if p["followers"]]
     across = [p for p in pairs if not p["followers"]]
     total = sum(kinds.values())
-    told = ", ".join(
-        f"{name} {c[PARTS[0]]} of {c[PARTS[0]] + c[PARTS[1]]}" for name, c in fate.items() if name in stray
-    )
+
+    def often(names: list[str]) -> str:
+        ends = ((name, judged[name]) for name in names)
+        return listed([f"{name} {c[PARTS[0]]} of {c[PARTS[0]] + c[PARTS[1]]}" for name, c in ends])
+
     return Finding(
         "cannot be told"
         if not pairs
@@ -99,7 +104,8 @@ def answer(lab: Lab) -> Finding:
             f"Of the pairs from one start {same} of {len(pairs)} lay in the same valley: "
             f"{sum(p['same'] for p in inside)} of {len(inside)} pairs of ODE solvers, "
             f"{sum(p['same'] for p in across)} of {len(across)} of the others.",
-            f"Always where the flow ends: {listed(follow)}. Not always, but so often: {told or 'none'}.",
+            f"Of the runs at rest, these always ended where the flow ends: {often(follow)}; these not always: "
+            f"{often(stray)}.",
         ],
         bars(
             "Where each method ended, over all networks and starts",
