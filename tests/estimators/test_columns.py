@@ -19,7 +19,7 @@ def table(rows, columns, seed=0):
 def shared(X, y):
     """A fit with one decay for all columns, and its task."""
     task = Task(X, (y[:, None] - y.mean()) / y.std(), np.ones(len(X)), "squared", (X.shape[1], 10, 1), "tanh")
-    settings = Settings("evidence", "auto", Until(steps=1000), 10, False)
+    settings = Settings("evidence", None, Until(steps=1000), 10, False)
     return task, settings, _training.train(task, settings, _training.start_of(task, 0), None)
 
 

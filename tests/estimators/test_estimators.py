@@ -18,6 +18,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validat
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import stiffgrad as sg
 from stiffgrad._types import Outcome
 from stiffgrad.estimators import FlowClassifier, FlowRegressor, _base, _leave_one_out, _training
 from stiffgrad.estimators._network import Network
@@ -279,7 +280,7 @@ def test_inside_scikit_learn_tools():
     assert search.best_score_ > 0.5
 
 
-@pytest.mark.parametrize("solver", ["auto", "lbfgs", "lsoda"])
+@pytest.mark.parametrize("solver", [None, "auto", "lbfgs", "lsoda"])
 def test_a_number_as_alpha_means_what_it_means_in_scikit_learn(solver):
     # Without hidden nonlinearity to speak of the objective is ridge: mean of squares/2 + alpha/(2 N) |w|^2.
     model = FlowRegressor((), alpha=5.0, solver=solver, random_state=0, standardise=False, max_iter=500).fit(X, Y)
@@ -288,6 +289,16 @@ def test_a_number_as_alpha_means_what_it_means_in_scikit_learn(solver):
     np.testing.assert_allclose(model.coefs_[0].ravel(), expected, rtol=1e-2, atol=1e-2)
     with pytest.raises(ValueError, match="return_std=True needs alpha='evidence'"):
         model.predict(X, return_std=True)
+
+
+def test_the_solver_auto_is_the_one_of_that_name():
+    own, named = (FlowRegressor((4,), solver=solver, random_state=0).fit(X, Y) for solver in (None, "auto"))
+    assert own.solution_.solver == "evidence"
+    start = _training.start_of(named._training_data[0], int(np.random.RandomState(0).randint(2**31 - 1)))
+    objective = named._objective.with_start(start)
+    solution = sg.solve(objective, "auto", until=sg.Until(gradient_norm=1e-7, steps=1000))
+    np.testing.assert_array_equal(named.solution_.w, solution.w)
+    assert named.solution_.solver == solution.solver
 
 
 def test_sample_weights_are_routed():
@@ -355,7 +366,7 @@ def test_early_stopping_of_a_classifier():
 
 
 def test_warm_start_goes_on():
-    model = FlowRegressor((4,), alpha=0.1, solver="auto", max_iter=3, warm_start=True, random_state=0)
+    model = FlowRegressor((4,), alpha=0.1, max_iter=3, warm_start=True, random_state=0)
     first = model.fit(X, Y).loss_
     model.fit(X, Y)
     assert model.loss_curve_[0] == pytest.approx(first, rel=1e-6)

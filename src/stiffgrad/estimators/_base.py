@@ -57,7 +57,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         ],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "alpha": [StrOptions({"evidence", "relevance"}), Interval(numbers.Real, 0, None, closed="left")],
-        "solver": [str, Solver],
+        "solver": [None, str, Solver],
         "max_iter": [Interval(numbers.Integral, 1, None, closed="left")],
         "wall_seconds": [None, Interval(numbers.Real, 0, None, closed="neither")],
         "restarts": [StrOptions({"auto"}), Interval(numbers.Integral, 1, None, closed="left")],
@@ -76,7 +76,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         activation: str = "tanh",
         *,
         alpha: str | float = "evidence",
-        solver: str | Solver = "auto",
+        solver: str | Solver | None = None,
         max_iter: int = 1000,
         wall_seconds: float | None = None,
         restarts: int | str = "auto",
@@ -204,7 +204,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     def _best_network(self, tasks: list[Task], held_out: Any, random: Any) -> Fitted:
         """Without noise least squares; else the first architecture, and larger ones while they raise the evidence."""
         begin = time.perf_counter()
-        if held_out is not None or self.alpha != "evidence" or not self._regression or self.solver != "auto":
+        if held_out is not None or self.alpha != "evidence" or not self._regression or self.solver is not None:
             return self._best_of_restarts(tasks[0], held_out, random)
         race, last = None, self._last_task(tasks)
         if last is not None:

@@ -43,7 +43,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
     restarts : int or "auto", default "auto"
         Random starts of each network, whose mean outputs count. "auto": as many as pay, 5 at most, and fewer for large
         tables.
-    solver : str or Solver, default "auto"
+    solver : str, Solver or None, default None
         As in `FlowRegressor`.
     max_iter : int, default 1000
         As in `FlowRegressor`; of one start.
@@ -103,7 +103,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
         activation: str = "silu",
         *,
         alpha: str | float = "evidence",
-        solver: Any = "auto",
+        solver: Any = None,
         max_iter: int = 1000,
         wall_seconds: float | None = None,
         restarts: int | str = "auto",

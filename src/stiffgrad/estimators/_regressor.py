@@ -44,9 +44,10 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         column has its own from the start (automatic relevance determination), see `feature_importances_`. A number
         means what it means in MLPRegressor: alpha/(2 N) times the sum of squared weights. Networks of more than 3,000
         weights, and tables whose Jacobian has more than 2e8 entries, are stopped by a validation score instead.
-    solver : str or Solver, default "auto"
-        A name of `stiffgrad.solvers.names()`. With the evidence, another solver than "auto" trains once more, from
-        the start, with the decays that were found.
+    solver : str, Solver or None, default None
+        None: the estimator's own steps in NumPy, and for a number as alpha the solver "auto". A name of
+        `stiffgrad.solvers.names()` means what it means in `stiffgrad.solve`; with decays from the data that solver
+        trains once more, from the start, with the decays that were found.
     max_iter : int, default 1000
         Steps at most; reaching them is no error.
     wall_seconds : float, optional
@@ -122,7 +123,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         activation: str = "auto",
         *,
         alpha: str | float = "evidence",
-        solver: Any = "auto",
+        solver: Any = None,
         max_iter: int = 1000,
         wall_seconds: float | None = None,
         restarts: int | str = "auto",
@@ -198,10 +199,10 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         super().__setstate__({"noise": "auto", **state})
 
     def _with_noise(self, fitted: Fitted, tasks: list[Task], validated: bool, random: Any, begin: float) -> Fitted:
-        by_evidence = isinstance(self.alpha, str) and not validated and self.solver == "auto"
+        by_evidence = isinstance(self.alpha, str) and not validated and self.solver is None
         if self.noise == "student-t" and not by_evidence:
             raise ValueError(
-                "noise='student-t' needs a fit by the evidence: alpha='evidence' or 'relevance', solver='auto', "
+                "noise='student-t' needs a fit by the evidence: alpha='evidence' or 'relevance', solver=None, "
                 "no validation data, and at most 3,000 weights"
             )
         if not by_evidence or self.noise == "gaussian":
