@@ -239,7 +239,7 @@ def test_validation_data_that_do_not_fit_are_named(given, words):
 
 
 def test_unknown_labels_of_validation_data_are_named():
-    with pytest.raises(ValueError, match=r"y_val has labels that y lacks: .*7"):
+    with pytest.raises(ValueError, match=r"y_val has labels that are no classes: .*7"):
         FlowClassifier(**QUICK).fit(IRIS, LABELS, X_val=IRIS[:2], y_val=[0, 7])
 
 
@@ -380,6 +380,32 @@ def test_restarts_keep_the_highest_evidence():
     )
     assert np.all(np.subtract(three, one) >= 0)
     assert np.any(np.subtract(three, one) > 0)
+
+
+@pytest.mark.parametrize("kind", [FlowRegressor, FlowClassifier])
+def test_starts_at_once_find_the_same(kind):
+    X_, y_ = (X[:80], Y[:80]) if kind is FlowRegressor else (IRIS[EVEN], LABELS[EVEN])
+    random = [np.random.RandomState(0), np.random.RandomState(0)]
+    alone, together = (
+        kind((4,), restarts=3, n_jobs=n, max_iter=200, random_state=r).fit(X_, y_) for n, r in zip((None, 2), random)
+    )
+    np.testing.assert_array_equal(
+        alone.predict(IRIS if kind is FlowClassifier else X), together.predict(IRIS if kind is FlowClassifier else X)
+    )
+    assert len(alone._members) == len(together._members)
+    for one, other in zip(alone._members, together._members):
+        np.testing.assert_array_equal(one.covariance, other.covariance)
+    assert random[0].randint(2**31) == random[1].randint(2**31)
+
+
+def test_what_is_drawn_does_not_depend_on_the_starts_that_join():
+    """Two starts at once may draw one more than joins: a generator that goes on must not tell."""
+    states = []
+    for n in (1, 2):
+        random = np.random.RandomState(0)
+        FlowClassifier(n_jobs=n, random_state=random).fit(IRIS[EVEN], LABELS[EVEN])
+        states.append(random.randint(2**31))
+    assert states[0] == states[1]
 
 
 def test_wall_seconds_is_a_limit_of_all_starts_together():

@@ -69,6 +69,9 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         Scale inputs and targets to mean 0 and standard deviation 1 inside.
     verbose : bool, default False
         Show progress.
+    n_jobs : int or None, default None
+        Random starts at once, in processes by joblib, as in scikit-learn: None is 1, -1 all processors. What is found
+        does not depend on it, but for rounding where a table is so large that BLAS uses several threads.
     noise : {"auto", "gaussian", "student-t"}, default "auto"
         Distribution of the targets around the function. "student-t" has heavy tails, so that outliers count little
         (with fewer degrees of freedom less); its degrees of freedom follow from the data. "auto": Student's t where
@@ -135,6 +138,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         standardise: bool = True,
         verbose: bool = False,
         noise: str = "auto",
+        n_jobs: int | None = None,
     ) -> None:
         self.noise = noise
         super().__init__(
@@ -152,6 +156,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             warm_start=warm_start,
             standardise=standardise,
             verbose=verbose,
+            n_jobs=n_jobs,
         )
 
     _parameter_constraints = {  # noqa: RUF012
@@ -183,16 +188,39 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         """
         options = {"multi_output": True, "y_numeric": True}
         X, y = self._checked(X, y, **options)
-        weights = checked_weights(sample_weight, X)
+        y, weights = np.asarray(y, np.float64), checked_weights(sample_weight, X)
+        self._fit_rows(X, y, weights, self._held_out(X_val, y_val, sample_weight_val, **options))
+        self._joined(X, y, weights, again=False)
+        self._goes_on = False
+        return self
+
+    def _fit_rows(self, X: Matrix, y: Matrix, weights: Matrix, held_out: Any) -> None:
         self._flat = np.ndim(y) == 1
-        y = np.asarray(y, np.float64)
-        held_out = self._held_out(X_val, y_val, sample_weight_val, **options)
         if held_out is not None:
             targets = np.asarray(held_out[1], np.float64).reshape(len(held_out[1]), -1)
             if targets.shape[1] != y.reshape(len(y), -1).shape[1]:
                 raise ValueError(f"y_val has {targets.shape[1]} columns, and y has {y.reshape(len(y), -1).shape[1]}")
             held_out = (held_out[0], targets, held_out[2])
         self._fit(X, y.reshape(len(y), -1), weights, held_out=held_out)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    @float64
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> FlowRegressor:
+        """Fit to further rows X (N, d) and y together with those of the calls before, which the estimator keeps.
+
+        What is found is what `fit` finds with all of them at once. Of more than 10,000 rows a random part is kept. A
+        call takes as long as that fit: a method that fits decays to all rows has nothing to learn from a few of them.
+
+        Raises
+        ------
+        ValueError
+            For bad data, and after `fit` for a model that was pickled since: its rows are not in the pickle.
+        """
+        again = hasattr(self, "n_layers_")
+        X, y = self._checked(X, y, reset=not again, multi_output=True, y_numeric=True)
+        rows = self._joined(X, np.asarray(y, np.float64), checked_weights(sample_weight, X), again)
+        self._fit_rows(*rows, None)
+        self._goes_on = True
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:

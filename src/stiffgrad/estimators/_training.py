@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from stiffgrad._types import Outcome, Params
 from stiffgrad.estimators import _evidence, _exact, _leave_one_out
 from stiffgrad.estimators._curvature import inverse
+from stiffgrad.estimators._jobs import Jobs
 from stiffgrad.estimators._network import Matrix, Network
 from stiffgrad.estimators._problem import Problem, Samples
 from stiffgrad.estimators._record import Record
@@ -63,6 +64,7 @@ class Settings:
     until: Until
     patience: int
     progress: bool
+    jobs: Jobs = dataclasses.field(default_factory=Jobs)
 
 
 @dataclasses.dataclass(frozen=True)
