@@ -47,6 +47,13 @@ def test_it_is_kept_only_where_there_are_enough_samples(monkeypatch):
     assert _columns.by_column(before, task, settings) is before
 
 
+def test_of_many_more_columns_than_rows_few_are_found():
+    X, y, points, values = table(60, 200)
+    model = FlowRegressor(random_state=0).fit(X, y)
+    assert model.score(points, values) > 0.75
+    assert set(np.argsort(model.feature_importances_)[-2:]) == {0, 1}
+
+
 def test_one_column_has_its_decay_already():
     X, y, _, _ = table(60, 3)
     task, settings, before = shared(X[:, :1], y)

@@ -180,6 +180,33 @@ def test_weights_repeat_samples_where_their_number_chooses_the_starts():
     np.testing.assert_array_equal(weighted.predict(X), repeated.predict(X))
 
 
+def test_copies_tell_nothing_about_the_noise():
+    """No column of X or y has a value twice: alike rows are copies, and all five times is as once."""
+    data, targets = np.repeat(X[:60], 5, axis=0), np.repeat(Y[:60], 5)
+    once, copied = (FlowRegressor(**QUICK).fit(*given) for given in ((X[:60], Y[:60]), (data, targets)))
+    np.testing.assert_array_equal(copied.predict(X), once.predict(X))
+    assert copied._noise == once._noise
+    assert FlowRegressor(**QUICK).fit(X[:60], Y[:60], np.full(60, 5.0))._noise == pytest.approx(once._noise)
+    classes = Y[:60] > 14
+    once = FlowClassifier(**QUICK).fit(X[:60], classes)
+    copied = FlowClassifier(**QUICK).fit(data, np.repeat(classes, 5))
+    np.testing.assert_array_equal(copied.predict_proba(X), once.predict_proba(X))
+
+
+def test_alike_rows_of_whole_numbers_are_samples_each():
+    rng = np.random.default_rng(0)
+    data = rng.integers(0, 2, (600, 3)).astype(float)
+    p = 1 / (1 + np.exp(-(data @ [2.0, -1.0, 1.0] - 1.0)))
+    model = FlowClassifier(random_state=0).fit(data, rng.uniform(size=600) < p)
+    np.testing.assert_allclose(model.predict_proba(data)[:, 1], p, atol=0.12)
+    assert model._training_data[0].weights.sum() == 600
+
+
+def test_a_number_as_alpha_takes_copies_for_rows():
+    data, targets = np.repeat(X[:60], 5, axis=0), np.repeat(Y[:60], 5)
+    assert FlowRegressor((2,), alpha=0.1, max_iter=2).fit(data, targets)._training_data[0].weights.sum() == 300
+
+
 def test_class_weights_are_sample_weights():
     y, weight = (X[TRAIN, 0] > 0.8).astype(int), {0: 1.0, 1: 5.0}
     by_class = FlowClassifier(class_weight=weight, **QUICK).fit(X[TRAIN], y)

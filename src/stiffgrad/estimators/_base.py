@@ -39,6 +39,7 @@ REST = Until(gradient_norm=1e-9, wall_seconds=20.0)
 CROWDED = 0.7  # part of the weights that the data determine, from which "auto" tries a larger network for regression
 ALONE = 1e6  # entries of the Jacobian up to which one BLAS thread is as fast as several
 LARGE = 2e6  # entries of the Jacobian up to which it does
+CONTINUOUS = 0.9  # different values for each different row, from which a column is one of numbers that do not repeat
 KEPT = 10_000  # rows that `partial_fit` remembers
 SENSED = 1000  # samples at which derivatives are taken for the importances of columns
 WEAK = 1e-4  # the decay beside a validation stop, beyond dense sizes
@@ -145,6 +146,8 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             held_out = (X[other], y[other], weights[other])
             X, y, weights = X[rows], y[rows], weights[rows]
         X, y, weights = merged(X, y, weights)
+        if isinstance(self.alpha, str) and not _may_repeat(X, y):
+            weights = weights * (len(weights) / weights.sum())
         self._set_scale(X, weights)
         targets = self._scaled_targets(y, weights)
         inputs = self._inputs(X)
@@ -227,7 +230,8 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         for task in tasks[1:]:
             late = self.wall_seconds is not None and time.perf_counter() - begin > self.wall_seconds
             done = best.solution.outcome is not Outcome.TARGET or best.determined < CROWDED
-            if late or done or _entries(task) > LARGE:
+            wide = task is not tasks[1] and task.network.size > len(task.X) * task.y.shape[1]
+            if late or done or wide or _entries(task) > LARGE:
                 break
             other = self._best_of_restarts(task, None, random)
             if _rank(other, False) <= _rank(best, False):
@@ -599,6 +603,16 @@ def merged(X: Matrix, y: Matrix, weights: Matrix) -> tuple[Matrix, Matrix, Matri
     _, first, place = np.unique(keys, return_index=True, return_inverse=True)
     rows, total = rows[first], np.bincount(place, weights[weights > 0]).astype(np.float64)
     return rows[:, : X.shape[1]].copy(), rows[:, X.shape[1] :].copy(), total
+
+
+def _may_repeat(X: Matrix, y: Matrix) -> bool:
+    """Whether alike rows are alike by chance, each a sample of its own: no column is of numbers that hardly repeat.
+
+    Else they are copies, from which nothing is learned about the noise; then weights, which are the same, count among
+    each other only, as in weighted least squares, and not as so many samples.
+    """
+    values = np.sort(np.column_stack([X, y]), axis=0)
+    return bool(np.all((np.diff(values, axis=0) != 0).sum(axis=0) + 1 < CONTINUOUS * len(X)))
 
 
 def _entries(task: Task) -> int:

@@ -15,11 +15,10 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from stiffgrad._float64 import float64
-from stiffgrad.estimators import _noise
+from stiffgrad.estimators import _columns, _noise
 from stiffgrad.estimators._base import FlowEstimator, checked_weights, mean_and_scale
-from stiffgrad.estimators._columns import by_column
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix
-from stiffgrad.estimators._training import Fitted, Task, flat, refined
+from stiffgrad.estimators._training import Fitted, Task, flat
 
 
 class FlowRegressor(RegressorMixin, FlowEstimator):
@@ -243,9 +242,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             return self._best_network(weighted, None, random)
 
         def onwards(task: Task, last: Fitted) -> Fitted:
-            task = task.like(last)
-            found = refined(task, flat(last.solution.params), last.decays, self._settings(begin))
-            return found if self.alpha == "relevance" else by_column(found, task, self._settings(begin))
+            return _columns.onwards(task, last, self._settings(begin))
 
         return _noise.fitted(fitted, tasks[0], again, onwards, self.noise == "student-t")
 
@@ -294,7 +291,13 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             return mean.ravel() if self._flat else mean
         if self._covariance is None or self._noise is None:
             asked = "return_std=True" if return_std else "return_cov=True" if return_cov else "quantiles"
-            raise ValueError(f"{asked} needs alpha='evidence' or 'relevance': error bars follow from it")
+            remedy = "error bars follow from it"
+            if isinstance(self.alpha, str):
+                remedy = (
+                    "this model has more than 3,000 weights, or its Jacobian more than 2e8 entries, and was stopped by a "
+                    "validation score instead: give smaller hidden_layer_sizes or fewer columns"
+                )
+            raise ValueError(f"{asked} needs alpha='evidence' or 'relevance': {remedy}")
         if return_cov:
             return mean.ravel(), self._joint(inputs)
         spread = np.diagonal(self._covariances(inputs), axis1=1, axis2=2)

@@ -87,6 +87,7 @@ class Fitted:
     judges: Problem | None = None  # the samples that were left out
     degrees: float = np.inf  # of freedom of t noise: infinity is normal noise
     precisions: Matrix | None = None  # of the noise of each sample that it was fitted with
+    by_column: bool = False  # whether each input column has a decay; `decays` are then those from before
 
 
 @dataclasses.dataclass(frozen=True)
