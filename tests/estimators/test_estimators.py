@@ -509,6 +509,13 @@ def test_gradients_are_those_of_the_prediction():
     assert two.gradient(points).shape == (4, 2, 3)
 
 
+def test_a_network_too_large_for_error_bars_says_so():
+    rng = np.random.default_rng(0)
+    model = FlowRegressor((2,), max_iter=3, random_state=0).fit(rng.normal(size=(12, 1600)), rng.normal(size=12))
+    with pytest.raises(ValueError, match="this model has more than 3,000 weights"):
+        model.predict(rng.normal(size=(2, 1600)), return_std=True)
+
+
 def test_quantiles_and_covariances(regressor):
     mean, std = regressor.predict(X[TEST], return_std=True)
     low, middle, high = regressor.predict(X[TEST], quantiles=[0.05, 0.5, 0.95])

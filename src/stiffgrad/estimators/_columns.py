@@ -5,8 +5,8 @@ decay for each column from the start (automatic relevance determination, MacKay 
 network has seen what they are good for. So these decays start where the fit with one decay has ended, and go on from
 there by the evidence. That is kept where samples that are left out are clearly likelier, and where there are three
 samples or more for each weight that the data determine: with fewer the evidence and leaving out are too hopeful. Where
-one decay for all columns already leaves fewer, as of many columns and few rows, decays for each from the start may leave
-more, and are tried.
+there are fewer with one decay for all columns too, as of many columns and few rows, decays for each from the start may
+drop most columns, and are tried.
 """
 
 from __future__ import annotations

@@ -294,8 +294,8 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             remedy = "error bars follow from it"
             if isinstance(self.alpha, str):
                 remedy = (
-                    "this model has more than 3,000 weights, or its Jacobian more than 2e8 entries, and was stopped by a "
-                    "validation score instead: give smaller hidden_layer_sizes or fewer columns"
+                    "this model has more than 3,000 weights, or its Jacobian more than 2e8 entries, and was stopped by "
+                    "a validation score instead. Give smaller hidden_layer_sizes, or fewer columns"
                 )
             raise ValueError(f"{asked} needs alpha='evidence' or 'relevance': {remedy}")
         if return_cov:
