@@ -54,6 +54,14 @@ def test_of_many_more_columns_than_rows_few_are_found():
     assert set(np.argsort(model.feature_importances_)[-2:]) == {0, 1}
 
 
+def test_of_many_more_columns_than_rows_all_are_kept_where_all_matter():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (60, 150))
+    y = X @ rng.normal(size=150) / np.sqrt(150) + 0.3 * rng.normal(size=60)
+    task, settings, before = shared(X, y)
+    assert _columns.by_column(before, task, settings) is before
+
+
 def test_one_column_has_its_decay_already():
     X, y, _, _ = table(60, 3)
     task, settings, before = shared(X[:, :1], y)
