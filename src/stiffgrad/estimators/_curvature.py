@@ -12,7 +12,6 @@ from scipy.linalg.blas import dsyrk, dtrsm
 from stiffgrad.estimators._network import Matrix
 
 WIDER = 1.3  # columns of A for each row, from which the other side is factored
-STEEP = 100.0  # entries of a factor (1 at least) from where single precision would lose what an inverse tells
 LARGE = 1e5  # samples times weights from which matrices are in single precision; below it saves next to nothing
 
 
@@ -84,7 +83,7 @@ class Curvature:
 
     @functools.cached_property
     def _inverse(self) -> Matrix:
-        large = self.jacobian.size >= LARGE and float(np.diag(self.lower).max()) < STEEP
+        large = self.jacobian.size >= LARGE
         return inverse(self.lower.astype(np.float32, order="F") if large else self.lower)
 
     def adjoint(self) -> Matrix:
