@@ -100,7 +100,7 @@ constraints: ## freeze the newest allowed versions into constraints.txt
 	rm -rf .cache/constraints
 	$(PYTHON) -m venv .cache/constraints
 	.cache/constraints/bin/python -m pip install --quiet hatchling editables
-	.cache/constraints/bin/python -m pip install --quiet -e '.[dev,dask]'
+	.cache/constraints/bin/python -m pip install --quiet -e '.[benchmark,dask,dev]'
 	{ grep '^#' constraints.txt; .cache/constraints/bin/python -m pip freeze --exclude-editable; } > .cache/constraints.txt
 	mv .cache/constraints.txt constraints.txt
 	rm -rf .cache/constraints

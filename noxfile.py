@@ -17,6 +17,7 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 SMOKE = [
     "tests/cli",
     "tests/estimators/test_csv.py",
+    "tests/estimators/test_onnx.py",
     "tests/interop",
     "tests/laboratory/test_cluster.py",
     "tests/laboratory/test_packages.py",

@@ -19,7 +19,7 @@ def table(rows, columns, seed=0):
 def shared(X, y):
     """A fit with one decay for all columns, and its task."""
     task = Task(X, (y[:, None] - y.mean()) / y.std(), np.ones(len(X)), "squared", (X.shape[1], 10, 1), "tanh")
-    settings = Settings("evidence", "auto", Until(steps=1000), 10, False)
+    settings = Settings("evidence", None, Until(steps=1000), 10, False)
     return task, settings, _training.train(task, settings, _training.start_of(task, 0), None)
 
 
@@ -44,6 +44,21 @@ def test_it_is_kept_only_where_there_are_enough_samples(monkeypatch):
     X, y, _, _ = table(100, 30)
     task, settings, before = shared(X, y)
     monkeypatch.setattr(_columns, "SAMPLES", 1e6)
+    assert _columns.by_column(before, task, settings) is before
+
+
+def test_of_many_more_columns_than_rows_few_are_found():
+    X, y, points, values = table(60, 200)
+    model = FlowRegressor(random_state=0).fit(X, y)
+    assert model.score(points, values) > 0.75
+    assert set(np.argsort(model.feature_importances_)[-2:]) == {0, 1}
+
+
+def test_of_many_more_columns_than_rows_all_are_kept_where_all_matter():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (60, 150))
+    y = X @ rng.normal(size=150) / np.sqrt(150) + 0.3 * rng.normal(size=60)
+    task, settings, before = shared(X, y)
     assert _columns.by_column(before, task, settings) is before
 
 

@@ -18,6 +18,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validat
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import stiffgrad as sg
 from stiffgrad._types import Outcome
 from stiffgrad.estimators import FlowClassifier, FlowRegressor, _base, _leave_one_out, _training
 from stiffgrad.estimators._network import Network
@@ -179,6 +180,33 @@ def test_weights_repeat_samples_where_their_number_chooses_the_starts():
     np.testing.assert_array_equal(weighted.predict(X), repeated.predict(X))
 
 
+def test_copies_tell_nothing_about_the_noise():
+    """No column of X or y has a value twice: alike rows are copies, and all five times is as once."""
+    data, targets = np.repeat(X[:60], 5, axis=0), np.repeat(Y[:60], 5)
+    once, copied = (FlowRegressor(**QUICK).fit(*given) for given in ((X[:60], Y[:60]), (data, targets)))
+    np.testing.assert_array_equal(copied.predict(X), once.predict(X))
+    assert copied._noise == once._noise
+    assert FlowRegressor(**QUICK).fit(X[:60], Y[:60], np.full(60, 5.0))._noise == pytest.approx(once._noise)
+    classes = Y[:60] > 14
+    once = FlowClassifier(**QUICK).fit(X[:60], classes)
+    copied = FlowClassifier(**QUICK).fit(data, np.repeat(classes, 5))
+    np.testing.assert_array_equal(copied.predict_proba(X), once.predict_proba(X))
+
+
+def test_alike_rows_of_whole_numbers_are_samples_each():
+    rng = np.random.default_rng(0)
+    data = rng.integers(0, 2, (600, 3)).astype(float)
+    p = 1 / (1 + np.exp(-(data @ [2.0, -1.0, 1.0] - 1.0)))
+    model = FlowClassifier(random_state=0).fit(data, rng.uniform(size=600) < p)
+    np.testing.assert_allclose(model.predict_proba(data)[:, 1], p, atol=0.12)
+    assert model._training_data[0].weights.sum() == 600
+
+
+def test_a_number_as_alpha_takes_copies_for_rows():
+    data, targets = np.repeat(X[:60], 5, axis=0), np.repeat(Y[:60], 5)
+    assert FlowRegressor((2,), alpha=0.1, max_iter=2).fit(data, targets)._training_data[0].weights.sum() == 300
+
+
 def test_class_weights_are_sample_weights():
     y, weight = (X[TRAIN, 0] > 0.8).astype(int), {0: 1.0, 1: 5.0}
     by_class = FlowClassifier(class_weight=weight, **QUICK).fit(X[TRAIN], y)
@@ -238,7 +266,7 @@ def test_validation_data_that_do_not_fit_are_named(given, words):
 
 
 def test_unknown_labels_of_validation_data_are_named():
-    with pytest.raises(ValueError, match=r"y_val has labels that y lacks: .*7"):
+    with pytest.raises(ValueError, match=r"y_val has labels that are no classes: .*7"):
         FlowClassifier(**QUICK).fit(IRIS, LABELS, X_val=IRIS[:2], y_val=[0, 7])
 
 
@@ -279,7 +307,7 @@ def test_inside_scikit_learn_tools():
     assert search.best_score_ > 0.5
 
 
-@pytest.mark.parametrize("solver", ["auto", "lbfgs", "lsoda"])
+@pytest.mark.parametrize("solver", [None, "auto", "lbfgs", "lsoda"])
 def test_a_number_as_alpha_means_what_it_means_in_scikit_learn(solver):
     # Without hidden nonlinearity to speak of the objective is ridge: mean of squares/2 + alpha/(2 N) |w|^2.
     model = FlowRegressor((), alpha=5.0, solver=solver, random_state=0, standardise=False, max_iter=500).fit(X, Y)
@@ -288,6 +316,16 @@ def test_a_number_as_alpha_means_what_it_means_in_scikit_learn(solver):
     np.testing.assert_allclose(model.coefs_[0].ravel(), expected, rtol=1e-2, atol=1e-2)
     with pytest.raises(ValueError, match="return_std=True needs alpha='evidence'"):
         model.predict(X, return_std=True)
+
+
+def test_the_solver_auto_is_the_one_of_that_name():
+    own, named = (FlowRegressor((4,), solver=solver, random_state=0).fit(X, Y) for solver in (None, "auto"))
+    assert own.solution_.solver == "evidence"
+    start = _training.start_of(named._training_data[0], int(np.random.RandomState(0).randint(2**31 - 1)))
+    objective = named._objective.with_start(start)
+    solution = sg.solve(objective, "auto", until=sg.Until(gradient_norm=1e-7, steps=1000))
+    np.testing.assert_array_equal(named.solution_.w, solution.w)
+    assert named.solution_.solver == solution.solver
 
 
 def test_sample_weights_are_routed():
@@ -355,7 +393,7 @@ def test_early_stopping_of_a_classifier():
 
 
 def test_warm_start_goes_on():
-    model = FlowRegressor((4,), alpha=0.1, solver="auto", max_iter=3, warm_start=True, random_state=0)
+    model = FlowRegressor((4,), alpha=0.1, max_iter=3, warm_start=True, random_state=0)
     first = model.fit(X, Y).loss_
     model.fit(X, Y)
     assert model.loss_curve_[0] == pytest.approx(first, rel=1e-6)
@@ -369,6 +407,32 @@ def test_restarts_keep_the_highest_evidence():
     )
     assert np.all(np.subtract(three, one) >= 0)
     assert np.any(np.subtract(three, one) > 0)
+
+
+@pytest.mark.parametrize("kind", [FlowRegressor, FlowClassifier])
+def test_starts_at_once_find_the_same(kind):
+    X_, y_ = (X[:80], Y[:80]) if kind is FlowRegressor else (IRIS[EVEN], LABELS[EVEN])
+    random = [np.random.RandomState(0), np.random.RandomState(0)]
+    alone, together = (
+        kind((4,), restarts=3, n_jobs=n, max_iter=200, random_state=r).fit(X_, y_) for n, r in zip((None, 2), random)
+    )
+    np.testing.assert_array_equal(
+        alone.predict(IRIS if kind is FlowClassifier else X), together.predict(IRIS if kind is FlowClassifier else X)
+    )
+    assert len(alone._members) == len(together._members)
+    for one, other in zip(alone._members, together._members):
+        np.testing.assert_array_equal(one.covariance, other.covariance)
+    assert random[0].randint(2**31) == random[1].randint(2**31)
+
+
+def test_what_is_drawn_does_not_depend_on_the_starts_that_join():
+    """Two starts at once may draw one more than joins: a generator that goes on must not tell."""
+    states = []
+    for n in (1, 2):
+        random = np.random.RandomState(0)
+        FlowClassifier(n_jobs=n, random_state=random).fit(IRIS[EVEN], LABELS[EVEN])
+        states.append(random.randint(2**31))
+    assert states[0] == states[1]
 
 
 def test_wall_seconds_is_a_limit_of_all_starts_together():
@@ -443,6 +507,13 @@ def test_gradients_are_those_of_the_prediction():
     np.testing.assert_allclose(model.gradient(points), np.transpose(numeric), rtol=1e-5)
     two = FlowRegressor(**QUICK).fit(X[TRAIN, :3], np.column_stack([Y[TRAIN], -Y[TRAIN]]))
     assert two.gradient(points).shape == (4, 2, 3)
+
+
+def test_a_network_too_large_for_error_bars_says_so():
+    rng = np.random.default_rng(0)
+    model = FlowRegressor((2,), max_iter=3, random_state=0).fit(rng.normal(size=(12, 1600)), rng.normal(size=12))
+    with pytest.raises(ValueError, match="this model has more than 3,000 weights"):
+        model.predict(rng.normal(size=(2, 1600)), return_std=True)
 
 
 def test_quantiles_and_covariances(regressor):

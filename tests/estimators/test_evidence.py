@@ -12,7 +12,7 @@ from stiffgrad.estimators._record import Record
 from stiffgrad.run.driver import Until
 
 
-@pytest.mark.parametrize("shape", [(9, 5), (4, 7)], ids=["primal", "dual"])
+@pytest.mark.parametrize("shape", [(9, 5), (4, 7), (10, 12)], ids=["primal", "dual", "primal, wider"])
 def test_curvature_against_the_dense_inverse(shape):
     rng = np.random.default_rng(0)
     a, d, v = rng.normal(size=shape), rng.uniform(0.1, 3, shape[1]), rng.normal(size=shape[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import contextlib
 import dataclasses
 import numbers
 import time
@@ -25,8 +24,9 @@ from stiffgrad._config import one_blas_thread
 from stiffgrad._memory import require
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.analysis import minimum
-from stiffgrad.estimators import _committee, _training
+from stiffgrad.estimators import _committee, _onnx, _training
 from stiffgrad.estimators._columns import by_column
+from stiffgrad.estimators._jobs import Jobs
 from stiffgrad.estimators._leave_one_out import ROWS
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix, Network
 from stiffgrad.estimators._race import Race, entrants
@@ -39,6 +39,8 @@ REST = Until(gradient_norm=1e-9, wall_seconds=20.0)
 CROWDED = 0.7  # part of the weights that the data determine, from which "auto" tries a larger network for regression
 ALONE = 1e6  # entries of the Jacobian up to which one BLAS thread is as fast as several
 LARGE = 2e6  # entries of the Jacobian up to which it does
+CONTINUOUS = 0.9  # different values for each different row, from which a column is one of numbers that do not repeat
+KEPT = 10_000  # rows that `partial_fit` remembers
 SENSED = 1000  # samples at which derivatives are taken for the importances of columns
 WEAK = 1e-4  # the decay beside a validation stop, beyond dense sizes
 
@@ -47,6 +49,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     """Base of `FlowClassifier` and `FlowRegressor`; their docstrings describe parameters and attributes."""
 
     _auto: tuple[tuple[int, ...], ...] = ((10,), (12, 12), (18, 18), (27, 27))  # what "auto" tries, by size
+    _rows: tuple[Any, ...]  # of all calls: X, y, weights, where they stand in a random order, and how many there were
     _alone: tuple[int, ...] = (20,)  # hidden layers where "auto" fits one network only
 
     _parameter_constraints: dict[str, Any] = {  # noqa: RUF012  # scikit-learn's own convention
@@ -57,7 +60,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         ],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "alpha": [StrOptions({"evidence", "relevance"}), Interval(numbers.Real, 0, None, closed="left")],
-        "solver": [str, Solver],
+        "solver": [None, str, Solver],
         "max_iter": [Interval(numbers.Integral, 1, None, closed="left")],
         "wall_seconds": [None, Interval(numbers.Real, 0, None, closed="neither")],
         "restarts": [StrOptions({"auto"}), Interval(numbers.Integral, 1, None, closed="left")],
@@ -68,6 +71,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         "warm_start": ["boolean"],
         "standardise": ["boolean"],
         "verbose": ["verbose"],
+        "n_jobs": [None, numbers.Integral],
     }
 
     def __init__(
@@ -76,7 +80,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         activation: str = "tanh",
         *,
         alpha: str | float = "evidence",
-        solver: str | Solver = "auto",
+        solver: str | Solver | None = None,
         max_iter: int = 1000,
         wall_seconds: float | None = None,
         restarts: int | str = "auto",
@@ -87,6 +91,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         warm_start: bool = False,
         standardise: bool = True,
         verbose: bool = False,
+        n_jobs: int | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -102,6 +107,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         self.warm_start = warm_start
         self.standardise = standardise
         self.verbose = verbose
+        self.n_jobs = n_jobs
 
     # ---- what the two supply
 
@@ -140,6 +146,8 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             held_out = (X[other], y[other], weights[other])
             X, y, weights = X[rows], y[rows], weights[rows]
         X, y, weights = merged(X, y, weights)
+        if isinstance(self.alpha, str) and not _may_repeat(X, y):
+            weights = weights * (len(weights) / weights.sum())
         self._set_scale(X, weights)
         targets = self._scaled_targets(y, weights)
         inputs = self._inputs(X)
@@ -148,7 +156,9 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             Task(inputs, targets, weights, self._loss(), (X.shape[1], *sizes, targets.shape[1]), self._activation)
             for sizes in (self._networks() if several else [self._network_alone()])
         ]
-        with _threads(tasks):
+        # Two fits at once on two cores took nine times as long with two threads each.
+        self._one_thread = max(map(_entries, tasks)) <= ALONE
+        with one_blas_thread(self._one_thread):
             if self.alpha == "evidence" and held_out is None and not self._regression:
                 self._keep(self._committee(tasks, random), tasks[-1])
             else:
@@ -192,7 +202,9 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         if left is not None and begin is not None:
             left = max(left - (time.perf_counter() - begin), 0.0)
         until = Until(gradient_norm=1e-7, wall_seconds=left, steps=self.max_iter)
-        return Settings(alpha, self.solver, until, self.n_iter_no_change, bool(self.verbose))
+        return Settings(
+            alpha, self.solver, until, self.n_iter_no_change, bool(self.verbose), Jobs(self.n_jobs, self._one_thread)
+        )
 
     def _committee(self, tasks: list[Task], random: Any) -> list[Fitted]:
         def start(task: Task, index: int) -> tuple[Params, Matrix | None]:
@@ -204,7 +216,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     def _best_network(self, tasks: list[Task], held_out: Any, random: Any) -> Fitted:
         """Without noise least squares; else the first architecture, and larger ones while they raise the evidence."""
         begin = time.perf_counter()
-        if held_out is not None or self.alpha != "evidence" or not self._regression or self.solver != "auto":
+        if held_out is not None or self.alpha != "evidence" or not self._regression or self.solver is not None:
             return self._best_of_restarts(tasks[0], held_out, random)
         race, last = None, self._last_task(tasks)
         if last is not None:
@@ -218,7 +230,8 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         for task in tasks[1:]:
             late = self.wall_seconds is not None and time.perf_counter() - begin > self.wall_seconds
             done = best.solution.outcome is not Outcome.TARGET or best.determined < CROWDED
-            if late or done or _entries(task) > LARGE:
+            wide = task is not tasks[1] and task.network.size > len(task.X) * task.y.shape[1]
+            if late or done or wide or _entries(task) > LARGE:
                 break
             other = self._best_of_restarts(task, None, random)
             if _rank(other, False) <= _rank(best, False):
@@ -251,13 +264,16 @@ class FlowEstimator(BaseEstimator, abc.ABC):
                 return -self._score_of(_training.outputs(task.network, params, inputs), y, weights)
 
         results: list[Fitted] = []
-        begin = time.perf_counter()
-        for _ in range(1 if isinstance(self.restarts, str) else self.restarts):
+        begin, jobs = time.perf_counter(), self._settings().jobs
+        count = 1 if isinstance(self.restarts, str) else self.restarts
+        for batch in jobs.batches([self._start(task, random, 0) for _ in range(count)]):
             settings = self._settings(begin)
             if settings.until.wall_seconds == 0.0 and results:
                 break
-            start, decays = self._start(task, random, 0)
-            results.append(_training.train(task, settings, start, validation, decays))
+            if jobs.at_once > 1:
+                settings = dataclasses.replace(settings, progress=False)
+            calls = [(task, settings, start, validation, decays) for start, decays in batch]
+            results += jobs.map(_training.train, calls)
         return max(results, key=lambda fitted: _rank(fitted, held_out is not None))
 
     def _start(self, task: Task, random: Any, index: int) -> tuple[Params, Matrix | None]:
@@ -347,6 +363,26 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         X_val, y_val = self._checked(X_val, y_val, reset=False, **options)
         return X_val, y_val, checked_weights(sample_weight_val, X_val)
 
+    # ---- rows that come later
+
+    def _joined(self, X: Matrix, y: NDArray[Any], weights: Matrix, again: bool) -> tuple[Any, Any, Any]:
+        """These rows, `again` after those of the calls before; of more than KEPT a random part."""
+        if again and not hasattr(self, "_rows"):
+            raise ValueError(
+                "partial_fit goes on with the rows of the calls before, which a model that was fitted by fit does not "
+                "keep in a pickle or a file: call fit with all rows, or partial_fit from the start"
+            )
+        before = self._rows if again else (X[:0], y[:0], weights[:0], np.zeros(0), 0)
+        if before[1].shape[1:] != y.shape[1:]:
+            raise ValueError(f"y has the shape {y.shape}, and had {before[1].shape} in the calls before")
+        count = before[4] + len(X)
+        new = (X, y, weights, np.random.default_rng(0).random(count)[before[4] :])
+        *joined, keys = (np.concatenate(pair) for pair in zip(before[:4], new))
+        kept = np.sort(np.argsort(keys, kind="stable")[:KEPT])
+        X, y, weights = (each[kept] for each in joined)
+        self._rows = (X, y, weights, keys[kept], count)
+        return X, y, weights
+
     # ---- missing values
 
     def _fitted_inputs(self, X: Matrix) -> Matrix:
@@ -435,7 +471,11 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         return _training.objective_of(task, self.solution_.params, jax.tree.map(lambda each: share * each, decay))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Of a model from before `activation_`, too."""
+        """Of models from before `activation_` and `n_jobs`, too."""
+        if "n_jobs" not in state:  # what was called "auto" then is None now
+            solver = state.get("solver")
+            own = isinstance(solver, str) and solver == "auto"
+            state = {**state, "n_jobs": None, "solver": None if own else solver}
         if "n_layers_" in state and "activation_" not in state:
             names = {"logistic": "sigmoid", "auto": "tanh"}
             state = {**state, "activation_": names.get(state["activation"], state["activation"])}
@@ -443,7 +483,9 @@ class FlowEstimator(BaseEstimator, abc.ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_training_data"}  # it holds the training data
+        # The training data stay here, unless `partial_fit` has to go on with them.
+        dropped = {"_training_data"} if state.get("_goes_on") else {"_training_data", "_rows", "_goes_on"}
+        return {name: value for name, value in state.items() if name not in dropped}
 
     def _outputs(self, X: Any) -> tuple[Matrix, Matrix]:
         """Scaled inputs (N, d) and outputs (N, k) of the network, in the units it was trained in."""
@@ -485,9 +527,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         ValueError
             For a model of data with missing values.
         """
-        check_is_fitted(self, "n_layers_")
-        if getattr(self, "_imputer", None) is not None:
-            raise ValueError("export() needs a model of data without missing values: fill them before fit")
+        self._check_export("export()")
         networks = [
             (member.share, [(layer["weight"].copy(), layer["bias"].copy()) for layer in member.params])
             for member in self._members
@@ -510,6 +550,27 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             return found.ravel() if flat else found
 
         return predict
+
+    def to_onnx(self) -> Any:
+        """The prediction as a graph for ONNX runtimes (`onnx.ModelProto`), in double precision (extra `onnx`).
+
+        Its input is X (N, d). Of a regressor the output is y, (N,) or (N, k); of a classifier label, (N,) or for
+        several labels (N, k), and logits, (N, k), before they are moderated.
+
+        Raises
+        ------
+        ValueError
+            For a model of data with missing values.
+        ImportError
+            Where onnx is not installed.
+        """
+        self._check_export("to_onnx()")
+        return _onnx.graph_of(self)
+
+    def _check_export(self, call: str) -> None:
+        check_is_fitted(self, "n_layers_")
+        if getattr(self, "_imputer", None) is not None:
+            raise ValueError(f"{call} needs a model of data without missing values: fill them before fit")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -544,9 +605,14 @@ def merged(X: Matrix, y: Matrix, weights: Matrix) -> tuple[Matrix, Matrix, Matri
     return rows[:, : X.shape[1]].copy(), rows[:, X.shape[1] :].copy(), total
 
 
-def _threads(tasks: list[Task]) -> contextlib.AbstractContextManager[object]:
-    """One BLAS thread for small tables: two fits at once on two cores took nine times as long with two threads each."""
-    return one_blas_thread(max(map(_entries, tasks)) <= ALONE)
+def _may_repeat(X: Matrix, y: Matrix) -> bool:
+    """Whether alike rows are alike by chance, each a sample of its own: no column is of numbers that hardly repeat.
+
+    Else they are copies, from which nothing is learned about the noise; then weights, which are the same, count among
+    each other only, as in weighted least squares, and not as so many samples.
+    """
+    values = np.sort(np.column_stack([X, y]), axis=0)
+    return bool(np.all((np.diff(values, axis=0) != 0).sum(axis=0) + 1 < CONTINUOUS * len(X)))
 
 
 def _entries(task: Task) -> int:

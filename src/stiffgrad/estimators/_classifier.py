@@ -43,7 +43,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
     restarts : int or "auto", default "auto"
         Random starts of each network, whose mean outputs count. "auto": as many as pay, 5 at most, and fewer for large
         tables.
-    solver : str or Solver, default "auto"
+    solver : str, Solver or None, default None
         As in `FlowRegressor`.
     max_iter : int, default 1000
         As in `FlowRegressor`; of one start.
@@ -62,6 +62,8 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
     standardise : bool, default True
         As in `FlowRegressor`, of inputs.
     verbose : bool, default False
+        As in `FlowRegressor`.
+    n_jobs : int or None, default None
         As in `FlowRegressor`.
     class_weight : dict, "balanced" or None
         Factors of the sample weights of each class, as in scikit-learn.
@@ -103,7 +105,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
         activation: str = "silu",
         *,
         alpha: str | float = "evidence",
-        solver: Any = "auto",
+        solver: Any = None,
         max_iter: int = 1000,
         wall_seconds: float | None = None,
         restarts: int | str = "auto",
@@ -115,6 +117,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
         warm_start: bool = False,
         standardise: bool = True,
         verbose: bool = False,
+        n_jobs: int | None = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes,
@@ -131,6 +134,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
             warm_start=warm_start,
             standardise=standardise,
             verbose=verbose,
+            n_jobs=n_jobs,
         )
         self.class_weight = class_weight
 
@@ -153,29 +157,65 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
 
         `sample_weight`, validation data, missing and sparse values as in `FlowRegressor.fit`.
         """
-        X, y = self._checked(X, y, multi_output=True)
+        X, y = self._checked_labels(X, y)
+        weights = checked_weights(sample_weight, X)
+        self._fit_labels(X, y, weights, y, (X_val, y_val, sample_weight_val))
+        self._joined(X, y, weights, again=False)
+        self._goes_on = False
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    @float64
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> FlowClassifier:
+        """Fit to further rows X (N, d) and labels y together with those of the calls before.
+
+        As `FlowRegressor.partial_fit`. `classes` are all labels that can occur: they are needed in the first call.
+
+        Raises
+        ------
+        ValueError
+            For bad data and other classes, and after `fit` for a model that was pickled since.
+        """
+        first = not hasattr(self, "n_layers_")
+        if first and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit: all labels that can occur")
+        known = np.unique(classes) if first else self.classes_
+        if classes is not None and not np.array_equal(np.unique(classes), known):
+            raise ValueError(f"classes={classes!r} are not those of the first call, {known!r}")
+        X, y = self._checked_labels(X, y, reset=first)
+        rows = self._joined(X, y, checked_weights(sample_weight, X), not first)
+        self._fit_labels(*rows, rows[1] if y.ndim == 2 else known, (None, None, None))
+        self._goes_on = True
+        return self
+
+    def _checked_labels(self, X: Any, y: Any, **options: Any) -> tuple[Matrix, NDArray[Any]]:
+        X, y = self._checked(X, y, multi_output=True, **options)
         check_classification_targets(y)
         if type_of_target(y) == "multiclass-multioutput":
             raise ValueError("y has several columns of more than two classes each: fit one FlowClassifier a column")
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        weights = checked_weights(sample_weight, X)
+        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+
+    def _one_hot(self, labels: Any, name: str) -> Matrix:
+        """Labels as targets (N, k)."""
+        if self._kind != "multilabel" and not np.isin(labels, self.classes_).all():
+            raise ValueError(f"{name} has labels that are no classes: {sorted(set(labels) - set(self.classes_))}")
+        return np.asarray(self._binarizer.transform(labels), np.float64)
+
+    def _fit_labels(self, X: Matrix, y: NDArray[Any], weights: Matrix, classes: Any, validation: Any) -> None:
+        """The fit; `classes` are the labels that can occur."""
         if self.class_weight is not None:
             weights = weights * compute_sample_weight(self.class_weight, y)
-        self._binarizer = LabelBinarizer().fit(y)
-        self.classes_ = self._binarizer.classes_
         several = y.ndim == 2
+        self._binarizer = LabelBinarizer().fit(classes)
+        self.classes_ = self._binarizer.classes_
         self._kind = "multilabel" if several else ("multiclass" if len(self.classes_) > 2 else "binary")
-        targets = np.asarray(self._binarizer.transform(y), np.float64)
-        held_out = self._held_out(X_val, y_val, sample_weight_val, multi_output=True)
+        targets = self._one_hot(y, "y")
+        held_out = self._held_out(*validation, multi_output=True)
         if held_out is not None:
             labels = held_out[1] if several else column_or_1d(held_out[1])
-            if not several and not np.isin(labels, self.classes_).all():
-                raise ValueError(f"y_val has labels that y lacks: {sorted(set(labels) - set(self.classes_))}")
-            held_out = (held_out[0], np.asarray(self._binarizer.transform(labels), np.float64), held_out[2])
+            held_out = (held_out[0], self._one_hot(labels, "y_val"), held_out[2])
         rare = not several and np.unique(y, return_counts=True)[1].min() < 2
         self._fit(X, targets, weights, None if several or rare else y, held_out)
-        return self
 
     def _keep(self, found: list[Fitted], task: Task) -> None:
         super()._keep(found, task)

@@ -23,6 +23,7 @@ from stiffgrad.estimators._network import Matrix
 from stiffgrad.estimators._problem import LOSSES, Problem
 from stiffgrad.estimators._record import Record
 from stiffgrad.estimators._training import Fitted, Settings, Task
+from stiffgrad.run.driver import Until
 
 STARTS = 5  # of one architecture at most
 BUDGET = 5e6  # entries of the Jacobians of all of them, where their number is free
@@ -32,6 +33,9 @@ LEAST = 0.02  # of all shares: an architecture with less is left out
 Start = Callable[[Task, int], tuple[Params, Matrix | None]]  # and the decays to begin with
 
 
+Begun = tuple[Params, Record, list[Step]]  # a start, and the way from it
+
+
 @dataclasses.dataclass
 class _Team:
     """Starts of one architecture."""
@@ -39,7 +43,7 @@ class _Team:
     task: Task
     problem: Problem
     judges: Problem
-    begun: list[tuple[Params, Record, list[Step]]]
+    begun: list[Begun]
 
     @property
     def best(self) -> tuple[float, Matrix, Matrix]:
@@ -92,34 +96,53 @@ def _left(settings: Settings, begin: float) -> float | None:
 
 
 def _team(task: Task, settings: Settings, start: Start, starts: int | None, begin: float) -> _Team:
-    most = starts or STARTS
-    team, before = None, None
-    while team is None or len(team.begun) < most:
-        params, decays = start(task, 0 if team is None else len(team.begun))
-        if team is None:
-            problem = _training.problem_of(task, params, False)
-            team = _Team(task, problem, _leave_one_out.judging(problem), [])
-            entries = len(team.judges.X) * problem.network.size * problem.y.shape[1]
-            most = most if starts else min(most, max(1, int(BUDGET // entries)))
-            most = 1 if len(task.sizes) == 2 else most  # a linear model has one minimum
-        left = _left(settings, begin)
-        if left is not None and left <= 0 and team.begun:
+    params, decays = start(task, 0)
+    problem = _training.problem_of(task, params, False)
+    team = _Team(task, problem, _leave_one_out.judging(problem), [])
+    entries = len(team.judges.X) * problem.network.size * problem.y.shape[1]
+    most = starts or min(STARTS, max(1, int(BUDGET // entries)))
+    most = 1 if len(task.sizes) == 2 else most  # a linear model has one minimum
+    # All are drawn, whether they join or not: what is drawn later does not depend on it.
+    others = [start(task, index) for index in range(1, most)]
+    team.begun.append(_climb(problem, params, decays, None, _until(settings, begin), settings.progress))
+    before, found = team.best[2], (team.best[0], team.begun[0][2][0].level)
+    for batch in settings.jobs.batches(others):
+        until = _until(settings, begin)
+        if until.wall_seconds == 0.0:
             break
-        until = dataclasses.replace(settings.until, wall_seconds=None if left is None else max(left, 0.0))
-        first, last = FIRST, None
-        if decays is not None:
-            first = max(float(decays[0]) / RATIO, _leave_one_out.RANGE[0])
-        elif team.begun:  # what the first one found saves the others most of the way
-            first, last = max(team.best[0] / RATIO**2, team.begun[0][2][0].level), team.best[0] * RATIO
-        with Record("leave-one-out", until, 0, settings.progress, None) as record:
-            decay = _training.decay_by(team.problem)
-            steps = _leave_one_out.climb(team.problem, decay, _training.flat(params), record, first, last)
-        team.begun.append((params, record, steps))
-        losses = team.best[2]
-        if starts is None and before is not None and not _leave_one_out.pays(losses, before, team.judges.weights):
-            break
-        before = losses
+        shown = settings.progress and settings.jobs.at_once == 1
+        for each in settings.jobs.map(_climb, [(problem, *other, found, until, shown) for other in batch]):
+            team.begun.append(each)
+            losses = team.best[2]
+            if starts is None and not _leave_one_out.pays(losses, before, team.judges.weights):
+                return team
+            before = losses
     return team
+
+
+def _until(settings: Settings, begin: float) -> Until:
+    """What is left of the budgets."""
+    left = _left(settings, begin)
+    return dataclasses.replace(settings.until, wall_seconds=None if left is None else max(left, 0.0))
+
+
+def _climb(
+    problem: Problem,
+    params: Params,
+    decays: Matrix | None,
+    found: tuple[float, float] | None,
+    until: Until,
+    shown: bool,
+) -> Begun:
+    """The way from a start; the decay that the first one found, and its weakest, save the others most of theirs."""
+    first, last = FIRST, None
+    if decays is not None:
+        first = max(float(decays[0]) / RATIO, _leave_one_out.RANGE[0])
+    elif found is not None:
+        first, last = max(found[0] / RATIO**2, found[1]), found[0] * RATIO
+    with Record("leave-one-out", until, 0, shown, None) as record:
+        steps = _leave_one_out.climb(problem, _training.decay_by(problem), _training.flat(params), record, first, last)
+    return params, record, steps
 
 
 def stacked(z: Sequence[Matrix], judges: Problem) -> Matrix:

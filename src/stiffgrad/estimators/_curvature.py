@@ -11,6 +11,7 @@ from scipy.linalg.blas import dsyrk, dtrsm
 
 from stiffgrad.estimators._network import Matrix
 
+WIDER = 1.3  # columns of A for each row, from which the other side is factored
 LARGE = 1e5  # samples times weights from which matrices are in single precision; below it saves next to nothing
 
 
@@ -30,9 +31,14 @@ def inverse(lower: Matrix) -> Matrix:
     return found
 
 
+def dual(a: Matrix) -> bool:
+    """Whether AA' is the side to factor: the other one needs a product of A with itself for each A, this for each d."""
+    return WIDER * a.shape[0] < a.shape[1]
+
+
 def gram(a: Matrix) -> Matrix:
-    """The lower triangle of A'A where that is the smaller side, else nothing."""
-    return dsyrk(1.0, a.T, lower=1) if a.shape[1] <= a.shape[0] else np.zeros((0, 0))
+    """The lower triangle of A'A where that is the side to factor, else nothing."""
+    return np.zeros((0, 0)) if dual(a) else dsyrk(1.0, a.T, lower=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +53,17 @@ class Curvature:
     def of(cls, a: Matrix, gram: Matrix, d: Matrix) -> Curvature:
         """Factor it; `gram` is what the function of that name says."""
         root = np.sqrt(d)
-        small = gram / np.outer(root, root) if gram.size else dsyrk(1.0, (a / root).T, trans=1, lower=1)
+        if gram.size:
+            small = gram / root[:, None]  # both in the order of columns, as LAPACK has it
+            small /= root
+        else:
+            small = dsyrk(1.0, (a / root).T, trans=1, lower=1)
         small[np.diag_indices_from(small)] += 1.0
         return cls(cholesky(small), a, root)
 
     @property
     def _dual(self) -> bool:
-        return self.jacobian.shape[0] < self.jacobian.shape[1]
+        return dual(self.jacobian)
 
     def solve(self, v: Matrix) -> Matrix:
         """M^-1 v, for v of shape (n,)."""

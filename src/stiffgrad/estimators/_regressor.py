@@ -15,11 +15,10 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from stiffgrad._float64 import float64
-from stiffgrad.estimators import _noise
+from stiffgrad.estimators import _columns, _noise
 from stiffgrad.estimators._base import FlowEstimator, checked_weights, mean_and_scale
-from stiffgrad.estimators._columns import by_column
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix
-from stiffgrad.estimators._training import Fitted, Task, flat, refined
+from stiffgrad.estimators._training import Fitted, Task, flat
 
 
 class FlowRegressor(RegressorMixin, FlowEstimator):
@@ -44,9 +43,10 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         column has its own from the start (automatic relevance determination), see `feature_importances_`. A number
         means what it means in MLPRegressor: alpha/(2 N) times the sum of squared weights. Networks of more than 3,000
         weights, and tables whose Jacobian has more than 2e8 entries, are stopped by a validation score instead.
-    solver : str or Solver, default "auto"
-        A name of `stiffgrad.solvers.names()`. With the evidence, another solver than "auto" trains once more, from
-        the start, with the decays that were found.
+    solver : str, Solver or None, default None
+        None: the estimator's own steps in NumPy, and for a number as alpha the solver "auto". A name of
+        `stiffgrad.solvers.names()` means what it means in `stiffgrad.solve`; with decays from the data that solver
+        trains once more, from the start, with the decays that were found.
     max_iter : int, default 1000
         Steps at most; reaching them is no error.
     wall_seconds : float, optional
@@ -68,6 +68,9 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         Scale inputs and targets to mean 0 and standard deviation 1 inside.
     verbose : bool, default False
         Show progress.
+    n_jobs : int or None, default None
+        Random starts at once, in processes by joblib, as in scikit-learn: None is 1, -1 all processors. What is found
+        does not depend on it, but for rounding where a table is so large that BLAS uses several threads.
     noise : {"auto", "gaussian", "student-t"}, default "auto"
         Distribution of the targets around the function. "student-t" has heavy tails, so that outliers count little
         (with fewer degrees of freedom less); its degrees of freedom follow from the data. "auto": Student's t where
@@ -122,7 +125,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         activation: str = "auto",
         *,
         alpha: str | float = "evidence",
-        solver: Any = "auto",
+        solver: Any = None,
         max_iter: int = 1000,
         wall_seconds: float | None = None,
         restarts: int | str = "auto",
@@ -134,6 +137,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         standardise: bool = True,
         verbose: bool = False,
         noise: str = "auto",
+        n_jobs: int | None = None,
     ) -> None:
         self.noise = noise
         super().__init__(
@@ -151,6 +155,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             warm_start=warm_start,
             standardise=standardise,
             verbose=verbose,
+            n_jobs=n_jobs,
         )
 
     _parameter_constraints = {  # noqa: RUF012
@@ -182,26 +187,49 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         """
         options = {"multi_output": True, "y_numeric": True}
         X, y = self._checked(X, y, **options)
-        weights = checked_weights(sample_weight, X)
+        y, weights = np.asarray(y, np.float64), checked_weights(sample_weight, X)
+        self._fit_rows(X, y, weights, self._held_out(X_val, y_val, sample_weight_val, **options))
+        self._joined(X, y, weights, again=False)
+        self._goes_on = False
+        return self
+
+    def _fit_rows(self, X: Matrix, y: Matrix, weights: Matrix, held_out: Any) -> None:
         self._flat = np.ndim(y) == 1
-        y = np.asarray(y, np.float64)
-        held_out = self._held_out(X_val, y_val, sample_weight_val, **options)
         if held_out is not None:
             targets = np.asarray(held_out[1], np.float64).reshape(len(held_out[1]), -1)
             if targets.shape[1] != y.reshape(len(y), -1).shape[1]:
                 raise ValueError(f"y_val has {targets.shape[1]} columns, and y has {y.reshape(len(y), -1).shape[1]}")
             held_out = (held_out[0], targets, held_out[2])
         self._fit(X, y.reshape(len(y), -1), weights, held_out=held_out)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    @float64
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> FlowRegressor:
+        """Fit to further rows X (N, d) and y together with those of the calls before, which the estimator keeps.
+
+        What is found is what `fit` finds with all of them at once. Of more than 10,000 rows a random part is kept. A
+        call takes as long as that fit: a method that fits decays to all rows has nothing to learn from a few of them.
+
+        Raises
+        ------
+        ValueError
+            For bad data, and after `fit` for a model that was pickled since: its rows are not in the pickle.
+        """
+        again = hasattr(self, "n_layers_")
+        X, y = self._checked(X, y, reset=not again, multi_output=True, y_numeric=True)
+        rows = self._joined(X, np.asarray(y, np.float64), checked_weights(sample_weight, X), again)
+        self._fit_rows(*rows, None)
+        self._goes_on = True
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__({"noise": "auto", **state})
 
     def _with_noise(self, fitted: Fitted, tasks: list[Task], validated: bool, random: Any, begin: float) -> Fitted:
-        by_evidence = isinstance(self.alpha, str) and not validated and self.solver == "auto"
+        by_evidence = isinstance(self.alpha, str) and not validated and self.solver is None
         if self.noise == "student-t" and not by_evidence:
             raise ValueError(
-                "noise='student-t' needs a fit by the evidence: alpha='evidence' or 'relevance', solver='auto', "
+                "noise='student-t' needs a fit by the evidence: alpha='evidence' or 'relevance', solver=None, "
                 "no validation data, and at most 3,000 weights"
             )
         if not by_evidence or self.noise == "gaussian":
@@ -214,9 +242,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             return self._best_network(weighted, None, random)
 
         def onwards(task: Task, last: Fitted) -> Fitted:
-            task = task.like(last)
-            found = refined(task, flat(last.solution.params), last.decays, self._settings(begin))
-            return found if self.alpha == "relevance" else by_column(found, task, self._settings(begin))
+            return _columns.onwards(task, last, self._settings(begin))
 
         return _noise.fitted(fitted, tasks[0], again, onwards, self.noise == "student-t")
 
@@ -265,7 +291,13 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             return mean.ravel() if self._flat else mean
         if self._covariance is None or self._noise is None:
             asked = "return_std=True" if return_std else "return_cov=True" if return_cov else "quantiles"
-            raise ValueError(f"{asked} needs alpha='evidence' or 'relevance': error bars follow from it")
+            remedy = "error bars follow from it"
+            if isinstance(self.alpha, str):
+                remedy = (
+                    "this model has more than 3,000 weights, or its Jacobian more than 2e8 entries, and was stopped by "
+                    "a validation score instead. Give smaller hidden_layer_sizes, or fewer columns"
+                )
+            raise ValueError(f"{asked} needs alpha='evidence' or 'relevance': {remedy}")
         if return_cov:
             return mean.ravel(), self._joint(inputs)
         spread = np.diagonal(self._covariances(inputs), axis1=1, axis2=2)

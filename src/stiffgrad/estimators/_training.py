@@ -1,7 +1,7 @@
 """One fit, as plain functions of arrays: from standardised data to weights, decays and their uncertainty.
 
-With decays from the data everything runs in NumPy, and nothing is compiled. With a number as `alpha`, or another solver
-than "auto", the solvers of this package train; their compiled code is shared by fits of the same shape, and rows are
+With decays from the data everything runs in NumPy, and nothing is compiled. With a number as `alpha`, or a solver that
+is asked for, the solvers of this package train; their compiled code is shared by fits of the same shape, and rows are
 padded with samples of weight zero up to a bucket, so that cross-validation folds that differ by a row share it too.
 """
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from stiffgrad._types import Outcome, Params
 from stiffgrad.estimators import _evidence, _exact, _leave_one_out
 from stiffgrad.estimators._curvature import inverse
+from stiffgrad.estimators._jobs import Jobs
 from stiffgrad.estimators._network import Matrix, Network
 from stiffgrad.estimators._problem import Problem, Samples
 from stiffgrad.estimators._record import Record
@@ -59,10 +60,11 @@ class Settings:
     """The part of an estimator's parameters that training needs."""
 
     alpha: str | float
-    solver: str | Solver
+    solver: str | Solver | None
     until: Until
     patience: int
     progress: bool
+    jobs: Jobs = dataclasses.field(default_factory=Jobs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Fitted:
     judges: Problem | None = None  # the samples that were left out
     degrees: float = np.inf  # of freedom of t noise: infinity is normal noise
     precisions: Matrix | None = None  # of the noise of each sample that it was fitted with
+    by_column: bool = False  # whether each input column has a decay; `decays` are then those from before
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +156,7 @@ def _solve(objective: Objective, settings: Settings, validation: Any) -> Solutio
     patience = None if validation is None else _Patience(settings.patience)
     solution = solve(
         objective,
-        settings.solver,
+        "auto" if settings.solver is None else settings.solver,
         until=settings.until,
         validation=validation,
         callback=patience,
@@ -223,8 +226,8 @@ def _with_decays(
 def retrained(
     task: Task, problem: Problem, fitted: Fitted, settings: Settings, start: Params, validation: Any = None
 ) -> Fitted:
-    """The same decays and noise at the weights that the solver finds, where it is another one than "auto"."""
-    if settings.solver == "auto":
+    """The same decays and noise at the weights that the solver finds, where one is asked for."""
+    if settings.solver is None:
         return fitted
     assert fitted.decays is not None
     solution = _solve(objective_of(task, start, fitted.decay), settings, validation)
