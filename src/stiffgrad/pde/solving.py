@@ -233,7 +233,7 @@ def solve(
 
 
 def _start_well(problem: Problem, rounds: _Rounds, run: Callable[[Params, bool], None]) -> Params:
-    """Run from the problem's start; where that leads nowhere, from sharper ones, then on from where the loss is lowest.
+    """Run from the problem's start; where that leads nowhere, from sharper ones, then on from the lowest energy.
 
     `run(params, trial)`: a trial ends where it leads nowhere. Returns the parameters from which the last run began.
     """
@@ -243,12 +243,13 @@ def _start_well(problem: Problem, rounds: _Rounds, run: Callable[[Params, bool],
         if start is None:
             break
         run(start, True)
-        if not rounds.nowhere or not rounds.going:
+        ends.append((rounds.energy, rounds.params))
+        best = min(energy for energy, _ in ends)
+        if not rounds.going or (not rounds.nowhere and rounds.energy == best):
             return start
-        ends.append((rounds.loss, rounds.params))
-    best = min(ends, key=lambda end: end[0])[1]
-    run(best, False)
-    return best
+    _, lowest = min(ends, key=lambda end: end[0])
+    run(lowest, False)
+    return lowest
 
 
 def _run_stages(problem: Problem, points: dict[str, Points], rounds: _Rounds) -> dict[str, Points]:
@@ -347,6 +348,11 @@ class _Rounds:
     def loss(self) -> float:
         """Of the last run, at its end."""
         return float(self._last_losses[-1])
+
+    @property
+    def energy(self) -> float:
+        """There, on the points trained on or on those held out, whichever is higher."""
+        return float(np.fmax(self.loss, self.between))
 
     @property
     def between(self) -> float:
