@@ -172,4 +172,5 @@ def _most(names: list[str]) -> str:
 
 
 def _counts(names: list[str]) -> str:
-    return listed([f"{name} {names.count(name)} times" for name in sorted(set(names), key=names.count, reverse=True)])
+    counts = {name: names.count(name) for name in sorted(set(names), key=names.count, reverse=True)}
+    return listed([f"{name} {'once' if count == 1 else f'{count} times'}" for name, count in counts.items()])
