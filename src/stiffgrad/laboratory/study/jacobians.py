@@ -53,7 +53,8 @@ def answer(lab: Lab) -> Finding:
             f"more on {len(slower)} of {len(slow)} networks.",
             f"They take {geometric_mean(steps)} times the steps ({span(steps)}): 1 is the same path.",
             f"With the Gauss-Newton matrix vode takes {geometric_mean(gauss['wall_seconds'])} times the seconds "
-            f"({span(gauss['wall_seconds'])}) and {geometric_mean(gauss['presentations'])} times the presentations.",
+            f"({span(gauss['wall_seconds'])}) and {geometric_mean(gauss['presentations'])} times the presentations "
+            f"({span(gauss['presentations'])}).",
         ],
         dots(f"Seconds of solving to {AT} of the removable loss, one mark a start", "seconds", panels),
         {"over_autodiff": ratios},

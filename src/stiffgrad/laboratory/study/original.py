@@ -72,7 +72,8 @@ def answer(lab: Lab) -> Finding:
             f"{span(best.values())} times as many (more on {len(fewest)}).",
             f"Zvode took {span(slower.values())} times the seconds of the fastest variant (longer on {len(more)} of "
             f"{total}){never(slower)}.",
-            f"The variants have tuned learning rates, which took {sum(spent):.0f} s in all; zvode has nothing to tune.",
+            f"The variants have tuned learning rates, which took {sum(spent):.0f} s in all ({min(spent):.2g} to "
+            f"{max(spent):.2g} s for one variant on one network); zvode has nothing to tune.",
         ],
         dots(f"Seconds of solving to {AT} of the removable loss, one mark a start", "seconds", panels),
         {"descent_over_zvode_iterations": plain, "fewest_over_zvode_iterations": best, "zvode_over_fastest": slower},
