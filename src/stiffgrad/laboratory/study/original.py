@@ -59,6 +59,7 @@ def answer(lab: Lab) -> Finding:
     fewest = [p for p, ratio in best.items() if ratio.value > 1 and ratio.bound != "≤"]
     total = len(plain)
     spent = [seconds for seconds in tuning if seconds is not None]
+    each = f" ({min(spent):.2g} to {max(spent):.2g} s for one variant on one network)" if spent else ""
     accuracy = _accuracies(lab)
     return Finding(
         "reproduced"
@@ -72,8 +73,8 @@ def answer(lab: Lab) -> Finding:
             f"{span(best.values())} times as many (more on {len(fewest)}).",
             f"Zvode took {span(slower.values())} times the seconds of the fastest variant (longer on {len(more)} of "
             f"{total}){never(slower)}.",
-            f"The variants have tuned learning rates, which took {sum(spent):.0f} s in all ({min(spent):.2g} to "
-            f"{max(spent):.2g} s for one variant on one network); zvode has nothing to tune.",
+            f"The variants have tuned learning rates, which took {sum(spent):.0f} s in all{each}; zvode has nothing to "
+            "tune.",
         ],
         dots(f"Seconds of solving to {AT} of the removable loss, one mark a start", "seconds", panels),
         {"descent_over_zvode_iterations": plain, "fewest_over_zvode_iterations": best, "zvode_over_fastest": slower},
