@@ -161,9 +161,7 @@ class Flow:
 
     def library(self, call: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
         """Call a library, and add the time it takes, less that of our own functions it calls, to `library_seconds`."""
-        seconds = self.seconds
-        ours = seconds["rhs_seconds"] + seconds["jacobian_seconds"] + seconds["recording_seconds"]
-        self._entered = time.perf_counter() - ours
+        self._entered = time.perf_counter() - self._ours()
         try:
             return call(*arguments, **options)
         finally:
@@ -173,11 +171,13 @@ class Flow:
     def settle(self) -> None:
         """Inside of `library`: bring `library_seconds` up to now."""
         if self._entered == self._entered:  # not NaN
-            seconds = self.seconds
-            ours = seconds["rhs_seconds"] + seconds["jacobian_seconds"] + seconds["recording_seconds"]
-            now = time.perf_counter() - ours
-            seconds["library_seconds"] += now - self._entered
+            now = time.perf_counter() - self._ours()
+            self.seconds["library_seconds"] += now - self._entered
             self._entered = now
+
+    def _ours(self) -> float:
+        seconds = self.seconds
+        return seconds["rhs_seconds"] + seconds["jacobian_seconds"] + seconds["recording_seconds"]
 
     # ---- the last point
 

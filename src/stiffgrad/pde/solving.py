@@ -208,8 +208,8 @@ def solve(
 
     def run(params: Params, trial: bool = False) -> None:
         objective = problem.with_points(points, params) if rounds.count or few else problem.objective
-        nothing = _of_nothing(problem) if trial and not problem.observed else None
-        nowhere = None if nothing is None else UNSOLVED * nothing
+        nothing = None if problem.observed else rounds.nothing
+        nowhere = UNSOLVED * nothing if trial and nothing is not None else None
         rounds.run(objective, until.loss, apart=APART if few else None, nowhere=nowhere)
 
     if stages and not rounds.count:
@@ -255,7 +255,7 @@ def _start_well(problem: Problem, rounds: _Rounds, run: Callable[[Params, bool],
 def _run_stages(problem: Problem, points: dict[str, Points], rounds: _Rounds) -> dict[str, Points]:
     """Easier problems that come first, each down to a loss or for some steps; returns the points to go on with."""
     start = float(energy(problem.objective, problem.objective.w0))
-    end = STAGE_END * min(start, _of_nothing(problem) or start)
+    end = STAGE_END * min(start, rounds.nothing or start)
     if problem.time is not None:
         return _march(problem, points, rounds, end)
     if problem.inverse and problem.observed:
@@ -282,14 +282,14 @@ def _march(problem: Problem, points: dict[str, Points], rounds: _Rounds, end: fl
     while parts and rounds.going:
         if rounds.may_draw and rounds.loss <= end and rounds.between > FAR**2 * end:
             rounds.doublings += 1
-            points = redrawn(problem, points, rounds.params, rounds.count, keep=True, part=parts[0])
+            params = rounds.params
+            points = redrawn(problem, points, params, rounds.count, keep=True, part=parts[0])
         elif retries and rounds.stuck:
             retries -= 1
-            rounds.back(params)
             parts.insert(0, before + SHORTER * (parts[0] - before))
         else:
             before = parts.pop(0)
-        params = rounds.params
+            params = rounds.params
         if parts:
             run(parts[0], params)
     return points
@@ -327,7 +327,6 @@ class _Rounds:
         self._seen: dict[float, float] = {}  # held-out energies of this run, by its number of steps
         self.whole = False  # whether the last run was on the problem itself, and not on an easier one
         self.objective = problem.objective  # of the last run
-        self._back: Params | None = None
         self._last_losses = np.zeros(0)
         self.path = Path()
         self._apart: float | None = None  # how far the residuals may be apart before points are wanted
@@ -340,9 +339,12 @@ class _Rounds:
     @property
     def params(self) -> Params:
         """Where the next run starts."""
-        if self._back is not None:
-            return self._back
         return self._problem.params if self._total is None else self._total.params
+
+    @functools.cached_property
+    def nothing(self) -> float | None:
+        """The loss of a network that gives nothing."""
+        return _of_nothing(self._problem)
 
     @property
     def loss(self) -> float:
@@ -363,10 +365,6 @@ class _Rounds:
     def may_draw(self) -> bool:
         """Whether points may be added."""
         return bool(self._resample == "auto" and self._problem.drawn and self.doublings < DOUBLINGS)
-
-    def back(self, params: Params) -> None:
-        """Start the next run from there, and not where the last one ended."""
-        self._back = params
 
     @property
     def stuck(self) -> bool:
@@ -409,8 +407,8 @@ class _Rounds:
         watch = _Watch(self._watch, _looks_every(objective))
         self._looked = 0.0
         run = integrate(objective, self._begun(), until=own, callback=watch, **self._options)
-        self._back, self._last_losses = None, run.trace["loss"]
-        self.nowhere = run.trace["steps"][-1] >= STAGE_STEPS and self.loss > self._limit
+        self._last_losses = run.trace["loss"]
+        self.nowhere = self._leads_nowhere(run.trace.row(-1))
         if held_out is not None:
             self._look(run.w, run.trace.row(-1))
         run = dataclasses.replace(run, trace=self._with_held_out(run.trace))
@@ -449,8 +447,12 @@ class _Rounds:
             step = dataclasses.replace(step, row={**step.row, "validation": self._look(step.w, step.row)})
             if self._apart is not None and step.row["steps"] >= (PATIENCE if self._apart == FAR else 1):
                 self.wants_points = _far(step.row, self._apart)
-        nowhere = step.row["steps"] >= STAGE_STEPS and step.row["loss"] > self._limit
-        return nowhere or self.wants_points or bool(self._callback is not None and self._callback(step))
+        if self._leads_nowhere(step.row) or self.wants_points:
+            return True
+        return bool(self._callback is not None and self._callback(step))
+
+    def _leads_nowhere(self, row: Mapping[str, float]) -> bool:
+        return bool(row["steps"] >= STAGE_STEPS and row["loss"] > self._limit)
 
     def _look(self, w: Any, row: Mapping[str, float]) -> float:
         """The energy on the held-out points, noted."""
@@ -545,7 +547,7 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
             points = _judged_at(problem)
             worst = max(run.loss, float(energy(problem.held_out, run.w)))
             error = rounds.path.error(worst, run.w, lambda w: problem.evaluate(objective.unflatten(w), points))
-    unsolved = _unsolved(problem, run) if rounds.whole else IN_A_STAGE
+    unsolved = _unsolved(problem, run, rounds.nothing) if rounds.whole else IN_A_STAGE
     verdict = unsolved + _verdict(residuals, held_out, _start(run)) + _trust(error)
     return Solution(problem, run, residuals, held_out, error, verdict)
 
@@ -568,12 +570,11 @@ def _trust(error: float) -> str:
     return f" {told}: not to be trusted to {TRUSTED:.0e}. Give it more time, a larger network or more points."
 
 
-def _unsolved(problem: Problem, run: Run) -> str:
+def _unsolved(problem: Problem, run: Run, nothing: float | None) -> str:
     """A sentence, or none: where the loss is no small part of what the network leaves that gives nothing.
 
     With observations there is none: their noise leaves a loss that no solution takes away.
     """
-    nothing = _of_nothing(problem)
     if nothing is None or problem.observed:
         return ""
     if run.loss <= UNSOLVED * nothing:
