@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_iris, make_friedman1, make_multilabel_classification
 
-from stiffgrad.estimators import FlowClassifier, FlowRegressor, _base
+from stiffgrad.estimators import FlowClassifier, FlowRegressor, _kept
 
 X, Y = make_friedman1(120, noise=1.0, random_state=0)
 IRIS, LABELS = load_iris(return_X_y=True)
@@ -56,7 +56,7 @@ def test_several_labels_a_sample():
 
 
 def test_of_many_rows_a_part_is_kept_whatever_parts_they_came_in(monkeypatch):
-    monkeypatch.setattr(_base, "KEPT", 50)
+    monkeypatch.setattr(_kept, "MOST", 50)
     kept = []
     for parts in (PARTS, (slice(0, 120),), (slice(0, 70), slice(70, 120))):
         model = FlowRegressor((2,), random_state=0, max_iter=5)

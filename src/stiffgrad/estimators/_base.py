@@ -27,6 +27,7 @@ from stiffgrad.analysis import minimum
 from stiffgrad.estimators import _committee, _onnx, _training
 from stiffgrad.estimators._columns import by_column
 from stiffgrad.estimators._jobs import Jobs
+from stiffgrad.estimators._kept import Kept
 from stiffgrad.estimators._leave_one_out import ROWS
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix, Network
 from stiffgrad.estimators._race import Race, entrants
@@ -40,7 +41,6 @@ CROWDED = 0.7  # part of the weights that the data determine, from which "auto" 
 ALONE = 1e6  # entries of the Jacobian up to which one BLAS thread is as fast as several
 LARGE = 2e6  # entries of the Jacobian up to which it does
 CONTINUOUS = 0.9  # different values for each different row, from which a column is one of numbers that do not repeat
-KEPT = 10_000  # rows that `partial_fit` remembers
 SENSED = 1000  # samples at which derivatives are taken for the importances of columns
 WEAK = 1e-4  # the decay beside a validation stop, beyond dense sizes
 
@@ -49,7 +49,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     """Base of `FlowClassifier` and `FlowRegressor`; their docstrings describe parameters and attributes."""
 
     _auto: tuple[tuple[int, ...], ...] = ((10,), (12, 12), (18, 18), (27, 27))  # what "auto" tries, by size
-    _rows: tuple[Any, ...]  # of all calls: X, y, weights, where they stand in a random order, and how many there were
+    _rows: Kept  # of all calls
     _alone: tuple[int, ...] = (20,)  # hidden layers where "auto" fits one network only
 
     _parameter_constraints: dict[str, Any] = {  # noqa: RUF012  # scikit-learn's own convention
@@ -366,22 +366,15 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     # ---- rows that come later
 
     def _joined(self, X: Matrix, y: NDArray[Any], weights: Matrix, again: bool) -> tuple[Any, Any, Any]:
-        """These rows, `again` after those of the calls before; of more than KEPT a random part."""
+        """These rows, `again` after those of the calls before; of many a random part."""
         if again and not hasattr(self, "_rows"):
             raise ValueError(
                 "partial_fit goes on with the rows of the calls before, which a model that was fitted by fit does not "
                 "keep in a pickle or a file: call fit with all rows, or partial_fit from the start"
             )
-        before = self._rows if again else (X[:0], y[:0], weights[:0], np.zeros(0), 0)
-        if before[1].shape[1:] != y.shape[1:]:
-            raise ValueError(f"y has the shape {y.shape}, and had {before[1].shape} in the calls before")
-        count = before[4] + len(X)
-        new = (X, y, weights, np.random.default_rng(0).random(count)[before[4] :])
-        *joined, keys = (np.concatenate(pair) for pair in zip(before[:4], new))
-        kept = np.sort(np.argsort(keys, kind="stable")[:KEPT])
-        X, y, weights = (each[kept] for each in joined)
-        self._rows = (X, y, weights, keys[kept], count)
-        return X, y, weights
+        before = self._rows if again else Kept.none_like(X, y, weights)
+        self._rows = before.joined(X, y, weights)
+        return self._rows[:3]
 
     # ---- missing values
 

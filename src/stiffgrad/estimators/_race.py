@@ -96,7 +96,7 @@ class Race:
         run, record = self._winner()
         if run.left_out >= CLEAR * self._variance:
             return None
-        return _training.exactly(self._like(run), run, record, self._left())
+        return _training.exactly(self._task.like(run.problem.network), run, record, self._left())
 
     def better(self, fitted: Fitted) -> Fitted:
         """A fit to noisy samples, or one of higher evidence where something in this race left samples out better.
@@ -105,7 +105,7 @@ class Race:
         """
         if not self._seeds or fitted.decays is None:
             return fitted
-        bound = BETTER * _training.left_out(self._of_fit(fitted), fitted)
+        bound = BETTER * _training.left_out(self._task.like(fitted), fitted)
         if self.left_out >= bound or self._left().until.wall_seconds == 0.0:
             return fitted
         if not self._finished:
@@ -116,9 +116,9 @@ class Race:
         if run.left_out < HOPE[1] * self._variance:
             run, record = self._winner()
         if run.left_out < CLEAR * self._variance:
-            return _training.exactly(self._like(run), run, record, self._left())
+            return _training.exactly(self._task.like(run.problem.network), run, record, self._left())
         if run.left_out <= self._scale.left_out:
-            other = _training.refined(self._like(run), run.best.w, run.best.decay, self._left())
+            other = _training.refined(self._task.like(run.problem.network), run.best.w, run.best.decay, self._left())
         else:
             each, seed = [*self._seeds.items()][-1]
             task = self._of(self._task, each)
@@ -173,13 +173,6 @@ class Race:
     def _of(self, task: Task, each: Candidate) -> Task:
         sizes = (task.X.shape[1], *each.hidden, task.y.shape[1])
         return dataclasses.replace(task, sizes=sizes, activation=each.activation)
-
-    def _like(self, run: Run) -> Task:
-        network = run.problem.network
-        return dataclasses.replace(self._task, sizes=network.sizes, activation=network.activation)
-
-    def _of_fit(self, fitted: Fitted) -> Task:
-        return self._task.like(fitted)
 
 
 def _dense(task: Task) -> bool:

@@ -50,9 +50,9 @@ class Task(Samples):
         """The network in NumPy."""
         return Network(self.sizes, self.activation)
 
-    def like(self, fitted: Fitted) -> Task:
-        """The same for the architecture of a fit."""
-        return dataclasses.replace(self, sizes=fitted.sizes, activation=fitted.activation)
+    def like(self, other: Fitted | Network) -> Task:
+        """The same for the architecture of a fit, or for a network."""
+        return dataclasses.replace(self, sizes=other.sizes, activation=other.activation)
 
 
 @dataclasses.dataclass(frozen=True)
