@@ -114,7 +114,7 @@ def test_rejected_steps_are_those_of_the_code(name, monkeypatch):
     monkeypatch.setattr(integrate, "ode", Spy)
     objective = sg.minimise(rosenbrock, np.array([-1.0, 1.0]))
     _, _, solution = path(objective, sg.solvers.create(name, rtol=1e-4, atol=1e-4), end=5.0)
-    evaluations, attempts, accepted, _ = made[0]._integrator.iwork[16:20]
+    evaluations, attempts, accepted, _ = made[-1]._integrator.iwork[16:20]
     statistics = solution.statistics
     assert statistics.rhs_evaluations == evaluations
     assert statistics.steps == accepted
