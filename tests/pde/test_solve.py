@@ -201,6 +201,14 @@ def test_points_are_drawn_anew_where_the_training_residual_flatters():
     assert drawn.errors(exact).rms < 0.2 * few.errors(exact).rms
 
 
+def test_points_come_in_soon_where_the_held_out_residual_rises(monkeypatch):
+    monkeypatch.setattr(solving, "LOOK_SECONDS", 0.0)  # a look after every step
+    source = pde.interior(lambda u, z: pde.derivative(u, z, 0, 0) + 100 * np.sin(10 * z[0]), points=12)
+    problem = pde.Problem([(0, 2)], [source, pde.boundary(lambda z: np.sin(10 * z[0]))])
+    solution = pde.solve(problem, until=sg.Until(loss=1e-25, steps=60, wall_seconds=None), throw=False)
+    assert solution.run.trace["points"].max() >= 2  # 12 points were too few, and so were 24
+
+
 def test_draws_prefer_large_residuals():
     step = pde.interior(lambda u, t: np.where(t[0] > 0.9, 50.0, 0.0) + 0 * u(t), 200)
     problem = pde.Problem([(0, 1)], [step], [4])

@@ -31,6 +31,7 @@ SOLVED = 1000.0  # a held-out residual that has fallen so many times is small, i
 ENDS = (Outcome.TARGET, Outcome.STATIONARY, Outcome.STALLED)
 DOUBLINGS = 4  # of the number of points, at most
 PATIENCE = 50  # steps on one set of points before more may be drawn
+RISEN = 2.0  # a held-out energy so many times its lowest of the run rises
 TIMES = (0.25, 0.5, 0.75)  # parts of the time interval that come before all of it
 SHORTER, RETRIES = 0.25, 6  # of a part in which the run is stuck, and how often one may be shortened
 STUCK = 0.3  # a run is stuck where its loss fell to no less than so much of it in the second half of its steps
@@ -155,7 +156,7 @@ def solve(
         Draw interior points by residual (Wu et al. 2023, k = 1, c = 1): a point's chance is its residual over the mean
         one, plus 1. An int: all of them anew, every that many accepted steps (RAD); their number stays, so nothing
         compiles again. "auto": as many again beside the old ones (RAR-D), where the held-out residual is more than 5
-        times the training one after 50 steps or more, at most four times; each compiles anew. None: never. The
+        times the training one after 50 steps, or sooner where it rises, at most four times; each compiles anew. None: never. The
         integrator starts afresh from the weights reached, because its energy is another.
     stages : bool
         Begin with easier problems, which lead to the solution that is meant. With an initial condition: all points in
@@ -254,17 +255,15 @@ def _start_well(problem: Problem, rounds: _Rounds, run: Callable[[Params, bool],
 
 def _run_stages(problem: Problem, points: dict[str, Points], rounds: _Rounds) -> dict[str, Points]:
     """Easier problems that come first, each down to a loss or for some steps; returns the points to go on with."""
-    start = float(energy(problem.objective, problem.objective.w0))
-    end = STAGE_END * min(start, rounds.nothing or start)
     if problem.time is not None:
-        return _march(problem, points, rounds, end)
+        return _march(problem, points, rounds)
     if problem.inverse and problem.observed:
         for share in SHARES:
-            rounds.run(problem.with_points(points, rounds.params, share), end, steps=SHARE_STEPS)
+            rounds.run(problem.with_points(points, rounds.params, share), rounds.end, steps=SHARE_STEPS)
     return points
 
 
-def _march(problem: Problem, points: dict[str, Points], rounds: _Rounds, end: float) -> dict[str, Points]:
+def _march(problem: Problem, points: dict[str, Points], rounds: _Rounds) -> dict[str, Points]:
     """Parts of the time interval. One in which the run is stuck is begun again from before, after a shorter part.
 
     What grows from a small start is lost in a long interval: near a solution that stays, such as nobody ill, there is
@@ -274,13 +273,13 @@ def _march(problem: Problem, points: dict[str, Points], rounds: _Rounds, end: fl
 
     def run(part: float, params: Params, trial: bool = False) -> None:
         objective = problem.with_points(problem.marched(part, points), params)
-        nowhere = UNSOLVED / STAGE_END * end if trial else None
-        rounds.run(objective, end, steps=STAGE_STEPS, held_out=problem.held_out_until(part), nowhere=nowhere)
+        nowhere = UNSOLVED / STAGE_END * rounds.end if trial else None
+        rounds.run(objective, rounds.end, steps=STAGE_STEPS, held_out=problem.held_out_until(part), nowhere=nowhere)
 
     parts, before, retries = list(TIMES), 0.0, RETRIES
     params = _start_well(problem, rounds, functools.partial(run, parts[0]))
     while parts and rounds.going:
-        if rounds.may_draw and rounds.loss <= end and rounds.between > FAR**2 * end:
+        if rounds.may_draw and rounds.loss <= rounds.end and rounds.between > FAR**2 * rounds.end:
             rounds.doublings += 1
             params = rounds.params
             points = redrawn(problem, points, params, rounds.count, keep=True, part=parts[0])
@@ -345,6 +344,12 @@ class _Rounds:
     def nothing(self) -> float | None:
         """The loss of a network that gives nothing."""
         return _of_nothing(self._problem)
+
+    @functools.cached_property
+    def end(self) -> float:
+        """The loss at which an equation holds on its points well enough for a stage."""
+        start = float(energy(self._problem.objective, self._problem.objective.w0))
+        return STAGE_END * min(start, self.nothing or start)
 
     @property
     def loss(self) -> float:
@@ -445,11 +450,17 @@ class _Rounds:
         if self._held_out is not None and looks > self._looked:
             self._looked = looks
             step = dataclasses.replace(step, row={**step.row, "validation": self._look(step.w, step.row)})
-            if self._apart is not None and step.row["steps"] >= (PATIENCE if self._apart == FAR else 1):
-                self.wants_points = _far(step.row, self._apart)
+            self.wants_points = self._too_few(step.row)
         if self._leads_nowhere(step.row) or self.wants_points:
             return True
         return bool(self._callback is not None and self._callback(step))
+
+    def _too_few(self, row: Mapping[str, float]) -> bool:
+        """Whether points are wanted: the held-out residual is far larger, and does not follow any more."""
+        if self._apart is None or not _far(row, self._apart):
+            return False
+        rises = row["loss"] <= self.end and row["validation"] > RISEN * min(self._seen.values())
+        return self._apart == APART or rises or row["steps"] >= PATIENCE
 
     def _leads_nowhere(self, row: Mapping[str, float]) -> bool:
         return bool(row["steps"] >= STAGE_STEPS and row["loss"] > self._limit)
