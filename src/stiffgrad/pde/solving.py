@@ -156,8 +156,8 @@ def solve(
         Draw interior points by residual (Wu et al. 2023, k = 1, c = 1): a point's chance is its residual over the mean
         one, plus 1. An int: all of them anew, every that many accepted steps (RAD); their number stays, so nothing
         compiles again. "auto": as many again beside the old ones (RAR-D), where the held-out residual is more than 5
-        times the training one after 50 steps, or sooner where it rises, at most four times; each compiles anew. None: never. The
-        integrator starts afresh from the weights reached, because its energy is another.
+        times the training one after 50 steps, or sooner where it rises, at most four times; each compiles anew. None:
+        never. The integrator starts afresh from the weights reached, because its energy is another.
     stages : bool
         Begin with easier problems, which lead to the solution that is meant. With an initial condition: all points in
         the first quarter of the time interval, then in half and in three quarters of it; otherwise an equation is often
