@@ -38,6 +38,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(BIN)/python -m compileall -q src # byte code on disk, as pip leaves that of what is not editable
 	@touch $@
 
 demo: $(STAMP) ## compare solvers on real data, print the table, write the page to runs/demo

@@ -165,6 +165,23 @@ def test_dual_is_used_where_the_kernel_is_smaller():
     assert not GaussNewton().dual(network(40))
 
 
+@pytest.mark.parametrize("samples", [10, 40], ids=["dual", "primal"])
+def test_the_model_by_numpy_is_that_by_jax(samples):
+    objective = network(samples)
+    w = np.array(objective.w0)
+    start = point.evaluated(objective, w)
+    found = []
+    for at in (w, jnp.asarray(w)):
+        model = GaussNewton().linearise(objective, at)
+        h = np.asarray(0.3) if at is w else jnp.asarray(0.3)
+        lower = model.factor(h)
+        d, toward = model.descend(lower, h, start, derivatives.residual(objective, w))
+        found.append([np.asarray(part) for part in (d, toward, model.bend(lower, d), model.scale())])
+    for by_numpy, by_jax in zip(*found, strict=True):
+        assert np.linalg.norm(by_jax) > 0
+        assert np.allclose(by_numpy, by_jax, rtol=1e-9, atol=1e-12)
+
+
 def test_correction_lowers_the_residual_error_by_one_order():
     """At large h with m < n the first stage zeroes the linear model: what is left is O(|d|^2), with a/2 O(|d|^3)."""
     objective = network(6)

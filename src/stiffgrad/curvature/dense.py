@@ -51,18 +51,21 @@ class Linearised(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Primal(Linearised):
-    """C itself, (n, n)."""
+    """C itself, (n, n), with the rows of A where these are at hand."""
 
     objective: Objective
     w: jax.Array
     matrix: jax.Array
+    rows: Rows | None = None
 
     def descend(self, lower: jax.Array, h: jax.Array, point: Point, residual: Any) -> tuple[jax.Array, jax.Array]:
         d = -linalg.solve(lower, point.gradient)
         return d, point.gradient @ d
 
     def bend(self, lower: jax.Array, d: jax.Array) -> jax.Array:
-        return -linalg.solve(lower, _curvature_gradient(self.objective, self.w, d))
+        if self.rows is None:
+            return -linalg.solve(lower, _curvature_gradient(self.objective, self.w, d))
+        return -linalg.solve(lower, self.rows.pull(_curvature_rows(self.objective, self.w, d)))
 
     def scale(self) -> jax.Array:
         return namespace(self.matrix).trace(self.matrix)
@@ -133,6 +136,9 @@ class GaussNewton(Curvature):
                 return Dual(objective, w, DenseRows(rows), kernel, np.asarray(objective.decay)[0])
             by_layers = rows_at(objective, w)
             return Dual(objective, w, by_layers, by_layers.kernel(), objective.decay[0])
+        if on_host(w) and objective.whole_rows:
+            rows = DenseRows(_rows(objective, w))  # NumPy's product needs no compilation, and A' spares one of its own
+            return Primal(objective, w, rows.gram() + np.diag(np.asarray(objective.decay)), rows)
         return Primal(objective, w, _gauss_newton(objective, w))
 
     def residual(self, objective: Objective, w: jax.Array) -> Any:
@@ -189,6 +195,7 @@ def _rows_and_kernel(objective: Objective, w: jax.Array) -> tuple[jax.Array, jax
     return rows.a, rows.kernel()
 
 
+_rows = either(derivatives.scaled_jacobian)
 _residual = either(derivatives.residual)
 _hessian = either(derivatives.hessian)
 _curvature_gradient = either(derivatives.curvature_gradient)
