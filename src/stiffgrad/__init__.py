@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from stiffgrad._config import configure
+from stiffgrad._collector import loading
 
-configure()
+with loading():
+    from stiffgrad._config import configure
+
+    configure()
 
 __version__ = "0.1.0"
 
@@ -44,12 +47,11 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(importlib.import_module(f"stiffgrad.{_HOME[name]}"), name)
-    elif name in ("solvers", "pde", "estimators"):
-        value = importlib.import_module(f"stiffgrad.{name}")
-    else:
+    if name not in _HOME and name not in ("solvers", "pde", "estimators"):
         raise AttributeError(f"module 'stiffgrad' has no attribute {name!r}")
+    with loading():
+        module = importlib.import_module(f"stiffgrad.{_HOME.get(name, name)}")
+    value = getattr(module, name) if name in _HOME else module
     globals()[name] = value
     return value
 

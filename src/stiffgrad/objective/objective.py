@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stiffgrad import _display
+from stiffgrad._collector import compiling
 from stiffgrad._config import in_use
 from stiffgrad._float64 import float64, host
 from stiffgrad._types import Params
@@ -102,6 +103,7 @@ class Objective:
     uniform_decay: bool
 
     @float64
+    @compiling()
     def __init__(
         self,
         params: Params,

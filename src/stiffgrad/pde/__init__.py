@@ -7,14 +7,17 @@ start = pde.initial(lambda z: np.sin(np.pi * z[0]))
 solution = pde.solve(pde.Problem([(0, 1), (0, 1)], [heat, start, pde.boundary(0.0)]))
 """
 
-from stiffgrad.pde.conditions import Condition, boundary, initial, interior, observations
-from stiffgrad.pde.measures import Errors, errors, grid_points
-from stiffgrad.pde.networks import Network, network, siren
-from stiffgrad.pde.operators import derivative, divergence, gradient, laplacian
-from stiffgrad.pde.points import boundary_points, interior_points
-from stiffgrad.pde.problem import Problem
-from stiffgrad.pde.solving import Solution, solve
-from stiffgrad.pde.uncertainty import ErrorBars, error_bars
+from stiffgrad._collector import loading
+
+with loading():
+    from stiffgrad.pde.conditions import Condition, boundary, initial, interior, observations
+    from stiffgrad.pde.measures import Errors, errors, grid_points
+    from stiffgrad.pde.networks import Network, network, siren
+    from stiffgrad.pde.operators import derivative, divergence, gradient, laplacian
+    from stiffgrad.pde.points import boundary_points, interior_points
+    from stiffgrad.pde.problem import Problem
+    from stiffgrad.pde.solving import Solution, solve
+    from stiffgrad.pde.uncertainty import ErrorBars, error_bars
 
 __all__ = [
     "Condition",

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stiffgrad import _checks
+from stiffgrad._collector import compiling
 from stiffgrad._config import in_use, make_room
 from stiffgrad._float64 import float64
 from stiffgrad._types import Outcome, Params, SolveError
@@ -481,7 +482,8 @@ class Run:
         begin = time.perf_counter()
         loss = norm = np.nan
         try:
-            self.state = self.solver.start(self.flow, self.w)
+            with compiling():
+                self.state = self.solver.start(self.flow, self.w)
             self.flow.reset()
             if not self.solver.exact_rows or self._saved is not None:
                 loss, norm = self.flow.prime(self.w)

@@ -7,6 +7,7 @@ import importlib
 from typing import Any
 
 from stiffgrad import _checks
+from stiffgrad._collector import loading
 from stiffgrad._extras import needing
 from stiffgrad.solvers._base import Solver
 
@@ -81,7 +82,7 @@ def solver_class(name: str) -> type[Solver]:
     if name not in _REGISTRY:
         raise _checks.unknown("solver", name, _REGISTRY)
     module, cls = _REGISTRY[name][0].split(":")
-    with needing(_EXTRAS.get(module, "all"), f"solver {name!r}"):
+    with needing(_EXTRAS.get(module, "all"), f"solver {name!r}"), loading():
         return getattr(importlib.import_module(f"stiffgrad.solvers.{module}"), cls)
 
 
