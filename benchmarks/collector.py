@@ -2,8 +2,8 @@
 
     python benchmarks/collector.py [--repeats 10]
 
-Each process imports, makes an objective, and solves to a target; nothing compiled is on disk. Medians of seconds from the
-start of the process to the result, and of CPU seconds.
+Each process imports, makes an objective, and solves to a target; nothing compiled is on disk. Medians of seconds from
+the start of the process to the result, and of CPU seconds.
 """
 
 from __future__ import annotations
