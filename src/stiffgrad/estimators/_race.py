@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from stiffgrad.estimators import _evidence, _training
 from stiffgrad.estimators._exact import HOPE, MATRICES, Run
+from stiffgrad.estimators._network import Matrix
 from stiffgrad.estimators._record import Record
 from stiffgrad.estimators._scale import scale_of, start_at
 from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Settings, Task
@@ -25,6 +26,9 @@ ROUNDS = ((15, 4), (30, 4), (60, 3), (150, 2), (MATRICES, 1))  # so many matrice
 FEW = 300  # rows up to which all start: with more, the first one must get better between its first two rounds
 FALL = 0.5  # by that factor of the left-out mean square, or random features must be better by as much
 CLEAR = 1e-4  # left out, as a part of the variance of the targets: below there is no noise
+STARTS = 4  # of the network that wins at most
+BUDGET = 2e6  # entries of the Jacobians of all of them
+LEAST = 0.1  # of the largest share: a start with less is left out
 BETTER = 0.5  # of the left-out mean square of a fit: what is below may have seen what the fit has not
 
 
@@ -43,6 +47,27 @@ CANDIDATES = (
     Candidate("sine", (12, 12), 0.5),
     Candidate("sine", (40,), 1.0),
 )
+
+
+Make = Callable[[Run, Record], Fitted]
+
+
+def shared(found: Sequence[Fitted], errors: Matrix, rows: Matrix) -> list[Fitted]:
+    """Fits with their shares, the largest first, from their errors (fits, N, k) at samples as left out."""
+    squares = np.average((errors**2).mean(2), axis=1, weights=rows)
+    order = np.argsort(squares, kind="stable")
+    order = order[squares[order] < LEAST**-2 * squares.min()] if len(order) > 1 else order
+    if len(order) < 2:
+        return [found[order[0]]]
+    shares = 1.0 / np.sqrt(squares[order])
+    shares = shares / shares.sum()
+    mean = np.average((np.tensordot(shares, errors[order], 1) ** 2).mean(1), weights=rows)
+    factor = float(mean / (shares @ squares[order]))
+    noise = factor * sum(float(share) * float(found[i].noise or 0.0) for share, i in zip(shares, order))
+    return [
+        dataclasses.replace(found[i], share=float(share), covariance=factor * found[i].covariance, noise=noise)
+        for share, i in zip(shares, order)
+    ]
 
 
 def entrants(activation: str, hidden: tuple[int, ...] | None = None) -> tuple[Candidate, ...]:
@@ -91,23 +116,26 @@ class Race:
         self._rounds(ROUNDS[1:2])
         return bool(self._runs) and self._runs[self._ranked()[0]][0].left_out < HOPE[1] * self._variance
 
-    def finish(self) -> Fitted | None:
-        """The fit of the network that wins, to all samples; nothing if there may be noise."""
+    def finish(self, starts: int | None = None) -> list[Fitted] | None:
+        """Fits of the network that wins, to all samples; nothing if there may be noise.
+
+        They are of `starts` starts, or of as many as there is time for, with their shares, the largest first.
+        """
         run, record = self._winner()
         if run.left_out >= CLEAR * self._variance:
             return None
-        return _training.exactly(self._task.like(run.problem.network), run, record, self._left())
+        return self._several(run, record, self._exactly, starts)
 
-    def better(self, fitted: Fitted) -> Fitted:
-        """A fit to noisy samples, or one of higher evidence where something in this race left samples out better.
+    def better(self, fitted: Fitted, starts: int | None = None) -> list[Fitted]:
+        """A fit to noisy samples, or those of higher evidence where something in this race left samples out better.
 
         What it leaves out begins the search, and does not decide: for a network that follows the noise it is too small.
         """
         if not self._seeds or fitted.decays is None:
-            return fitted
+            return [fitted]
         bound = BETTER * _training.left_out(self._task.like(fitted), fitted)
         if self.left_out >= bound or self._left().until.wall_seconds == 0.0:
-            return fitted
+            return [fitted]
         if not self._finished:
             for each in self._seeds:
                 self._to(each, ROUNDS[0][0])
@@ -116,18 +144,56 @@ class Race:
         if run.left_out < HOPE[1] * self._variance:
             run, record = self._winner()
         if run.left_out < CLEAR * self._variance:
-            return _training.exactly(self._task.like(run.problem.network), run, record, self._left())
+            return self._several(run, record, self._exactly, starts)
+        found: list[tuple[Fitted, Make | None]] = [(fitted, None)]
         if run.left_out <= self._scale.left_out:
-            other = _training.refined(self._task.like(run.problem.network), run.best.w, run.best.decay, self._left())
+            found.append((self._refined(run, record), self._refined))
         else:
             each, seed = [*self._seeds.items()][-1]
             task = self._of(self._task, each)
             w = start_at(task.sizes, self._scale.value, task.X, seed)
-            other = _training.paced(task, w, self._scale.left_out, self._left())
-        found = [fitted, other]
+            found.append((_training.paced(task, w, self._scale.left_out, self._left()), None))
         if len(run.problem.X) == self._samples:
-            found.append(_training.reached(run, record))
-        return max(found, key=lambda each: -np.inf if each.log_evidence is None else each.log_evidence)
+            found.append((_training.reached(run, record), _training.reached))
+        best, make = max(found, key=lambda each: -np.inf if each[0].log_evidence is None else each[0].log_evidence)
+        return [best] if make is None else self._several(run, record, make, starts, best)
+
+    def _exactly(self, run: Run, record: Record) -> Fitted:
+        return _training.exactly(self._task.like(run.problem.network), run, record, self._left())
+
+    def _refined(self, run: Run, record: Record) -> Fitted:
+        return _training.refined(self._task.like(run.problem.network), run.best.w, run.best.decay, self._left())
+
+    def _several(
+        self, run: Run, record: Record, make: Make, starts: int | None, first: Fitted | None = None
+    ) -> list[Fitted]:
+        """Fits like that of a run, of several starts, with their shares of the outputs, the largest first.
+
+        Shares fall with the root mean square of the errors that each leaves out. Those of the mean of the outputs are
+        smaller than theirs, and so are its variances, by `factor`.
+        """
+        if starts is None:
+            entries = self._samples * run.problem.network.size * run.problem.y.shape[1]
+            starts = min(STARTS, max(1, int(BUDGET // entries)))
+        found = [first or make(run, record)]
+        errors = [self._errors(found[0], run, make)]
+        each = next(each for each, (other, _) in self._runs.items() if other is run)
+        task = self._task if len(run.problem.X) == self._samples else self._part
+        for number in range(1, starts):
+            if self._left().until.wall_seconds == 0.0:
+                break
+            other, record = self._started(task, each, number * len(self._seeds))
+            with record:
+                other.to(run.matrices if task is self._part or not run.ended else MATRICES, record)
+            found.append(make(other, record))
+            errors.append(self._errors(found[-1], other, make))
+        return shared(found, np.array(errors), self._task.rows)
+
+    def _errors(self, fitted: Fitted, run: Run, make: Make) -> Matrix:
+        """Of samples that are left out, (N, k)."""
+        if make == self._refined:
+            return _training.errors_left_out(self._task.like(fitted), fitted)
+        return run.best.errors
 
     def _winner(self) -> tuple[Run, Record]:
         if not self._finished:
@@ -155,8 +221,8 @@ class Race:
             run.to(matrices, record)
         return run, record
 
-    def _started(self, task: Task, each: Candidate) -> tuple[Run, Record]:
-        task, seed = self._of(task, each), self._seeds[each]
+    def _started(self, task: Task, each: Candidate, further: int = 0) -> tuple[Run, Record]:
+        task, seed = self._of(task, each), self._seeds[each] + further
         params = _training.start_of(task, seed)
         w = _training.flat(params)
         if each.pace is not None:

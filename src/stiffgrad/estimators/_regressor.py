@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from stiffgrad._float64 import float64
-from stiffgrad.estimators import _columns, _noise
+from stiffgrad.estimators import _columns, _noise, _training
 from stiffgrad.estimators._base import FlowEstimator, checked_weights, mean_and_scale
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix
 from stiffgrad.estimators._training import Fitted, Task, flat
@@ -225,26 +225,32 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__({"noise": "auto", **state})
 
-    def _with_noise(self, fitted: Fitted, tasks: list[Task], validated: bool, random: Any, begin: float) -> Fitted:
+    @property
+    def _starts(self) -> int | None:
+        return 1 if self.noise == "student-t" else super()._starts
+
+    def _with_noise(
+        self, found: list[Fitted], tasks: list[Task], validated: bool, random: Any, begin: float
+    ) -> list[Fitted]:
         by_evidence = isinstance(self.alpha, str) and not validated and self.solver is None
         if self.noise == "student-t" and not by_evidence:
             raise ValueError(
                 "noise='student-t' needs a fit by the evidence: alpha='evidence' or 'relevance', solver=None, "
                 "no validation data, and at most 3,000 weights"
             )
-        if not by_evidence or self.noise == "gaussian":
-            return fitted
+        if not by_evidence or self.noise == "gaussian" or len(found) > 1:
+            return found
 
         def again(task: Task) -> Fitted | None:
             if self.wall_seconds is not None and time.perf_counter() - begin > self.wall_seconds:
                 return None
             weighted = [dataclasses.replace(each, precisions=task.precisions) for each in tasks]
-            return self._best_network(weighted, None, random)
+            return self._best_network(weighted, None, random, 1)[0]
 
         def onwards(task: Task, last: Fitted) -> Fitted:
             return _columns.onwards(task, last, self._settings(begin))
 
-        return _noise.fitted(fitted, tasks[0], again, onwards, self.noise == "student-t")
+        return [_noise.fitted(found[0], tasks[0], again, onwards, self.noise == "student-t")]
 
     @property
     def degrees_of_freedom_(self) -> float:
@@ -321,6 +327,16 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         if self.noise_ == "student-t":
             return _noise.quantiles(q, spread, self._noise, self.degrees_of_freedom_)
         return norm.ppf(q)[:, None, None] * np.sqrt(spread + self._noise)
+
+    def _covariances(self, X: Matrix) -> Matrix:
+        """Of the outputs at scaled inputs, (N, k, k): the mean over the networks, and how far these differ."""
+        found = super()._covariances(X)
+        if len(self._members) > 1:
+            z = [_training.outputs(self._network_of(each), each.params, X) for each in self._members]
+            shares = [each.share for each in self._members]
+            apart = np.array(z) - np.average(z, axis=0, weights=shares)
+            found = found + np.einsum("m,mni,mnj->nij", shares, apart, apart)
+        return found
 
     def _joint(self, inputs: Matrix) -> Matrix:
         if self.n_outputs_ != 1:
