@@ -175,7 +175,9 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     @property
     def _starts(self) -> int | None:
         """How many starts are to share the outputs where there is no noise; None: as many as there is time for."""
-        return None if isinstance(self.restarts, str) else self.restarts
+        if not isinstance(self.restarts, str):
+            return self.restarts
+        return None if isinstance(self.hidden_layer_sizes, str) else 1
 
     @property
     def _regression(self) -> bool:

@@ -43,6 +43,7 @@ PATIENCE = 8  # judgements without gain that end a run
 MATRICES = 400  # at most
 # Left out, as parts of the targets' variance: after one and after two judgements, without noise it is less.
 HOPE = (0.1, 1e-3)
+NIL = 1e-4  # left out, as a part of the variance of the targets: below there is no noise
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from stiffgrad.estimators import _evidence, _training
-from stiffgrad.estimators._exact import HOPE, MATRICES, Run
-from stiffgrad.estimators._network import Matrix
+from stiffgrad.estimators._exact import HOPE, MATRICES, NIL, Run
 from stiffgrad.estimators._record import Record
 from stiffgrad.estimators._scale import scale_of, start_at
 from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Settings, Task
@@ -25,10 +24,8 @@ ROWS = 500  # that choose
 ROUNDS = ((15, 4), (30, 4), (60, 3), (150, 2), (MATRICES, 1))  # so many matrices, of so many networks, the best before
 FEW = 300  # rows up to which all start: with more, the first one must get better between its first two rounds
 FALL = 0.5  # by that factor of the left-out mean square, or random features must be better by as much
-CLEAR = 1e-4  # left out, as a part of the variance of the targets: below there is no noise
 STARTS = 4  # of the network that wins at most
 BUDGET = 2e6  # entries of the Jacobians of all of them
-LEAST = 0.1  # of the largest share: a start with less is left out
 BETTER = 0.5  # of the left-out mean square of a fit: what is below may have seen what the fit has not
 
 
@@ -50,24 +47,6 @@ CANDIDATES = (
 
 
 Make = Callable[[Run, Record], Fitted]
-
-
-def shared(found: Sequence[Fitted], errors: Matrix, rows: Matrix) -> list[Fitted]:
-    """Fits with their shares, the largest first, from their errors (fits, N, k) at samples as left out."""
-    squares = np.average((errors**2).mean(2), axis=1, weights=rows)
-    order = np.argsort(squares, kind="stable")
-    order = order[squares[order] < LEAST**-2 * squares.min()] if len(order) > 1 else order
-    if len(order) < 2:
-        return [found[order[0]]]
-    shares = 1.0 / np.sqrt(squares[order])
-    shares = shares / shares.sum()
-    mean = np.average((np.tensordot(shares, errors[order], 1) ** 2).mean(1), weights=rows)
-    factor = float(mean / (shares @ squares[order]))
-    noise = factor * sum(float(share) * float(found[i].noise or 0.0) for share, i in zip(shares, order))
-    return [
-        dataclasses.replace(found[i], share=float(share), covariance=factor * found[i].covariance, noise=noise)
-        for share, i in zip(shares, order)
-    ]
 
 
 def entrants(activation: str, hidden: tuple[int, ...] | None = None) -> tuple[Candidate, ...]:
@@ -122,7 +101,7 @@ class Race:
         They are of `starts` starts, or of as many as there is time for, with their shares, the largest first.
         """
         run, record = self._winner()
-        if run.left_out >= CLEAR * self._variance:
+        if run.left_out >= NIL * self._variance:
             return None
         return self._several(run, record, self._exactly, starts)
 
@@ -143,7 +122,7 @@ class Race:
         run, record = self._runs[self._ranked()[0]]
         if run.left_out < HOPE[1] * self._variance:
             run, record = self._winner()
-        if run.left_out < CLEAR * self._variance:
+        if run.left_out < NIL * self._variance:
             return self._several(run, record, self._exactly, starts)
         found: list[tuple[Fitted, Make | None]] = [(fitted, None)]
         if run.left_out <= self._scale.left_out:
@@ -167,33 +146,28 @@ class Race:
     def _several(
         self, run: Run, record: Record, make: Make, starts: int | None, first: Fitted | None = None
     ) -> list[Fitted]:
-        """Fits like that of a run, of several starts, with their shares of the outputs, the largest first.
-
-        Shares fall with the root mean square of the errors that each leaves out. Those of the mean of the outputs are
-        smaller than theirs, and so are its variances, by `factor`.
-        """
+        """Fits like that of a run, of several starts, with what each says of samples that it leaves out."""
         if starts is None:
             entries = self._samples * run.problem.network.size * run.problem.y.shape[1]
             starts = min(STARTS, max(1, int(BUDGET // entries)))
-        found = [first or make(run, record)]
-        errors = [self._errors(found[0], run, make)]
         each = next(each for each, (other, _) in self._runs.items() if other is run)
         task = self._task if len(run.problem.X) == self._samples else self._part
+        found = [self._with_left_out(first or make(run, record), run, make)] if starts > 1 else [first or make(run, record)]
         for number in range(1, starts):
             if self._left().until.wall_seconds == 0.0:
                 break
             other, record = self._started(task, each, number * len(self._seeds))
             with record:
-                other.to(run.matrices if task is self._part or not run.ended else MATRICES, record)
-            found.append(make(other, record))
-            errors.append(self._errors(found[-1], other, make))
-        return shared(found, np.array(errors), self._task.rows)
+                other.to(MATRICES if run.ended else run.matrices, record)
+            found.append(self._with_left_out(make(other, record), other, make))
+        return found
 
-    def _errors(self, fitted: Fitted, run: Run, make: Make) -> Matrix:
-        """Of samples that are left out, (N, k)."""
+    def _with_left_out(self, fitted: Fitted, run: Run, make: Make) -> Fitted:
         if make == self._refined:
-            return _training.errors_left_out(self._task.like(fitted), fitted)
-        return run.best.errors
+            left_out = _training.outputs_left_out(self._task.like(fitted), fitted)
+        else:
+            left_out = run.problem.y + run.best.errors
+        return dataclasses.replace(fitted, left_out=left_out)
 
     def _winner(self) -> tuple[Run, Record]:
         if not self._finished:

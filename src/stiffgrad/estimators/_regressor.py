@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from stiffgrad._float64 import float64
-from stiffgrad.estimators import _columns, _noise, _training
+from stiffgrad.estimators import _columns, _noise, _starts, _training
 from stiffgrad.estimators._base import FlowEstimator, checked_weights, mean_and_scale
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix
 from stiffgrad.estimators._training import Fitted, Task, flat
@@ -238,8 +238,10 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
                 "noise='student-t' needs a fit by the evidence: alpha='evidence' or 'relevance', solver=None, "
                 "no validation data, and at most 3,000 weights"
             )
-        if not by_evidence or self.noise == "gaussian" or len(found) > 1:
+        if not by_evidence:
             return found
+        if self.noise == "gaussian":
+            return _starts.mixed(found, tasks[0]) if len(found) > 1 else [_noise.widened(tasks[0], found[0])]
 
         def again(task: Task) -> Fitted | None:
             if self.wall_seconds is not None and time.perf_counter() - begin > self.wall_seconds:
@@ -250,6 +252,8 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         def onwards(task: Task, last: Fitted) -> Fitted:
             return _columns.onwards(task, last, self._settings(begin))
 
+        if len(found) > 1 and not _noise.heavy(tasks[0], found[0]):
+            return _starts.mixed(found, tasks[0])
         return [_noise.fitted(found[0], tasks[0], again, onwards, self.noise == "student-t")]
 
     @property
