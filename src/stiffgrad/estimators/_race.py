@@ -16,6 +16,7 @@ import numpy as np
 
 from stiffgrad.estimators import _evidence, _training
 from stiffgrad.estimators._exact import HOPE, MATRICES, NIL, Run
+from stiffgrad.estimators._leave_one_out import ROWS as JUDGES
 from stiffgrad.estimators._record import Record
 from stiffgrad.estimators._scale import scale_of, start_at
 from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Settings, Task
@@ -150,9 +151,12 @@ class Race:
         if starts is None:
             entries = self._samples * run.problem.network.size * run.problem.y.shape[1]
             starts = min(STARTS, max(1, int(BUDGET // entries)))
+        starts = 1 if self._samples > JUDGES else starts  # of more samples not all are left out
         each = next(each for each, (other, _) in self._runs.items() if other is run)
         task = self._task if len(run.problem.X) == self._samples else self._part
-        found = [self._with_left_out(first or make(run, record), run, make)] if starts > 1 else [first or make(run, record)]
+        found = (
+            [self._with_left_out(first or make(run, record), run, make)] if starts > 1 else [first or make(run, record)]
+        )
         for number in range(1, starts):
             if self._left().until.wall_seconds == 0.0:
                 break

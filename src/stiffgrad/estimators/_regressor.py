@@ -333,24 +333,35 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         return norm.ppf(q)[:, None, None] * np.sqrt(spread + self._noise)
 
     def _covariances(self, X: Matrix) -> Matrix:
-        """Of the outputs at scaled inputs, (N, k, k): the mean over the networks, and how far these differ."""
-        found = super()._covariances(X)
-        if len(self._members) > 1:
-            z = [_training.outputs(self._network_of(each), each.params, X) for each in self._members]
-            shares = [each.share for each in self._members]
-            apart = np.array(z) - np.average(z, axis=0, weights=shares)
-            found = found + np.einsum("m,mni,mnj->nij", shares, apart, apart)
-        return found
+        """Of the outputs at scaled inputs, (N, k, k): those of the networks, and of the mean of several starts."""
+        found, apart = super()._covariances(X), self._apart(X)
+        return found if apart is None else found + np.einsum("mni,mnj->nij", apart, apart)
+
+    def _apart(self, X: Matrix) -> Matrix | None:
+        """How far several starts are from their mean, (starts, N, k), scaled: squares add up to the variance of it.
+
+        They are taken for independent estimates: their mean with shares s has the variance (sum of s^2) v, and
+        v is estimated by (sum of s (z - mean)^2) / (1 - sum of s^2).
+        """
+        if len(self._members) == 1:
+            return None
+        z = np.array([_training.outputs(self._network_of(each), each.params, X) for each in self._members])
+        shares = np.array([each.share for each in self._members])
+        squares = float(shares @ shares)
+        return np.sqrt(shares * squares / (1.0 - squares))[:, None, None] * (z - np.tensordot(shares, z, 1))
 
     def _joint(self, inputs: Matrix) -> Matrix:
         if self.n_outputs_ != 1:
             raise ValueError(
                 f"return_cov=True is for one target, this model has {self.n_outputs_}: use return_std=True"
             )
-        assert self._covariance is not None
-        network, w = self._network, flat(self._params)
-        a = network.ordered(w, network.forward(w, inputs), np.ones((len(inputs), 1, 1)))
-        found = a @ self._covariance @ a.T
+        found, apart = np.zeros((len(inputs), len(inputs))), self._apart(inputs)
+        for member in self._members:
+            network, w = self._network_of(member), flat(member.params)
+            a = network.ordered(w, network.forward(w, inputs), np.ones((len(inputs), 1, 1)))
+            found += member.share * (a @ np.asarray(member.covariance) @ a.T)
+        if apart is not None:
+            found += apart[:, :, 0].T @ apart[:, :, 0]
         found[np.diag_indices_from(found)] += self._noise_variance
         return found * self._y_std[0] ** 2
 
