@@ -248,10 +248,7 @@ def exactly(task: Task, run: _exact.Run, record: Record, settings: Settings) -> 
     if found.falling or record.outcome is not None:
         return reached(run, record)
     until = dataclasses.replace(settings.until, steps=record.steps_left)
-    try:
-        return refined(task, found.w, found.decay, dataclasses.replace(settings, until=until))
-    except np.linalg.LinAlgError:  # residuals and decays at rounding leave a matrix that cannot be factored
-        return reached(run, record)
+    return refined(task, found.w, found.decay, dataclasses.replace(settings, until=until))
 
 
 def reached(run: _exact.Run, record: Record) -> Fitted:
