@@ -52,8 +52,9 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     wall_seconds : float, optional
         Seconds of solving at most; by default no limit.
     restarts : int or "auto", default "auto"
-        Random starts, of which the one of the highest evidence is kept (for classification the lowest leave-one-out
-        loss, or the best validation score, or the lowest loss). "auto": 1 for regression.
+        Random starts, of which the one of the highest evidence is kept (or the best validation score, or the lowest
+        loss). For data without noise, so many starts of the network that was chosen share the outputs. "auto": 1, and
+        without noise up to 4, unless hidden_layer_sizes are given.
     random_state : int, RandomState or None
         Of starts and of the validation split.
     early_stopping : bool, default False
@@ -80,7 +81,8 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     Attributes
     ----------
     coefs_, intercepts_ : lists of arrays
-        Of each layer, (inputs, outputs) and (outputs,), in the units of X and y.
+        Of each layer, (inputs, outputs) and (outputs,), in the units of X and y; of the network with the largest
+        share where several starts share the outputs.
     loss_, best_loss_ : float
         Training objective (standardised units) at the end, and the least of `loss_curve_`; the same where decays follow
         from the data, for then the objectives of earlier steps are others.
