@@ -32,14 +32,21 @@ def fits(left_out, noise=1e-4):
 
 def test_shares_fall_with_what_is_left_out():
     signs = np.random.default_rng(1).choice([-1.0, 1.0], (3, 40, 1))
-    task, found = fits([0.2 * signs[0], 0.1 * signs[1], 5.0 * signs[2]])
+    task, found = fits([2e-4 * signs[0], 1e-4 * signs[1], 5e-3 * signs[2]])
     mixed = _starts.mixed(found, task)
     assert [each.share for each in mixed] == pytest.approx([2 / 3, 1 / 3])  # the third is worse by 50
 
 
+def test_of_noisy_samples_a_start_that_is_clearly_worse_is_left_out():
+    signs = np.random.default_rng(1).choice([-1.0, 1.0], (2, 40, 1))
+    for size, count in ((0.3, 1), (3e-4, 2)):
+        task, found = fits([size * signs[0], 3 * size * signs[1]])
+        assert len(_starts.mixed(found, task)) == count
+
+
 def test_errors_that_cancel_make_variances_smaller():
     errors = np.ones((40, 1))
-    opposite, alike = ([0.1 * errors, sign * 0.1 * errors] for sign in (-1.0, 1.0))
+    opposite, alike = ([1e-4 * errors, sign * 1e-4 * errors] for sign in (-1.0, 1.0))
     task, found = fits(alike)
     same = _starts.mixed(found, task)
     assert same[0].noise == pytest.approx(found[0].noise)
@@ -49,14 +56,10 @@ def test_errors_that_cancel_make_variances_smaller():
 
 
 def test_of_few_samples_the_best_start_was_lucky():
-    signs = np.ones((3, 40, 1))
-    task, found = fits([0.1 * signs[0], 2.0 * signs[1], 2.0 * signs[2]])  # the median is one that is left out
-    mixed = _starts.mixed(found, task)
-    assert len(mixed) == 1
-    task, found = fits([0.1 * signs[0], 0.1 * signs[1], 0.5 * signs[2], 0.5 * signs[2]])
-    own = np.average(np.square([0.1, 0.1, 0.5, 0.5]), weights=[5, 5, 1, 1])
-    mean = np.average([0.1, 0.1, 0.5, 0.5], weights=[5, 5, 1, 1]) ** 2
-    luck = (0.5 * (0.1**2 + 0.5**2) / own) ** (50 / 90)
+    sizes, shares = np.array([1e-3, 1e-3, 5e-3, 5e-3]), np.array([5, 5, 1, 1]) / 12
+    task, found = fits([size * np.ones((40, 1)) for size in sizes])
+    own, mean, median = shares @ sizes**2, (shares @ sizes) ** 2, 0.5 * (1e-3**2 + 5e-3**2)
+    luck = (median / own) ** (50 / 90)
     assert _starts.mixed(found, task)[0].noise == pytest.approx(luck * mean / own * found[0].noise)
 
 

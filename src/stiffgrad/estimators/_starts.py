@@ -12,10 +12,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stiffgrad.estimators._evidence import spread_of
+from stiffgrad.estimators._exact import NIL
+from stiffgrad.estimators._leave_one_out import pays
 from stiffgrad.estimators._noise import widened
 from stiffgrad.estimators._training import Fitted, Task
 
 LEAST = 0.1  # of the largest share: a start with less is left out
+SURE = 2.0  # standard errors by which the best of noisy samples must be better than one that is left out
 LUCK = 50.0  # samples of which what the best starts leave out counts as much as what all do
 
 
@@ -30,6 +34,9 @@ def mixed(found: Sequence[Fitted], task: Task) -> list[Fitted]:
     squares = np.average((errors**2).mean(2), axis=1, weights=task.rows)
     order = np.argsort(squares, kind="stable")
     order = order[squares[order] <= squares.min() / LEAST**2]
+    if squares.min() >= NIL * spread_of(task.y, task.rows):  # noise hides by how much others are worse
+        losses = (errors**2).mean(2)
+        order = order[[i == order[0] or not pays(losses[order[0]], losses[i], task.rows, SURE) for i in order]]
     fits = [widened(task, found[i]) for i in order]
     if len(fits) == 1:
         return fits
