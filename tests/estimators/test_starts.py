@@ -140,3 +140,15 @@ def test_starts_that_reach_rounding_are_kept():
     y = X @ np.linspace(-1, 2, 5)
     model = FlowRegressor(random_state=0).fit(X[:200], y[:200])  # rounding leaves a matrix of one start indefinite
     assert error(model, X[200:], y[200:]) < 1e-5
+
+
+def test_noise_is_not_widened_by_starts_that_failed():
+    # Some starts of a fast wave end at its mean: they have no share, and say nothing of the noise.
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (2200, 1))
+    wave = np.sin(6 * np.pi * X[:, 0])
+    for seed in range(2):
+        model = FlowRegressor(random_state=seed).fit(X[:200], wave[:200] + 0.1 * rng.normal(size=200))
+        assert error(model, X[200:], wave[200:]) < 0.06
+        std = model.predict(X[200:], return_std=True)[1]
+        assert np.sqrt(np.mean(std**2)) == pytest.approx(0.1, rel=0.2)

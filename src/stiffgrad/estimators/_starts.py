@@ -29,6 +29,7 @@ def mixed(found: Sequence[Fitted], task: Task) -> list[Fitted]:
     Shares fall with the root mean squares of the errors at samples that are left out. Those of the mean of the outputs
     are smaller than their mean, and so are its variances. But of few samples a start that leaves them out better than
     the others was lucky too: the fewer, the more the median of all starts counts.
+    Where there may be noise, starts that are clearly worse are left out of all this.
     """
     errors = np.array([np.asarray(each.left_out) - task.y for each in found])
     squares = np.average((errors**2).mean(2), axis=1, weights=task.rows)
@@ -37,13 +38,14 @@ def mixed(found: Sequence[Fitted], task: Task) -> list[Fitted]:
     if squares.min() >= NIL * spread_of(task.y, task.rows):  # noise hides by how much others are worse
         losses = (errors**2).mean(2)
         order = order[[i == order[0] or not pays(losses[order[0]], losses[i], task.rows, SURE) for i in order]]
+        squares = np.where(np.isin(np.arange(len(squares)), order), squares, np.nan)
     fits = [widened(task, found[i]) for i in order]
     if len(fits) == 1:
         return fits
     shares = squares[order] ** -0.5 / (squares[order] ** -0.5).sum()
     mean = np.average((np.tensordot(shares, errors[order], 1) ** 2).mean(1), weights=task.rows)
     own = float(shares @ squares[order])
-    luck = max(1.0, float(np.median(squares)) / own) ** (LUCK / (LUCK + task.rows.sum()))
+    luck = max(1.0, float(np.nanmedian(squares)) / own) ** (LUCK / (LUCK + task.rows.sum()))
     factor = luck * float(mean) / own
     noise = factor * float(shares @ [each.noise for each in fits])
     return [
