@@ -163,12 +163,21 @@ class FlowEstimator(BaseEstimator, abc.ABC):
                 self._keep(self._committee(tasks, random), tasks[-1])
             else:
                 begin = time.perf_counter()
-                fitted = self._best_network(tasks, held_out, random)
-                self._keep([self._with_noise(fitted, tasks, held_out is not None, random, begin)], tasks[-1])
+                found = self._best_network(tasks, held_out, random, self._starts)
+                self._keep(self._with_noise(found, tasks, held_out is not None, random, begin), tasks[-1])
 
-    def _with_noise(self, fitted: Fitted, tasks: list[Task], validated: bool, random: Any, begin: float) -> Fitted:
-        """The fit, or another one where the noise of the targets is of another kind."""
-        return fitted
+    def _with_noise(
+        self, found: list[Fitted], tasks: list[Task], validated: bool, random: Any, begin: float
+    ) -> list[Fitted]:
+        """The fits, or another one where the noise of the targets is of another kind."""
+        return found
+
+    @property
+    def _starts(self) -> int | None:
+        """How many starts are to share the outputs where there is no noise; None: as many as there is time for."""
+        if not isinstance(self.restarts, str):
+            return self.restarts
+        return None if isinstance(self.hidden_layer_sizes, str) else 1
 
     @property
     def _regression(self) -> bool:
@@ -213,17 +222,17 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         starts = None if isinstance(self.restarts, str) else self.restarts
         return _committee.committee(tasks, self._settings(), start, starts)
 
-    def _best_network(self, tasks: list[Task], held_out: Any, random: Any) -> Fitted:
+    def _best_network(self, tasks: list[Task], held_out: Any, random: Any, starts: int | None) -> list[Fitted]:
         """Without noise least squares; else the first architecture, and larger ones while they raise the evidence."""
         begin = time.perf_counter()
         if held_out is not None or self.alpha != "evidence" or not self._regression or self.solver is not None:
-            return self._best_of_restarts(tasks[0], held_out, random)
+            return [self._best_of_restarts(tasks[0], held_out, random)]
         race, last = None, self._last_task(tasks)
         if last is not None:
             tasks = [last]
         else:
             race = self._race(tasks[0], random)
-            exact = race.finish() if race.hopeful() else None
+            exact = race.finish(starts) if race.hopeful() else None
             if exact is not None:
                 return exact
         best = self._best_of_restarts(tasks[0], None, random)
@@ -237,8 +246,10 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             if _rank(other, False) <= _rank(best, False):
                 break
             best = other
-        best = best if race is None else race.better(best)
-        return by_column(best, tasks[0], self._settings(begin)) if _entries(tasks[0]) <= LARGE else best
+        found = [best] if race is None else race.better(best, starts)
+        if len(found) > 1 or _entries(tasks[0]) > LARGE:
+            return found
+        return [by_column(found[0], tasks[0], self._settings(begin))]
 
     def _last_task(self, tasks: list[Task]) -> Task | None:
         """With `warm_start` that of the last fit's network, where it fits the data and what is asked for."""

@@ -59,7 +59,15 @@ class Curvature:
         else:
             small = dsyrk(1.0, (a / root).T, trans=1, lower=1)
         small[np.diag_indices_from(small)] += 1.0
-        return cls(cholesky(small), a, root)
+        shift = np.finfo(float).eps * float(np.diag(small).max())
+        while True:
+            try:
+                return cls(cholesky(small), a, root)
+            except np.linalg.LinAlgError:  # by rounding, which the least eigenvalue, 1, is no match for
+                if not shift < np.diag(small).max():
+                    raise
+                small[np.diag_indices_from(small)] += shift
+                shift *= 100.0
 
     @property
     def _dual(self) -> bool:

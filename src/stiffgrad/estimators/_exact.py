@@ -43,6 +43,7 @@ PATIENCE = 8  # judgements without gain that end a run
 MATRICES = 400  # at most
 # Left out, as parts of the targets' variance: after one and after two judgements, without noise it is less.
 HOPE = (0.1, 1e-3)
+NIL = 1e-4  # left out, as a part of the variance of the targets: below there is no noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Exact:
     noise: float  # variance with which residuals of samples as left out are as large as the linearised model says
     left_out: float  # mean square of these residuals
     falling: bool  # whether it still fell at the end
+    errors: Matrix  # residuals (N, k) of samples as left out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +135,8 @@ def _judge(problem: Problem, rows: _Rows, a: Matrix, small: Matrix, decay: float
     total = float(problem.rows.sum()) * problem.y.shape[1]
     squares = rows.r**2
     noise = float((squares / rest**2).sum() / (problem.weights @ (1.0 / rest).reshape(problem.y.shape).sum(1)))
-    return Exact(rows.w, decay, noise, float((squares / rest**2).sum()) / total, True)
+    errors = (rows.r / rest).reshape(problem.y.shape) / np.sqrt(problem.rows)[:, None]
+    return Exact(rows.w, decay, noise, float((squares / rest**2).sum()) / total, True, errors)
 
 
 class Run:
@@ -156,6 +159,11 @@ class Run:
     def left_out(self) -> float:
         """Mean square of the residuals of samples as left out there."""
         return self.best.left_out
+
+    @property
+    def matrices(self) -> int:
+        """How many were formed."""
+        return self._matrices
 
     def to(self, matrices: int, record: Record) -> Run:
         """Go on until so many matrices were formed, or as many as there are at most, and judge."""

@@ -21,6 +21,10 @@ class Jobs:
     count: int | None = None
     one_thread: bool = True
 
+    def __post_init__(self) -> None:
+        if self.count == 0:
+            raise ValueError("n_jobs=0 means nothing: give how many starts run at once, or -1 for all processors")
+
     @property
     def at_once(self) -> int:
         """Calls at once, at least 1."""

@@ -26,8 +26,8 @@ from scipy.special import gammaln, ndtr
 
 from stiffgrad.estimators import _leave_one_out, _training
 from stiffgrad.estimators._evidence import spread_of
+from stiffgrad.estimators._exact import NIL
 from stiffgrad.estimators._network import Matrix
-from stiffgrad.estimators._race import CLEAR as NIL
 from stiffgrad.estimators._training import Fitted, Task
 
 DEGREES = (3.0, 4.0, 6.0, 10.0, 20.0)  # of freedom that are tried; with less than 3 a standard deviation says little
@@ -66,6 +66,7 @@ def fitted(
     if normal.decays is None or normal.noise is None:
         return normal
     before, first = noise_of(task, normal, (np.inf,)), noise_of(task, normal, DEGREES)
+    normal = _widened(normal, before.variance)
     if not needed and first.log_density < before.log_density + CLEAR:
         return normal
     kept = _with(normal, task, first.degrees, first.variance)
@@ -85,13 +86,35 @@ def fitted(
         degrees, now = now.degrees, noise_of(weighted, found, DEGREES)
         gain = now.log_density - best_noise.log_density
         if best is None or gain > 0:
-            best, best_noise = _with(found, weighted, degrees), now
+            best, best_noise = _widened(_with(found, weighted, degrees), now.variance), now
         if gain < enough:
             break
     if best is None or best_noise.log_density < first.log_density + CLEAR:
         return kept
     other = best_noise.log_density > first.log_density + OTHER * samples
     return best if other or best_noise.left_out <= first.left_out else kept
+
+
+def heavy(task: Task, fitted: Fitted) -> bool:
+    """Whether there is noise, and with heavy tails."""
+    before, first = noise_of(task, fitted, (np.inf,)), noise_of(task, fitted, DEGREES)
+    nil = first.left_out < NIL * spread_of(task.y, task.weights)
+    return not nil and first.log_density >= before.log_density + CLEAR
+
+
+def widened(task: Task, fitted: Fitted) -> Fitted:
+    """The fit with normal noise no smaller than what samples that are left out tell.
+
+    Where a function has next to no noise, the evidence takes what the network misses of it for noise, and that is
+    larger between the samples than at them.
+    """
+    return fitted if fitted.noise is None else _widened(fitted, noise_of(task, fitted, (np.inf,)).variance)
+
+
+def _widened(fitted: Fitted, variance: float) -> Fitted:
+    assert fitted.noise is not None
+    factor = max(1.0, variance / fitted.noise)
+    return dataclasses.replace(fitted, noise=factor * fitted.noise, covariance=factor * np.asarray(fitted.covariance))
 
 
 def _with(fitted: Fitted, task: Task, degrees: float, variance: float | None = None) -> Fitted:

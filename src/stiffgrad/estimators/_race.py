@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from stiffgrad.estimators import _evidence, _training
-from stiffgrad.estimators._exact import HOPE, MATRICES, Run
+from stiffgrad.estimators._exact import HOPE, MATRICES, NIL, Run
+from stiffgrad.estimators._leave_one_out import ROWS as JUDGES
 from stiffgrad.estimators._record import Record
 from stiffgrad.estimators._scale import scale_of, start_at
 from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Settings, Task
@@ -24,7 +25,8 @@ ROWS = 500  # that choose
 ROUNDS = ((15, 4), (30, 4), (60, 3), (150, 2), (MATRICES, 1))  # so many matrices, of so many networks, the best before
 FEW = 300  # rows up to which all start: with more, the first one must get better between its first two rounds
 FALL = 0.5  # by that factor of the left-out mean square, or random features must be better by as much
-CLEAR = 1e-4  # left out, as a part of the variance of the targets: below there is no noise
+STARTS = 4  # of the network that wins at most
+BUDGET = 2e6  # entries of the Jacobians of all of them
 BETTER = 0.5  # of the left-out mean square of a fit: what is below may have seen what the fit has not
 
 
@@ -43,6 +45,9 @@ CANDIDATES = (
     Candidate("sine", (12, 12), 0.5),
     Candidate("sine", (40,), 1.0),
 )
+
+
+Make = Callable[[Run, Record], Fitted]
 
 
 def entrants(activation: str, hidden: tuple[int, ...] | None = None) -> tuple[Candidate, ...]:
@@ -91,23 +96,26 @@ class Race:
         self._rounds(ROUNDS[1:2])
         return bool(self._runs) and self._runs[self._ranked()[0]][0].left_out < HOPE[1] * self._variance
 
-    def finish(self) -> Fitted | None:
-        """The fit of the network that wins, to all samples; nothing if there may be noise."""
-        run, record = self._winner()
-        if run.left_out >= CLEAR * self._variance:
-            return None
-        return _training.exactly(self._task.like(run.problem.network), run, record, self._left())
+    def finish(self, starts: int | None = None) -> list[Fitted] | None:
+        """Fits of the network that wins, to all samples; nothing if there may be noise.
 
-    def better(self, fitted: Fitted) -> Fitted:
-        """A fit to noisy samples, or one of higher evidence where something in this race left samples out better.
+        They are of `starts` starts, or of as many as there is time for, with their shares, the largest first.
+        """
+        run, record = self._winner()
+        if run.left_out >= NIL * self._variance:
+            return None
+        return self._several(run, record, self._exactly, starts)
+
+    def better(self, fitted: Fitted, starts: int | None = None) -> list[Fitted]:
+        """A fit to noisy samples, or those of higher evidence where something in this race left samples out better.
 
         What it leaves out begins the search, and does not decide: for a network that follows the noise it is too small.
         """
         if not self._seeds or fitted.decays is None:
-            return fitted
+            return [fitted]
         bound = BETTER * _training.left_out(self._task.like(fitted), fitted)
         if self.left_out >= bound or self._left().until.wall_seconds == 0.0:
-            return fitted
+            return [fitted]
         if not self._finished:
             for each in self._seeds:
                 self._to(each, ROUNDS[0][0])
@@ -115,19 +123,55 @@ class Race:
         run, record = self._runs[self._ranked()[0]]
         if run.left_out < HOPE[1] * self._variance:
             run, record = self._winner()
-        if run.left_out < CLEAR * self._variance:
-            return _training.exactly(self._task.like(run.problem.network), run, record, self._left())
+        if run.left_out < NIL * self._variance:
+            return self._several(run, record, self._exactly, starts)
+        found: list[tuple[Fitted, Make | None]] = [(fitted, None)]
         if run.left_out <= self._scale.left_out:
-            other = _training.refined(self._task.like(run.problem.network), run.best.w, run.best.decay, self._left())
+            found.append((self._refined(run, record), self._refined))
         else:
             each, seed = [*self._seeds.items()][-1]
             task = self._of(self._task, each)
             w = start_at(task.sizes, self._scale.value, task.X, seed)
-            other = _training.paced(task, w, self._scale.left_out, self._left())
-        found = [fitted, other]
+            found.append((_training.paced(task, w, self._scale.left_out, self._left()), None))
         if len(run.problem.X) == self._samples:
-            found.append(_training.reached(run, record))
-        return max(found, key=lambda each: -np.inf if each.log_evidence is None else each.log_evidence)
+            found.append((_training.reached(run, record), _training.reached))
+        best, make = max(found, key=lambda each: -np.inf if each[0].log_evidence is None else each[0].log_evidence)
+        return [best] if make is None else self._several(run, record, make, starts, best)
+
+    def _exactly(self, run: Run, record: Record) -> Fitted:
+        return _training.exactly(self._task.like(run.problem.network), run, record, self._left())
+
+    def _refined(self, run: Run, record: Record) -> Fitted:
+        return _training.refined(self._task.like(run.problem.network), run.best.w, run.best.decay, self._left())
+
+    def _several(
+        self, run: Run, record: Record, make: Make, starts: int | None, first: Fitted | None = None
+    ) -> list[Fitted]:
+        """Fits like that of a run, of several starts, with what each says of samples that it leaves out."""
+        if starts is None:
+            entries = self._samples * run.problem.network.size * run.problem.y.shape[1]
+            starts = min(STARTS, max(1, int(BUDGET // entries)))
+        starts = 1 if self._samples > JUDGES else starts  # of more samples not all are left out
+        each = next(each for each, (other, _) in self._runs.items() if other is run)
+        task = self._task if len(run.problem.X) == self._samples else self._part
+        found = (
+            [self._with_left_out(first or make(run, record), run, make)] if starts > 1 else [first or make(run, record)]
+        )
+        for number in range(1, starts):
+            if self._left().until.wall_seconds == 0.0:
+                break
+            other, record = self._started(task, each, number * len(self._seeds))
+            with record:
+                other.to(MATRICES if run.ended else run.matrices, record)
+            found.append(self._with_left_out(make(other, record), other, make))
+        return found
+
+    def _with_left_out(self, fitted: Fitted, run: Run, make: Make) -> Fitted:
+        if make == self._refined:
+            left_out = _training.outputs_left_out(self._task.like(fitted), fitted)
+        else:
+            left_out = run.problem.y + run.best.errors
+        return dataclasses.replace(fitted, left_out=left_out)
 
     def _winner(self) -> tuple[Run, Record]:
         if not self._finished:
@@ -155,8 +199,8 @@ class Race:
             run.to(matrices, record)
         return run, record
 
-    def _started(self, task: Task, each: Candidate) -> tuple[Run, Record]:
-        task, seed = self._of(task, each), self._seeds[each]
+    def _started(self, task: Task, each: Candidate, further: int = 0) -> tuple[Run, Record]:
+        task, seed = self._of(task, each), self._seeds[each] + further
         params = _training.start_of(task, seed)
         w = _training.flat(params)
         if each.pace is not None:

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from stiffgrad._float64 import float64
-from stiffgrad.estimators import _columns, _noise
+from stiffgrad.estimators import _columns, _noise, _starts, _training
 from stiffgrad.estimators._base import FlowEstimator, checked_weights, mean_and_scale
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix
 from stiffgrad.estimators._training import Fitted, Task, flat
@@ -52,8 +52,9 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     wall_seconds : float, optional
         Seconds of solving at most; by default no limit.
     restarts : int or "auto", default "auto"
-        Random starts, of which the one of the highest evidence is kept (for classification the lowest leave-one-out
-        loss, or the best validation score, or the lowest loss). "auto": 1 for regression.
+        Random starts, of which the one of the highest evidence is kept (or the best validation score, or the lowest
+        loss). For data without noise, so many starts of the network that was chosen share the outputs. "auto": 1, and
+        without noise up to 4, unless hidden_layer_sizes are given.
     random_state : int, RandomState or None
         Of starts and of the validation split.
     early_stopping : bool, default False
@@ -80,7 +81,8 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     Attributes
     ----------
     coefs_, intercepts_ : lists of arrays
-        Of each layer, (inputs, outputs) and (outputs,), in the units of X and y.
+        Of each layer, (inputs, outputs) and (outputs,), in the units of X and y; of the network with the largest
+        share where several starts share the outputs.
     loss_, best_loss_ : float
         Training objective (standardised units) at the end, and the least of `loss_curve_`; the same where decays follow
         from the data, for then the objectives of earlier steps are others.
@@ -225,26 +227,36 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__({"noise": "auto", **state})
 
-    def _with_noise(self, fitted: Fitted, tasks: list[Task], validated: bool, random: Any, begin: float) -> Fitted:
+    @property
+    def _starts(self) -> int | None:
+        return 1 if self.noise == "student-t" else super()._starts
+
+    def _with_noise(
+        self, found: list[Fitted], tasks: list[Task], validated: bool, random: Any, begin: float
+    ) -> list[Fitted]:
         by_evidence = isinstance(self.alpha, str) and not validated and self.solver is None
         if self.noise == "student-t" and not by_evidence:
             raise ValueError(
                 "noise='student-t' needs a fit by the evidence: alpha='evidence' or 'relevance', solver=None, "
                 "no validation data, and at most 3,000 weights"
             )
-        if not by_evidence or self.noise == "gaussian":
-            return fitted
+        if not by_evidence:
+            return found
+        if self.noise == "gaussian":
+            return _starts.mixed(found, tasks[0]) if len(found) > 1 else [_noise.widened(tasks[0], found[0])]
 
         def again(task: Task) -> Fitted | None:
             if self.wall_seconds is not None and time.perf_counter() - begin > self.wall_seconds:
                 return None
             weighted = [dataclasses.replace(each, precisions=task.precisions) for each in tasks]
-            return self._best_network(weighted, None, random)
+            return self._best_network(weighted, None, random, 1)[0]
 
         def onwards(task: Task, last: Fitted) -> Fitted:
             return _columns.onwards(task, last, self._settings(begin))
 
-        return _noise.fitted(fitted, tasks[0], again, onwards, self.noise == "student-t")
+        if len(found) > 1 and not _noise.heavy(tasks[0], found[0]):
+            return _starts.mixed(found, tasks[0])
+        return [_noise.fitted(found[0], tasks[0], again, onwards, self.noise == "student-t")]
 
     @property
     def degrees_of_freedom_(self) -> float:
@@ -322,15 +334,36 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             return _noise.quantiles(q, spread, self._noise, self.degrees_of_freedom_)
         return norm.ppf(q)[:, None, None] * np.sqrt(spread + self._noise)
 
+    def _covariances(self, X: Matrix) -> Matrix:
+        """Of the outputs at scaled inputs, (N, k, k): those of the networks, and of the mean of several starts."""
+        found, apart = super()._covariances(X), self._apart(X)
+        return found if apart is None else found + np.einsum("mni,mnj->nij", apart, apart)
+
+    def _apart(self, X: Matrix) -> Matrix | None:
+        """How far several starts are from their mean, (starts, N, k), scaled: squares add up to the variance of it.
+
+        They are taken for independent estimates: their mean with shares s has the variance (sum of s^2) v, and
+        v is estimated by (sum of s (z - mean)^2) / (1 - sum of s^2).
+        """
+        if len(self._members) == 1:
+            return None
+        z = np.array([_training.outputs(self._network_of(each), each.params, X) for each in self._members])
+        shares = np.array([each.share for each in self._members])
+        squares = float(shares @ shares)
+        return np.sqrt(shares * squares / (1.0 - squares))[:, None, None] * (z - np.tensordot(shares, z, 1))
+
     def _joint(self, inputs: Matrix) -> Matrix:
         if self.n_outputs_ != 1:
             raise ValueError(
                 f"return_cov=True is for one target, this model has {self.n_outputs_}: use return_std=True"
             )
-        assert self._covariance is not None
-        network, w = self._network, flat(self._params)
-        a = network.ordered(w, network.forward(w, inputs), np.ones((len(inputs), 1, 1)))
-        found = a @ self._covariance @ a.T
+        found, apart = np.zeros((len(inputs), len(inputs))), self._apart(inputs)
+        for member in self._members:
+            network, w = self._network_of(member), flat(member.params)
+            a = network.ordered(w, network.forward(w, inputs), np.ones((len(inputs), 1, 1)))
+            found += member.share * (a @ np.asarray(member.covariance) @ a.T)
+        if apart is not None:
+            found += apart[:, :, 0].T @ apart[:, :, 0]
         found[np.diag_indices_from(found)] += self._noise_variance
         return found * self._y_std[0] ** 2
 

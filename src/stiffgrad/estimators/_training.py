@@ -285,11 +285,15 @@ def paced(task: Task, w: Matrix, noise: float, settings: Settings) -> Fitted:
 
 def left_out(task: Task, fitted: Fitted) -> float:
     """Mean square error of samples, each predicted by the fit without it."""
+    judges = _leave_one_out.judging(problem_of(task, fitted.solution.params, False))
+    return float(np.average(((outputs_left_out(task, fitted) - judges.y) ** 2).mean(1), weights=judges.rows))
+
+
+def outputs_left_out(task: Task, fitted: Fitted) -> Matrix:
+    """Outputs (N, k) at the samples that judge, each of the fit without that sample."""
     assert fitted.decays is not None
     problem = _leave_one_out.judging(problem_of(task, fitted.solution.params, False))
-    w = flat(fitted.solution.params)
-    errors = _leave_one_out.judge(problem, w, fitted.decays[problem.groups]).left_out - problem.y
-    return float(np.average((errors**2).mean(1), weights=problem.rows))
+    return _leave_one_out.judge(problem, flat(fitted.solution.params), fitted.decays[problem.groups]).left_out
 
 
 def _by_evidence(problem: Problem, w: Matrix, record: Record, start_decays: Matrix | None) -> Fitted:
