@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 from scipy.optimize import curve_fit
 
 import stiffgrad as sg
@@ -49,11 +50,12 @@ def test_time_is_marched_through_from_the_initial_condition(problem):
     np.testing.assert_allclose(problem.marched(0.25)["interior"], t / 4)
     solution = pde.solve(problem, "rosenbrock", until=sg.Until(steps=400, loss=1e-8), resample=None)
     stages = solution.run.trace["points"]
-    assert set(stages) == {0.0, 1.0, 2.0, 3.0}
-    ends = [solution.run.trace["loss"][stages == number][-1] for number in range(4)]
+    assert set(stages) == {0.0, 1.0, 2.0, 3.0, 4.0}
+    ends = [solution.run.trace["loss"][stages == number][-1] for number in range(5)]
     start = float(problem.objective.value(problem.objective.w0))
     assert all(end <= 1e-4 * start for end in ends[:3])
-    assert ends[3] <= 1e-8
+    assert ends[3] <= 1e-7 * start
+    assert ends[4] <= 1e-8
 
 
 def logistic(u, t):
@@ -107,7 +109,7 @@ def test_a_stage_begins_with_the_step_at_which_the_last_one_ended(monkeypatch):
     problem = pde.Problem([(0, 1)], [pde.interior(decay, 31), pde.initial(1.0)], [7])
     compiled = [program._cache_size() for program in (_quick, _lasting, _full)]
     trace = pde.solve(problem, "rosenbrock", until=sg.Until(steps=400, loss=1e-8)).run.trace
-    for number in range(1, 4):
+    for number in range(1, 5):
         last = trace["step_size"][trace["points"] == number - 1][-1]
         first = trace["step_size"][trace["points"] == number][1]
         assert 1e-3 * last <= first <= last
@@ -288,6 +290,23 @@ def test_growth_from_a_small_start_is_found_by_shorter_parts():
     well, ill = solution.u([60.0]).ravel()
     assert np.log(well / 990) == pytest.approx(-5 * (1 - (well + ill) / 1000), abs=1e-2)
     assert well < 10
+
+
+def test_a_solution_that_is_wrong_from_one_moment_on_is_marched_through_again():
+    """Spikes of a nerve (FitzHugh): where one is missed, the residual is small everywhere but there."""
+
+    def nerve(u, t):
+        (v, w), (fast, slow) = u(t), pde.derivative(u, t)
+        return [fast - v + v**3 / 3 + w - 0.5, slow - 0.08 * (v + 0.7 - 0.8 * w)]
+
+    problem = pde.Problem([(0, 40)], [pde.interior(nerve, 128), pde.initial([-1.0, 1.0])], outputs=2)
+    solution = pde.solve(problem, "rosenbrock", until=sg.Until(loss=1e-8, steps=1000, wall_seconds=None))
+
+    def rates(t, y):
+        return [y[0] - y[0] ** 3 / 3 - y[1] + 0.5, 0.08 * (y[0] + 0.7 - 0.8 * y[1])]
+
+    path = solve_ivp(rates, (0, 40), [-1, 1], rtol=1e-8, atol=1e-8, dense_output=True).sol
+    assert solution.errors(lambda t: path(t[0])).relative_l2 < 2e-2
 
 
 def test_points_come_in_at_the_same_steps_whatever_the_clock_says(monkeypatch):

@@ -31,13 +31,14 @@ SOLVED = 1000.0  # a held-out residual that has fallen so many times is small, i
 ENDS = (Outcome.TARGET, Outcome.STATIONARY, Outcome.STALLED)
 DOUBLINGS = 4  # of the number of points, at most
 PATIENCE = 50  # steps on one set of points before more may be drawn
-TIMES = (0.25, 0.5, 0.75)  # parts of the time interval that come before all of it
-SHORTER, RETRIES = 0.25, 6  # of a part in which the run is stuck, and how often one may be shortened
+PART = 0.25  # of the time interval, which comes before all of it, and how much longer the next part may be
+SHORTER, RETRIES = 0.25, 6  # how much longer a part may be instead where the run is stuck, and how often it may be so
 STUCK = 0.3  # a run is stuck where its loss fell to no less than so much of it in the second half of its steps
 SHARES = (1e-4, 1e-2)  # what equations weigh first, where observations come before them
 STAGE_END = 1e-4  # where a stage ends, over the loss at the start or that of a network that gives nothing
 UNSOLVED = 1e-3  # a loss so many times that of a network that gives nothing is no solution
 STAGE_STEPS, SHARE_STEPS = 100, 40
+STRICT, STRICT_STEPS, NEAR = 1e-3, 50, 10.0  # a second march: where parts end, or are near enough to go on
 SHARPER = (3.0, 9.0)  # starts to try in turn, where after STAGE_STEPS the loss is still that of no solution
 FIRST_POINTS = 1024  # of an interior condition, at first
 APART = 2.0  # a held-out residual so many times the training one, and more points come in before all are
@@ -265,33 +266,53 @@ def _run_stages(problem: Problem, points: dict[str, Points], rounds: _Rounds) ->
 
 
 def _march(problem: Problem, points: dict[str, Points], rounds: _Rounds, end: float) -> dict[str, Points]:
-    """Parts of the time interval. One in which the run is stuck is begun again from before, after a shorter part.
+    """Parts of the time interval, each a quarter longer than the last, down to `end`; returns the points to go on with.
 
-    What grows from a small start is lost in a long interval: near a solution that stays, such as nobody ill, there is
-    a minimum, and a run that has come there does not leave it. A part in which the equation holds on its points only
-    goes on with as many again: the next part would begin with what is no solution.
+    A part in which the run is stuck is begun again from before, a quarter as much longer; what then goes well may be
+    twice as much longer again. What grows from a small start is lost in a long interval: near a solution that stays,
+    such as nobody ill, there is a minimum, and a run that has come there does not leave it. A part in which the
+    equation holds on its points only goes on with as many again: the next one would begin with what is no solution.
+
+    A solution that is wrong from one moment on leaves a residual at that moment only, and may come below `end`. So the
+    whole interval is tried down to STRICT times `end`; where that is stuck, the march begins again, with every part
+    down to there. Where that leads no further, the lower of both energies is gone on with.
     """
 
     def run(part: float, params: Params, trial: bool = False) -> None:
         objective = problem.with_points(problem.marched(part, points), params)
         nowhere = UNSOLVED / STAGE_END * end if trial else None
-        rounds.run(objective, end, steps=STAGE_STEPS, held_out=problem.held_out_until(part), nowhere=nowhere)
+        goal = STRICT * end if strict or part == 1.0 else end
+        steps = STRICT_STEPS if strict else STAGE_STEPS
+        held_out = problem.held_out_until(part)
+        rounds.run(objective, goal, steps=steps, held_out=held_out, nowhere=nowhere, whole=part == 1.0)
 
-    parts, before, retries = list(TIMES), 0.0, RETRIES
-    params = _start_well(problem, rounds, functools.partial(run, parts[0]))
-    while parts and rounds.going:
+    strict, first = False, PART
+    start = _start_well(problem, rounds, functools.partial(run, first))
+    good, reached, longer, failures, lowest = start, 0.0, PART, 0, (np.inf, start)
+    while rounds.going:
+        part, begin = min(reached + longer, 1.0), rounds.params
+        near = not strict or rounds.loss <= NEAR * STRICT * end
         if rounds.may_draw and rounds.loss <= end and rounds.between > FAR**2 * end:
             rounds.doublings += 1
-            params = rounds.params
-            points = redrawn(problem, points, params, rounds.count, keep=True, part=parts[0])
-        elif retries and rounds.stuck:
-            retries -= 1
-            parts.insert(0, before + SHORTER * (parts[0] - before))
-        else:
-            before = parts.pop(0)
-            params = rounds.params
-        if parts:
-            run(parts[0], params)
+            points = redrawn(problem, points, begin, rounds.count, keep=True, part=part)
+        elif part == 1.0 and not strict and rounds.stuck:
+            lowest, strict = (rounds.energy, rounds.params), True
+            begin = good = start
+            reached, longer, failures = 0.0, PART, 0
+        elif rounds.stuck and not (strict and near) and failures < RETRIES:
+            failures += 1
+            longer *= SHORTER
+            begin = good
+        elif near:
+            good, reached, longer = begin, part, min(2.0 * longer, PART)
+            failures = 0 if strict else failures
+        elif rounds.stuck:
+            break
+        if reached == 1.0:
+            break
+        run(min(reached + longer, 1.0), begin)
+    if rounds.going and strict and not (reached == 1.0 and rounds.energy < lowest[0]):
+        rounds.back_to(lowest[1])
     return points
 
 
@@ -332,6 +353,7 @@ class _Rounds:
         self._apart: float | None = None  # how far the residuals may be apart before points are wanted
         self._looked = 0.0  # how often the held-out points were looked at in this run
         self.count = 0
+        self._back: Params | None = None
         self.doublings = 0
         self.going = True
         self.wants_points = False
@@ -339,7 +361,13 @@ class _Rounds:
     @property
     def params(self) -> Params:
         """Where the next run starts."""
+        if self._back is not None:
+            return self._back
         return self._problem.params if self._total is None else self._total.params
+
+    def back_to(self, params: Params) -> None:
+        """Let the next run start at parameters of before."""
+        self._back = params
 
     @functools.cached_property
     def nothing(self) -> float | None:
@@ -383,17 +411,19 @@ class _Rounds:
         apart: float | None = None,
         held_out: Objective | None = None,
         nowhere: float | None = None,
+        whole: bool = False,
     ) -> None:
         """Down to a loss, for so many steps, or until new points are wanted; if the budgets allow any.
 
         `apart`: points are waiting, and are wanted where the held-out residual is so many times the training one.
         `held_out`: the held-out points, where these are not the problem's.
         `nowhere`: a loss above which a run leads nowhere, and ends, after STAGE_STEPS steps.
+        `whole`: a stage that is on all of the time interval.
         """
         if not self.going:
             return
         stage = steps is not None
-        self.whole, self.objective = not stage, objective
+        self.whole, self.objective = whole or not stage, objective
         if not stage and isinstance(self._resample, int):
             steps = self._resample
         left = self._until if self._total is None else self._until.after(self._total)
@@ -407,6 +437,7 @@ class _Rounds:
         watch = _Watch(self._watch, _looks_every(objective))
         self._looked = 0.0
         run = integrate(objective, self._begun(), until=own, callback=watch, **self._options)
+        self._back = None
         self._last_losses = run.trace["loss"]
         self.nowhere = self._leads_nowhere(run.trace.row(-1))
         if held_out is not None:
