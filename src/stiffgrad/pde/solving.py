@@ -50,6 +50,7 @@ IN_A_STAGE = (
     "Not solved: the budget ended in a stage, which trains on a part of the time interval, or on equations that weigh "
     "too little. Give it more time. "
 )
+SHARE = 4.0  # a condition with more than the so manieth part of the held-out energy gets more points
 CANDIDATES = 10  # points that new ones are drawn from, for each of them
 
 
@@ -62,13 +63,13 @@ class Solution:
     problem : Problem
         What was solved; `problem.weights` tells the weights of the terms.
     run : stiffgrad.Solution
-        The integration: counts, trace, seconds. Its trace's column `validation` is the energy of the interior equations
+        The integration: counts, trace, seconds. Its trace's column `validation` is the energy of equations and faces
         on points that were not trained on, looked at after each chunk of steps and NaN in between; `points` counts the
         sets of points, stages included, from 0.
     residuals : dict of str to float
         Root mean square of what each condition leaves, on the points of the last objective.
     held_out : dict of str to float
-        The same for interior equations, on points never trained on.
+        The same for interior equations and for conditions on faces, on points never trained on.
     error_estimate : float
         The relative L2 error as the run lets one expect it: see `stiffgrad.pde.confidence` and docs/pinns.md, which
         says how it compared with true ones. NaN where the run does not tell: with observations, whose noise stays, or
@@ -200,12 +201,13 @@ def solve(
         energy(problem.held_out, problem.objective.w0)  # compiled here, and not in solving time
     rounds = _Rounds(problem, resolve(solver), until, resample, {"progress": progress, "throw": False}, callback)
     points = {name: problem.points[name] for name in problem.interiors}
-    whole = sum(map(len, points.values()))
+    inside = lambda: sum(len(points[name]) for name in problem.interiors)  # noqa: E731
+    whole = inside()
     if stages and resample == "auto":
         points |= problem.some_points(FIRST_POINTS)
     if stages and problem.interiors:
         points = _run_stages(problem, points, rounds)
-    few = sum(map(len, points.values())) < whole
+    few = inside() < whole
 
     def run(params: Params, trial: bool = False) -> None:
         objective = problem.with_points(points, params) if rounds.count or few else problem.objective
@@ -221,8 +223,8 @@ def solve(
         if rounds.wants_points:
             points = redrawn(problem, points, rounds.params, rounds.count, keep=True)
         else:
-            points = {name: problem.points[name] for name in problem.interiors}
-        few = rounds.wants_points and sum(map(len, points.values())) < whole
+            points = points | {name: problem.points[name] for name in problem.interiors}
+        few = rounds.wants_points and inside() < whole
         run(rounds.params)
     while rounds.going and rounds.wants_points:
         points = redrawn(problem, points, rounds.params, rounds.count, keep=resample == "auto")
@@ -539,16 +541,20 @@ def _far(row: Mapping[str, float], times: float) -> bool:
 def redrawn(
     problem: Problem, points: Mapping[str, Points], params: Params, seed: int, keep: bool, part: float = 1.0
 ) -> dict[str, Points]:
-    """As many new points for the interior equations, drawn by residual from a fresh uniform set; or beside the old.
+    """As many new points, drawn by residual from a fresh uniform set; or beside the old.
+
+    Of interior equations and, where points are kept, of faces; there only of conditions that hold on their points only,
+    of all where none stands out.
 
     `part`: the residual counts where the points lie in the first part of the time interval.
     """
     drawn = dict(points)
-    for index, name in enumerate(problem.drawn):
-        old = points[name]
+    names = problem.drawn if not keep else _apart(problem, points, params, part)
+    for index, name in enumerate(names):
+        old = points.get(name, problem.points[name])
         count = len(old)
-        candidates = interior_points(problem.domain, CANDIDATES * count, "uniform", 7919 * seed + index)
-        where = problem.until(part, candidates)
+        candidates = problem.draw(name, CANDIDATES * count, "uniform", 7919 * seed + index)
+        where = problem.until(part, candidates) if name in problem.drawn else candidates
         size = np.linalg.norm(problem.residual(name, params, where).reshape(len(where), -1), axis=1)
         mean = size.mean()
         chance = size / mean + 1.0 if mean > 0 else np.ones(len(size))
@@ -556,6 +562,19 @@ def redrawn(
         new = candidates[generator.choice(len(size), count, replace=False, p=chance / chance.sum())]
         drawn[name] = np.concatenate([old, new]) if keep else new
     return drawn
+
+
+def _apart(problem: Problem, points: Mapping[str, Points], params: Params, part: float) -> tuple[str, ...]:
+    """Conditions whose held-out energy makes up much of all that is held out; all interior ones where none does."""
+    held_out = problem.held_out_until(part)
+    if held_out is None or not problem.faces:
+        return problem.drawn
+    weights = {name: problem.weights[name] for name in problem.interiors + problem.faces}
+    means = _root_means(held_out, held_out.layout.flatten(params), weights)
+    energies = {name: weights[name] * mean**2 for name, mean in means.items()}
+    shared = sum(energies.values()) / SHARE
+    far = tuple(name for name in problem.drawn + problem.faces if energies[name] > shared)
+    return far or problem.drawn
 
 
 def _check_resample(resample: Any, problem: Problem) -> None:
@@ -573,13 +592,15 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
     held_out: dict[str, float] = {}
     error = float("nan")
     if problem.held_out is not None:
-        held_out = _root_means(problem.held_out, run.w, {name: weights[name] for name in problem.interiors})
+        names = problem.interiors + problem.faces
+        held_out = _root_means(problem.held_out, run.w, {name: weights[name] for name in names})
         if not problem.observed:
             points = _judged_at(problem)
             worst = max(run.loss, float(energy(problem.held_out, run.w)))
             error = rounds.path.error(worst, run.w, lambda w: problem.evaluate(objective.unflatten(w), points))
     unsolved = _unsolved(problem, run, rounds.nothing) if rounds.whole else IN_A_STAGE
-    verdict = unsolved + _verdict(residuals, held_out, _start(run)) + _trust(error)
+    parts = {name: (run.loss / weight / len(weights)) ** 0.5 for name, weight in weights.items()}
+    verdict = unsolved + _verdict(residuals, held_out, _start(run), parts) + _trust(error)
     return Solution(problem, run, residuals, held_out, error, verdict)
 
 
@@ -634,12 +655,19 @@ def _start(run: Run) -> float:
     return float(np.sqrt(seen[0] / max(seen[-1], 1e-300)))
 
 
-def _verdict(residuals: Mapping[str, float], held_out: Mapping[str, float], fall: float) -> str:
+def _verdict(
+    residuals: Mapping[str, float], held_out: Mapping[str, float], fall: float, parts: Mapping[str, float] | None = None
+) -> str:
+    """Whether conditions hold between their points as on them.
+
+    `parts`: residuals that would be an even part of the loss; one below counts as that: it bends nothing.
+    """
     if not held_out:
         return (
             "There are no two interior points, so none are held out: how well the equation holds elsewhere is unknown."
         )
-    name, ratio = max(((n, held_out[n] / max(residuals[n], 1e-300)) for n in held_out), key=lambda pair: pair[1])
+    least = dict.fromkeys(held_out, 1e-300) | dict(parts or {})
+    name, ratio = max(((n, held_out[n] / max(residuals[n], least[n])) for n in held_out), key=lambda pair: pair[1])
     seen = f"{held_out[name]:.1e} on held-out points, {residuals[name]:.1e} on the points trained on"
     if ratio > FAR and fall > SOLVED:
         return (
