@@ -186,12 +186,13 @@ class Problem:
         return self.conditions[name].draw(self.domain, name, self.time, count, sampling, seed)
 
     def held_out_until(self, part: float) -> Objective | None:
-        """`held_out` in the first part of the time interval."""
+        """`held_out`; or the equations alone in the first part of the time interval."""
         if not self._fresh:
             return None
+        names = self.interiors + (self.faces if part == 1.0 else ())
         terms = [
-            self._moved(name, self.until(part, points) if name in self.interiors else points)
-            for name, points in self._fresh.items()
+            self._moved(name, self.until(part, self._fresh[name]) if name in self.interiors else self._fresh[name])
+            for name in names
         ]
         return Objective(self.params, terms, dtype=self._dtype)
 

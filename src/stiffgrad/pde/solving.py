@@ -301,6 +301,8 @@ def _march(problem: Problem, points: dict[str, Points], rounds: _Rounds, end: fl
             lowest, strict = (rounds.energy, rounds.params), True
             begin = good = start
             reached, longer, failures = 0.0, PART, 0
+        elif rounds.stuck and strict and not near and reached == 0.0 and failures:  # no part of the start is any better
+            break
         elif rounds.stuck and not (strict and near) and failures < RETRIES:
             failures += 1
             longer *= SHORTER
@@ -553,8 +555,11 @@ def redrawn(
     for index, name in enumerate(names):
         old = points.get(name, problem.points[name])
         count = len(old)
+        if name in problem.faces:  # evenly: at a jump or a kink of the data all of them would gather
+            drawn[name] = np.concatenate([old, problem.draw(name, count, "sobol", 7919 * seed + index)])
+            continue
         candidates = problem.draw(name, CANDIDATES * count, "uniform", 7919 * seed + index)
-        where = problem.until(part, candidates) if name in problem.drawn else candidates
+        where = problem.until(part, candidates)
         size = np.linalg.norm(problem.residual(name, params, where).reshape(len(where), -1), axis=1)
         mean = size.mean()
         chance = size / mean + 1.0 if mean > 0 else np.ones(len(size))
@@ -567,7 +572,7 @@ def redrawn(
 def _apart(problem: Problem, points: Mapping[str, Points], params: Params, part: float) -> tuple[str, ...]:
     """Conditions whose held-out energy makes up much of all that is held out; all interior ones where none does."""
     held_out = problem.held_out_until(part)
-    if held_out is None or not problem.faces:
+    if held_out is None or not problem.faces or part < 1.0:
         return problem.drawn
     weights = {name: problem.weights[name] for name in problem.interiors + problem.faces}
     means = _root_means(held_out, held_out.layout.flatten(params), weights)
