@@ -340,3 +340,57 @@ def test_a_part_of_the_time_gets_more_points_where_its_equation_holds_on_them_on
     assert pde.solve(problem, until=until).errors(lambda t: np.cos(30 * t[0])).relative_l2 < 1e-2
     fixed = pde.solve(problem, until=until, resample=None, throw=False)
     assert fixed.errors(lambda t: np.cos(30 * t[0])).relative_l2 > 0.1
+
+
+def test_a_constant_that_nothing_determines_is_said_and_no_part_of_the_error():
+    flat = pde.boundary(lambda u, z: pde.derivative(u, z), faces=[(0, 0.0), (0, 1.0)])
+    source = pde.interior(lambda u, z: pde.derivative(u, z, 0, 0) + np.pi**2 * np.cos(np.pi * z[0]), points=64)
+    free = pde.Problem([(0, 1)], [source, flat], [10])
+    fixed = pde.Problem([(0, 1)], [source, flat, pde.boundary(1.0, faces=[(0, 0.0)])], [10])
+    for problem, constants in ((free, (0,)), (fixed, ())):
+        assert problem.free_constants(problem.params) == constants
+        solution = pde.solve(problem, "rosenbrock", until=sg.Until(loss=1e-10, steps=200))
+        assert ("Nothing determines a constant" in solution.verdict) == bool(constants)
+        found = solution.u(np.linspace(0, 1, 101)) - np.cos(np.pi * np.linspace(0, 1, 101))
+        error = np.linalg.norm(found - (found.mean() if constants else 0.0)) / np.sqrt(51)
+        assert 0.2 * error < solution.error_estimate < 100 * error
+
+
+def test_a_narrow_start_is_met_between_its_points():
+    """With 16 points a pulse of width 0.1 is met on them alone: faces are held out as well, and get more points."""
+    pulse = lambda z: np.exp(-(((z[0] - 0.5) / 0.1) ** 2))  # noqa: E731
+    still = pde.interior(lambda u, z: pde.derivative(u, z, 1), points=256)
+    problem = pde.Problem([(0, 1), (0, 1)], [still, pde.initial(pulse, points=16)])
+    assert problem.faces == ("initial",)
+    until = sg.Until(loss=1e-10, steps=300, wall_seconds=None)
+    fixed, drawn = (pde.solve(problem, "rosenbrock", resample=r, until=until, throw=False) for r in (None, "auto"))
+    assert fixed.held_out["initial"] > 5 * fixed.residuals["initial"]
+    assert "of 'initial'" in fixed.verdict
+    assert drawn.errors(pulse).relative_l2 < 0.2 * fixed.errors(pulse).relative_l2
+
+
+def test_a_run_that_does_not_tell_its_error_is_not_trusted(problem, monkeypatch):
+    monkeypatch.setattr(solving.Path, "error", lambda *_: float("nan"))
+    solution = pde.solve(problem, "rosenbrock", until=sg.Until(loss=1e-8, steps=300))
+    assert "How large the error is cannot be told" in solution.verdict
+    assert "Not solved" not in solution.verdict
+
+
+def test_noise_that_stays_is_not_taken_for_a_solution_that_is_wrong_from_one_moment_on():
+    t = np.linspace(0.05, 1.0, 30)
+    y = np.exp(-3 * t) + 0.1 * np.random.default_rng(0).normal(size=30)
+    equation = pde.interior(lambda u, t, p: pde.derivative(u, t) + p["k"] * u(t), 40)
+    conditions = [equation, pde.initial(1.0), pde.observations(t, y)]
+    problem = pde.Problem([(0, 1)], conditions, [8], unknowns={"k": 1.0})
+    solution = pde.solve(problem, "rosenbrock", until=sg.Until(steps=450, gradient_norm=1e-9), throw=False)
+    assert "in a stage" not in solution.verdict
+    assert solution.run.trace["points"][-1] < 10
+
+
+def test_observations_without_noise_let_an_error_be_told():
+    t = np.linspace(0, 1, 9)
+    equation = pde.interior(lambda u, t, p: pde.derivative(u, t) + p["k"] * u(t), 40)
+    problem = pde.Problem([(0, 1)], [equation, pde.observations(t, np.exp(-3 * t))], [10], unknowns={"k": 1.0})
+    solution = pde.solve(problem, "rosenbrock", until=sg.Until(loss=1e-13, steps=600))
+    error = solution.errors(lambda t: np.exp(-3 * t[0])).relative_l2
+    assert 0.2 * error < solution.error_estimate < 100 * error

@@ -25,6 +25,7 @@ from stiffgrad.pde.scales import scales
 TRACE_SAMPLES = 256  # so many samples of a term tell the trace of its kernel to some per cent
 HELD_OUT_SEED = 2**20  # far from the seeds of the points that are trained on
 MOST_HELD_OUT = 1024
+UNSEEN = 1e-8  # a change of all residuals, in units of the solution
 
 
 class Problem:
@@ -208,6 +209,27 @@ class Problem:
         weights = self.params["network"] if self.inverse else self.params
         sharp = self.network.sharper(weights, times)
         return {**self.params, "network": sharp} if self.inverse else sharp
+
+    @float64
+    def free_constants(self, params: Params) -> tuple[int, ...]:
+        """Components to which any constant may be added, because no residual changes: a pressure without a value.
+
+        Seen at `params`, for networks of `pde.network` without a transform.
+        """
+        if not isinstance(self.network, Network) or self.network.transform is not None:
+            return ()
+        weights = params["network"] if self.inverse else params
+        left = np.asarray(self.objective.residual(self.objective.flatten(params)))
+
+        def unseen(index: int) -> bool:
+            bias = np.array(weights[-1]["bias"])
+            bias[index] += 1.0
+            moved = [*weights[:-1], {**weights[-1], "bias": bias}]
+            other = {**params, "network": moved} if self.inverse else moved
+            change = np.asarray(self.objective.residual(self.objective.flatten(other))) - left
+            return bool(np.linalg.norm(change) <= UNSEEN)
+
+        return tuple(index for index in range(len(self.scales.size)) if unseen(index))
 
     def some_points(self, count: int) -> dict[str, Points]:
         """At most so many points of each interior condition that draws its own, spread as all of them are."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from stiffgrad._float64 import float64
 from stiffgrad._types import Outcome, Params, SolveError
@@ -51,6 +52,11 @@ IN_A_STAGE = (
     "too little. Give it more time. "
 )
 SHARE = 4.0  # a condition with more than the so manieth part of the held-out energy gets more points
+WITHOUT_NOISE = 1e-12  # observations met to such a part of the loss of nothing have none
+UNTOLD = (
+    " How large the error is cannot be told, because the residuals of the whole problem hardly fell in this run: not "
+    "to be trusted. Give it more time, a larger network or more points."
+)
 CANDIDATES = 10  # points that new ones are drawn from, for each of them
 
 
@@ -72,8 +78,8 @@ class Solution:
         The same for interior equations and for conditions on faces, on points never trained on.
     error_estimate : float
         The relative L2 error as the run lets one expect it: see `stiffgrad.pde.confidence` and docs/pinns.md, which
-        says how it compared with true ones. NaN where the run does not tell: with observations, whose noise stays, or
-        where it was too short.
+        says how it compared with true ones. Without constants that nothing determines, such as that of a pressure. NaN
+        where the run does not tell: with observations whose noise stays, or where the residuals hardly fell.
     verdict : str
         Whether the equation is solved, holds between the points as it does on them, and can be trusted to 1e-5, in a
         few sentences.
@@ -161,9 +167,9 @@ def solve(
         integrator starts afresh from the weights reached, because its energy is another.
     stages : bool
         Begin with easier problems, which lead to the solution that is meant. With an initial condition: all points in
-        the first quarter of the time interval, then in half and in three quarters of it; otherwise an equation is often
-        met at late times first, by another solution than that which begins here. With unknowns and observations, and
-        no initial condition: equations that weigh 1e-4, then 1e-2 of what they do in the end. A stage ends at 1e-4 of
+        the first quarter of the time interval, then in half, in three quarters and in all of it; otherwise an equation is
+        often met at late times first, by another solution than that which begins here. With unknowns and observations, and
+        no initial condition: equations that weigh 1e-4, then 1e-2 of what they do in the end. A stage ends at 1e-4 (all of the time: 1e-7) of
         the loss at the start, or of the network with all weights zero if that is less, or after 100 steps (40 for the
         latter). With resample="auto" an interior equation begins with 1,024 of its points: steps on few points are
         cheap, and far from the solution as good. Where the held-out residual is twice the training one, as many again
@@ -312,7 +318,7 @@ def _march(problem: Problem, points: dict[str, Points], rounds: _Rounds, end: fl
             failures = 0 if strict else failures
         elif rounds.stuck:
             break
-        if reached == 1.0:
+        if reached == 1.0 or (problem.observed and reached + longer >= 1.0):  # noise stays, and looks like being stuck
             break
         run(min(reached + longer, 1.0), begin)
     if rounds.going and strict and not (reached == 1.0 and rounds.energy < lowest[0]):
@@ -596,16 +602,21 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
     residuals = _root_means(objective, run.w, weights)
     held_out: dict[str, float] = {}
     error = float("nan")
+    free = problem.free_constants(run.params)
+    values = lambda w, points: problem.evaluate(objective.unflatten(w), points)  # noqa: E731
     if problem.held_out is not None:
         names = problem.interiors + problem.faces
         held_out = _root_means(problem.held_out, run.w, {name: weights[name] for name in names})
-        if not problem.observed:
+        if not problem.observed or run.loss <= WITHOUT_NOISE * (rounds.nothing or 0.0):
             points = _judged_at(problem)
             worst = max(run.loss, float(energy(problem.held_out, run.w)))
-            error = rounds.path.error(worst, run.w, lambda w: problem.evaluate(objective.unflatten(w), points))
+            error = rounds.path.error(worst, run.w, lambda w: _less_constants(values(w, points), free))
     unsolved = _unsolved(problem, run, rounds.nothing) if rounds.whole else IN_A_STAGE
     parts = {name: (run.loss / weight / len(weights)) ** 0.5 for name, weight in weights.items()}
     verdict = unsolved + _verdict(residuals, held_out, _start(run), parts) + _trust(error)
+    if np.isnan(error) and not (unsolved or problem.observed or problem.held_out is None):
+        verdict += UNTOLD
+    verdict += _undetermined(free, problem)
     return Solution(problem, run, residuals, held_out, error, verdict)
 
 
@@ -615,6 +626,28 @@ def _judged_at(problem: Problem) -> Points:
         return interior_points(problem.domain, JUDGED)
     points = np.concatenate([problem.points[name] for name in problem.interiors])
     return points[:: -(-len(points) // JUDGED)]
+
+
+def _less_constants(values: NDArray[np.float64], free: tuple[int, ...]) -> NDArray[np.float64]:
+    """Values of the solution, (N,) or (N, k), less the mean of components in which nothing determines it."""
+    if not free:
+        return values
+    means = np.zeros(values.shape[1:])
+    means[... if values.ndim == 1 else list(free)] = values.mean(axis=0)[... if values.ndim == 1 else list(free)]
+    return np.asarray(values - means)
+
+
+def _undetermined(free: tuple[int, ...], problem: Problem) -> str:
+    """A sentence about constants that no condition sees; or none."""
+    if not free:
+        return ""
+    where = (
+        "the solution" if len(problem.scales.size) == 1 else f"component {', '.join(map(str, free))} of the solution"
+    )
+    return (
+        f" Nothing determines a constant that is added to {where}: it is any, and no part of the error told here. A "
+        "value at one point fixes it, as pde.boundary(..., points=[...])."
+    )
 
 
 def _trust(error: float) -> str:
