@@ -167,10 +167,11 @@ def solve(
         integrator starts afresh from the weights reached, because its energy is another.
     stages : bool
         Begin with easier problems, which lead to the solution that is meant. With an initial condition: all points in
-        the first quarter of the time interval, then in half, in three quarters and in all of it; otherwise an equation is
-        often met at late times first, by another solution than that which begins here. With unknowns and observations, and
-        no initial condition: equations that weigh 1e-4, then 1e-2 of what they do in the end. A stage ends at 1e-4 (all of the time: 1e-7) of
-        the loss at the start, or of the network with all weights zero if that is less, or after 100 steps (40 for the
+        the first quarter of the time interval, then in half, in three quarters and in all of it; otherwise an equation
+        is often met at late times first, by another solution than that which begins here. With unknowns and
+        observations, and no initial condition: equations that weigh 1e-4, then 1e-2 of what they do in the end. A stage
+        ends at 1e-4 (for all of the time: 1e-7) of the loss at the start, or of the network with all weights zero if
+        that is less, or after 100 steps (40 for the
         latter). With resample="auto" an interior equation begins with 1,024 of its points: steps on few points are
         cheap, and far from the solution as good. Where the held-out residual is twice the training one, as many again
         are drawn by residual, until there are as many as were asked for; where a run ends on fewer points, by a target
@@ -299,26 +300,27 @@ def _march(problem: Problem, points: dict[str, Points], rounds: _Rounds, end: fl
     good, reached, longer, failures, lowest = start, 0.0, PART, 0, (np.inf, start)
     while rounds.going:
         part, begin = min(reached + longer, 1.0), rounds.params
+        stuck = rounds.stuck and not problem.observed  # whose noise stays, and looks the same
         near = not strict or rounds.loss <= NEAR * STRICT * end
         if rounds.may_draw and rounds.loss <= end and rounds.between > FAR**2 * end:
             rounds.doublings += 1
             points = redrawn(problem, points, begin, rounds.count, keep=True, part=part)
-        elif part == 1.0 and not strict and rounds.stuck:
+        elif part == 1.0 and not strict and stuck:
             lowest, strict = (rounds.energy, rounds.params), True
             begin = good = start
             reached, longer, failures = 0.0, PART, 0
-        elif rounds.stuck and strict and not near and reached == 0.0 and failures:  # no part of the start is any better
+        elif stuck and strict and not near and reached == 0.0 and failures:  # no part of the start is any better
             break
-        elif rounds.stuck and not (strict and near) and failures < RETRIES:
+        elif stuck and not (strict and near) and failures < RETRIES:
             failures += 1
             longer *= SHORTER
             begin = good
         elif near:
             good, reached, longer = begin, part, min(2.0 * longer, PART)
             failures = 0 if strict else failures
-        elif rounds.stuck:
+        elif stuck:
             break
-        if reached == 1.0 or (problem.observed and reached + longer >= 1.0):  # noise stays, and looks like being stuck
+        if reached == 1.0:
             break
         run(min(reached + longer, 1.0), begin)
     if rounds.going and strict and not (reached == 1.0 and rounds.energy < lowest[0]):
