@@ -75,8 +75,22 @@ class Condition:
         if not self.drawn:
             return check_inside(sides, self.points, f"{label}: points")
         inside, on_faces = default_counts(len(sides))
+        if self.points is not None:
+            count = self._count(label)
+        elif self.kind == "interior":
+            count = inside
+        else:
+            faces = self._faces(sides, label, time)
+            count = len(faces) if len(sides) == 1 else -(-on_faces * len(faces) // (2 * len(sides)))
+        return self.draw(sides, label, time, count, self.sampling, seed)
+
+    def draw(self, sides: Domain, label: str, time: int | None, count: int, sampling: str, seed: int) -> Points:
+        """So many points of the condition, wherever it holds."""
         if self.kind == "interior":
-            return interior_points(sides, inside if self.points is None else self._count(label), self.sampling, seed)
+            return interior_points(sides, count, sampling, seed)
+        return boundary_points(sides, count, sampling, seed, self._faces(sides, label, time))
+
+    def _faces(self, sides: Domain, label: str, time: int | None) -> list[tuple[int, float]]:
         if self.kind == "initial":
             faces = [(_time(self.axis, sides, label), sides[self.axis][0])]
         elif self.faces is None:
@@ -85,11 +99,7 @@ class Condition:
             faces = [check_face(sides, face) for face in self.faces]
         if not faces:
             raise ValueError(f"{label} has no face: the only coordinate is that of the initial condition; name faces")
-        if self.points is None:
-            count = len(faces) if len(sides) == 1 else -(-on_faces * len(faces) // (2 * len(sides)))
-        else:
-            count = self._count(label)
-        return boundary_points(sides, count, self.sampling, seed, faces)
+        return faces
 
     def _count(self, label: str) -> int:
         if isinstance(self.points, bool) or not isinstance(self.points, int | np.integer):
@@ -378,6 +388,15 @@ def in_units(term: Term, network: Any, units: tuple[float, ...]) -> Term:
     targets = term.targets if term.targets is None or not units else np.asarray(term.targets) / np.array(units)
     function = dataclasses.replace(residual_of(term), network=network, units=units)
     return dataclasses.replace(term, function=function, targets=targets)
+
+
+def moved(term: Term, condition: Condition, label: str, points: Points) -> Term:
+    """The same term on other points, with the values that are prescribed there."""
+    if term.targets is None:
+        return dataclasses.replace(term, samples=points)
+    width = np.shape(term.targets)[1]
+    targets = _targets(condition, label, points, width) / np.array(residual_of(term).units or 1.0)
+    return dataclasses.replace(term, samples=points, targets=targets)
 
 
 def residual_of(term: Term) -> Residual:

@@ -17,7 +17,7 @@ from stiffgrad.objective import Objective, Term, derivatives
 from stiffgrad.objective.compiled import Compiled
 from stiffgrad.objective.derivatives import Block
 from stiffgrad.objective.parameters import Layout
-from stiffgrad.pde.conditions import Condition, Residual, Solution, in_units, residual_of, term_of, time_axis
+from stiffgrad.pde.conditions import Condition, Residual, Solution, in_units, moved, residual_of, term_of, time_axis
 from stiffgrad.pde.networks import Network, network, units
 from stiffgrad.pde.points import Points, between, box, check_inside, interior_points
 from stiffgrad.pde.scales import scales
@@ -25,6 +25,7 @@ from stiffgrad.pde.scales import scales
 TRACE_SAMPLES = 256  # so many samples of a term tell the trace of its kernel to some per cent
 HELD_OUT_SEED = 2**20  # far from the seeds of the points that are trained on
 MOST_HELD_OUT = 1024
+UNSEEN = 1e-8  # a change of all residuals, in units of the solution
 
 
 class Problem:
@@ -70,8 +71,9 @@ class Problem:
     time : int or None
         The coordinate of time, where there is an initial condition.
     held_out : Objective or None
-        The interior equations on points that are not trained on: drawn in the domain, or, where an equation's points
-        were given, so that its region is not known, halfway between neighbours. None where there are no two points.
+        The interior equations, and the conditions on faces, on points that are not trained on: drawn in the domain, or,
+        where an equation's points were given, so that its region is not known, halfway between neighbours. None where
+        there are no two points inside.
 
     Raises
     ------
@@ -138,8 +140,13 @@ class Problem:
         self._terms = terms
         self.interiors = tuple(name for name, c in self.conditions.items() if c.kind == "interior")
         self.drawn = tuple(name for name in self.interiors if self.conditions[name].drawn)
+        self.faces = tuple(name for name, c in self.conditions.items() if self._on_faces(c))
         self._fresh = self._fresh_points(seed)
         self.held_out = self.held_out_until(1.0)
+
+    def _on_faces(self, condition: Condition) -> bool:
+        """Whether it holds between its points as well: on faces, drawn there, which are more than single points."""
+        return len(self.domain) > 1 and condition.drawn and condition.kind in ("boundary", "initial")
 
     def _outputs(self) -> int:
         """How many components the solution has."""
@@ -163,28 +170,35 @@ class Problem:
         }
 
     def _fresh_points(self, seed: int) -> dict[str, Points]:
-        """Points of the interior equations that are not trained on; none where there are no two points."""
-        if any(len(self.points[name]) < 2 for name in self.interiors):
+        """Points inside and on faces that are not trained on; none where there are no two points inside."""
+        if not self.interiors or any(len(self.points[name]) < 2 for name in self.interiors):
             return {}
 
         def fresh(index: int, name: str) -> Points:
             points = self.points[name]
-            if name in self.drawn:
-                count = min(len(points), MOST_HELD_OUT)
-                return interior_points(self.domain, count, "sobol", seed + HELD_OUT_SEED + index)
+            if name in self.drawn + self.faces:
+                return self.draw(name, min(len(points), MOST_HELD_OUT), "sobol", seed + HELD_OUT_SEED + index)
             return between(points)[:: -(-len(points) // MOST_HELD_OUT)]
 
-        return {name: fresh(index, name) for index, name in enumerate(self.interiors)}
+        return {name: fresh(index, name) for index, name in enumerate(self.interiors + self.faces)}
+
+    def draw(self, name: str, count: int, sampling: str, seed: int) -> Points:
+        """So many points of a condition whose points are drawn."""
+        return self.conditions[name].draw(self.domain, name, self.time, count, sampling, seed)
 
     def held_out_until(self, part: float) -> Objective | None:
-        """`held_out` in the first part of the time interval."""
+        """`held_out`; or the equations alone in the first part of the time interval."""
         if not self._fresh:
             return None
+        names = self.interiors + (self.faces if part == 1.0 else ())
         terms = [
-            dataclasses.replace(self._terms[name], samples=self.until(part, points))
-            for name, points in self._fresh.items()
+            self._moved(name, self.until(part, self._fresh[name]) if name in self.interiors else self._fresh[name])
+            for name in names
         ]
         return Objective(self.params, terms, dtype=self._dtype)
+
+    def _moved(self, name: str, points: Points) -> Term:
+        return moved(self._terms[name], self.conditions[name], name, points)
 
     def sharper(self, times: float) -> Params | None:
         """The start with its first layer's units so many times sharper; None for a network of another kind."""
@@ -195,6 +209,27 @@ class Problem:
         weights = self.params["network"] if self.inverse else self.params
         sharp = self.network.sharper(weights, times)
         return {**self.params, "network": sharp} if self.inverse else sharp
+
+    @float64
+    def free_constants(self, params: Params) -> tuple[int, ...]:
+        """Components to which any constant may be added, because no residual changes: a pressure without a value.
+
+        Seen at `params`, for networks of `pde.network` without a transform.
+        """
+        if not isinstance(self.network, Network) or self.network.transform is not None:
+            return ()
+        weights = params["network"] if self.inverse else params
+        left = np.asarray(self.objective.residual(self.objective.flatten(params)))
+
+        def unseen(index: int) -> bool:
+            bias = np.array(weights[-1]["bias"])
+            bias[index] += 1.0
+            moved = [*weights[:-1], {**weights[-1], "bias": bias}]
+            other = {**params, "network": moved} if self.inverse else moved
+            change = np.asarray(self.objective.residual(self.objective.flatten(other))) - left
+            return bool(np.linalg.norm(change) <= UNSEEN)
+
+        return tuple(index for index in range(len(self.scales.size)) if unseen(index))
 
     def some_points(self, count: int) -> dict[str, Points]:
         """At most so many points of each interior condition that draws its own, spread as all of them are."""
@@ -207,9 +242,9 @@ class Problem:
         return chosen
 
     def marched(self, part: float, points: Mapping[str, Points] | None = None) -> dict[str, Points]:
-        """The interior points with their times moved into the first part of the time interval."""
-        points = self.points if points is None else points
-        return {name: self.until(part, points[name]) for name in self.interiors}
+        """The points with the times of interior ones moved into the first part of the time interval."""
+        points = {name: self.points[name] for name in self.interiors} if points is None else points
+        return {name: self.until(part, some) if name in self.interiors else some for name, some in points.items()}
 
     def until(self, part: float, points: Points) -> Points:
         """Points with their times moved into the first part of the time interval."""
@@ -232,19 +267,24 @@ class Problem:
         """
         terms = dict(self._terms)
         for name, replaced in points.items():
-            if name not in self.interiors:
-                raise ValueError(f"points of {name!r} cannot be replaced; only of {', '.join(self.interiors)}")
-            inside = check_inside(self.domain, replaced, f"{name}: points")
-            terms[name] = dataclasses.replace(terms[name], samples=inside)
+            if name not in self.interiors + self.faces:
+                known = ", ".join(self.interiors + self.faces)
+                raise ValueError(f"points of {name!r} cannot be replaced; only of {known}")
+            terms[name] = self._moved(name, check_inside(self.domain, replaced, f"{name}: points"))
         for name in self.interiors:
             terms[name] = dataclasses.replace(terms[name], weight=share * terms[name].weight)
         return Objective(params, list(terms.values()), dtype=self._dtype)
 
     @float64
     def residual(self, name: str, params: Params, points: Any) -> np.ndarray:
-        """What the equation of a condition leaves at some points, (N, k), unweighted."""
+        """What a condition leaves at some points, (N, k), unweighted."""
         function = residual_of(self._terms[name]).plain
-        return np.asarray(_batched(function, params, jnp.asarray(points, self.objective.w0.dtype)))
+        left = np.asarray(_batched(function, params, jnp.asarray(points, self.objective.w0.dtype)))
+        return left - self._values(name, points) if self.conditions[name].value is not None else left
+
+    def _values(self, name: str, points: Any) -> np.ndarray:
+        term = self._moved(name, np.asarray(points, float))
+        return np.asarray(term.targets) * np.array(residual_of(term).units or 1.0)
 
     @float64
     def evaluate(self, params: Params, points: Any) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from stiffgrad._float64 import float64
 from stiffgrad._types import Outcome, Params, SolveError
@@ -32,13 +33,14 @@ ENDS = (Outcome.TARGET, Outcome.STATIONARY, Outcome.STALLED)
 DOUBLINGS = 4  # of the number of points, at most
 PATIENCE = 50  # steps on one set of points before more may be drawn
 RISEN = 2.0  # a held-out energy so many times its lowest of the run rises
-TIMES = (0.25, 0.5, 0.75)  # parts of the time interval that come before all of it
-SHORTER, RETRIES = 0.25, 6  # of a part in which the run is stuck, and how often one may be shortened
+PART = 0.25  # of the time interval, which comes before all of it, and how much longer the next part may be
+SHORTER, RETRIES = 0.25, 6  # how much longer a part may be instead where the run is stuck, and how often it may be so
 STUCK = 0.3  # a run is stuck where its loss fell to no less than so much of it in the second half of its steps
 SHARES = (1e-4, 1e-2)  # what equations weigh first, where observations come before them
 STAGE_END = 1e-4  # where a stage ends, over the loss at the start or that of a network that gives nothing
 UNSOLVED = 1e-3  # a loss so many times that of a network that gives nothing is no solution
 STAGE_STEPS, SHARE_STEPS = 100, 40
+STRICT, STRICT_STEPS, NEAR = 1e-3, 50, 10.0  # a second march: where parts end, or are near enough to go on
 SHARPER = (3.0, 9.0)  # starts to try in turn, where after STAGE_STEPS the loss is still that of no solution
 FIRST_POINTS = 1024  # of an interior condition, at first
 APART = 2.0  # a held-out residual so many times the training one, and more points come in before all are
@@ -49,6 +51,12 @@ TRUSTED = 1e-5  # a relative error above it is said in the verdict
 IN_A_STAGE = (
     "Not solved: the budget ended in a stage, which trains on a part of the time interval, or on equations that weigh "
     "too little. Give it more time. "
+)
+SHARE = 4.0  # a condition with more than the so manieth part of the held-out energy gets more points
+WITHOUT_NOISE = 1e-12  # observations met to such a part of the loss of nothing have none
+UNTOLD = (
+    " How large the error is cannot be told, because the residuals of the whole problem hardly fell in this run: not "
+    "to be trusted. Give it more time, a larger network or more points."
 )
 CANDIDATES = 10  # points that new ones are drawn from, for each of them
 
@@ -62,17 +70,17 @@ class Solution:
     problem : Problem
         What was solved; `problem.weights` tells the weights of the terms.
     run : stiffgrad.Solution
-        The integration: counts, trace, seconds. Its trace's column `validation` is the energy of the interior equations
+        The integration: counts, trace, seconds. Its trace's column `validation` is the energy of equations and faces
         on points that were not trained on, looked at after each chunk of steps and NaN in between; `points` counts the
         sets of points, stages included, from 0.
     residuals : dict of str to float
         Root mean square of what each condition leaves, on the points of the last objective.
     held_out : dict of str to float
-        The same for interior equations, on points never trained on.
+        The same for interior equations and for conditions on faces, on points never trained on.
     error_estimate : float
         The relative L2 error as the run lets one expect it: see `stiffgrad.pde.confidence` and docs/pinns.md, which
-        says how it compared with true ones. NaN where the run does not tell: with observations, whose noise stays, or
-        where it was too short.
+        says how it compared with true ones. Without constants that nothing determines, such as that of a pressure. NaN
+        where the run does not tell: with observations whose noise stays, or where the residuals hardly fell.
     verdict : str
         Whether the equation is solved, holds between the points as it does on them, and can be trusted to 1e-5, in a
         few sentences.
@@ -160,11 +168,11 @@ def solve(
         never. The integrator starts afresh from the weights reached, because its energy is another.
     stages : bool
         Begin with easier problems, which lead to the solution that is meant. With an initial condition: all points in
-        the first quarter of the time interval, then in half and in three quarters of it; otherwise an equation is often
-        met at late times first, by another solution than that which begins here. With unknowns and observations, and
-        no initial condition: equations that weigh 1e-4, then 1e-2 of what they do in the end. A stage ends at 1e-4 of
-        the loss at the start, or of the network with all weights zero if that is less, or after 100 steps (40 for the
-        latter). With resample="auto" an interior equation begins with 1,024 of its points: steps on few points are
+        the first quarter of the time interval, then in half, in three quarters and in all of it; otherwise an equation
+        is often met at late times first, by another solution than that which begins here. With unknowns and
+        observations, and no initial condition: equations that weigh 1e-4, then 1e-2 of what they do in the end. A stage
+        ends at 1e-4 (for all of the time: 1e-7) of the loss at the start, or of the network with all weights zero if
+        that is less, or after 100 steps (40 for the latter). With resample="auto" an interior equation begins with 1,024 of its points: steps on few points are
         cheap, and far from the solution as good. Where the held-out residual is twice the training one, as many again
         are drawn by residual, until there are as many as were asked for; where a run ends on fewer points, by a target
         or by itself, it goes on with those of the problem.
@@ -200,12 +208,13 @@ def solve(
         energy(problem.held_out, problem.objective.w0)  # compiled here, and not in solving time
     rounds = _Rounds(problem, resolve(solver), until, resample, {"progress": progress, "throw": False}, callback)
     points = {name: problem.points[name] for name in problem.interiors}
-    whole = sum(map(len, points.values()))
+    inside = lambda: sum(len(points[name]) for name in problem.interiors)  # noqa: E731
+    whole = inside()
     if stages and resample == "auto":
         points |= problem.some_points(FIRST_POINTS)
     if stages and problem.interiors:
         points = _run_stages(problem, points, rounds)
-    few = sum(map(len, points.values())) < whole
+    few = inside() < whole
 
     def run(params: Params, trial: bool = False) -> None:
         objective = problem.with_points(points, params) if rounds.count or few else problem.objective
@@ -221,8 +230,8 @@ def solve(
         if rounds.wants_points:
             points = redrawn(problem, points, rounds.params, rounds.count, keep=True)
         else:
-            points = {name: problem.points[name] for name in problem.interiors}
-        few = rounds.wants_points and sum(map(len, points.values())) < whole
+            points = points | {name: problem.points[name] for name in problem.interiors}
+        few = rounds.wants_points and inside() < whole
         run(rounds.params)
     while rounds.going and rounds.wants_points:
         points = redrawn(problem, points, rounds.params, rounds.count, keep=resample == "auto")
@@ -264,33 +273,57 @@ def _run_stages(problem: Problem, points: dict[str, Points], rounds: _Rounds) ->
 
 
 def _march(problem: Problem, points: dict[str, Points], rounds: _Rounds) -> dict[str, Points]:
-    """Parts of the time interval. One in which the run is stuck is begun again from before, after a shorter part.
+    """Parts of the time interval, each a quarter longer than the last, down to `end`; returns the points to go on with.
 
-    What grows from a small start is lost in a long interval: near a solution that stays, such as nobody ill, there is
-    a minimum, and a run that has come there does not leave it. A part in which the equation holds on its points only
-    goes on with as many again: the next part would begin with what is no solution.
+    A part in which the run is stuck is begun again from before, a quarter as much longer; what then goes well may be
+    twice as much longer again. What grows from a small start is lost in a long interval: near a solution that stays,
+    such as nobody ill, there is a minimum, and a run that has come there does not leave it. A part in which the
+    equation holds on its points only goes on with as many again: the next one would begin with what is no solution.
+
+    A solution that is wrong from one moment on leaves a residual at that moment only, and may come below `end`. So the
+    whole interval is tried down to STRICT times `end`; where that is stuck, the march begins again, with every part
+    down to there. Where that leads no further, the lower of both energies is gone on with.
     """
+    end = rounds.end
 
     def run(part: float, params: Params, trial: bool = False) -> None:
         objective = problem.with_points(problem.marched(part, points), params)
-        nowhere = UNSOLVED / STAGE_END * rounds.end if trial else None
-        rounds.run(objective, rounds.end, steps=STAGE_STEPS, held_out=problem.held_out_until(part), nowhere=nowhere)
+        nowhere = UNSOLVED / STAGE_END * end if trial else None
+        goal = STRICT * end if strict or part == 1.0 else end
+        steps = STRICT_STEPS if strict else STAGE_STEPS
+        held_out = problem.held_out_until(part)
+        rounds.run(objective, goal, steps=steps, held_out=held_out, nowhere=nowhere, whole=part == 1.0)
 
-    parts, before, retries = list(TIMES), 0.0, RETRIES
-    params = _start_well(problem, rounds, functools.partial(run, parts[0]))
-    while parts and rounds.going:
-        if rounds.may_draw and rounds.loss <= rounds.end and rounds.between > FAR**2 * rounds.end:
+    strict, first = False, PART
+    start = _start_well(problem, rounds, functools.partial(run, first))
+    good, reached, longer, failures, lowest = start, 0.0, PART, 0, (np.inf, start)
+    while rounds.going:
+        part, begin = min(reached + longer, 1.0), rounds.params
+        stuck = rounds.stuck and not problem.observed  # whose noise stays, and looks the same
+        near = not strict or rounds.loss <= NEAR * STRICT * end
+        if rounds.wants_points or (rounds.may_draw and rounds.loss <= end and rounds.between > FAR**2 * end):
             rounds.doublings += 1
-            params = rounds.params
-            points = redrawn(problem, points, params, rounds.count, keep=True, part=parts[0])
-        elif retries and rounds.stuck:
-            retries -= 1
-            parts.insert(0, before + SHORTER * (parts[0] - before))
-        else:
-            before = parts.pop(0)
-            params = rounds.params
-        if parts:
-            run(parts[0], params)
+            points = redrawn(problem, points, begin, rounds.count, keep=True, part=part)
+        elif part == 1.0 and not strict and stuck:
+            lowest, strict = (rounds.energy, rounds.params), True
+            begin = good = start
+            reached, longer, failures = 0.0, PART, 0
+        elif stuck and strict and not near and reached == 0.0 and failures:  # no part of the start is any better
+            break
+        elif stuck and not (strict and near) and failures < RETRIES:
+            failures += 1
+            longer *= SHORTER
+            begin = good
+        elif near:
+            good, reached, longer = begin, part, min(2.0 * longer, PART)
+            failures = 0 if strict else failures
+        elif stuck:
+            break
+        if reached == 1.0:
+            break
+        run(min(reached + longer, 1.0), begin)
+    if rounds.going and strict and not (reached == 1.0 and rounds.energy < lowest[0]):
+        rounds.back_to(lowest[1])
     return points
 
 
@@ -331,6 +364,7 @@ class _Rounds:
         self._apart: float | None = None  # how far the residuals may be apart before points are wanted
         self._looked = 0.0  # how often the held-out points were looked at in this run
         self.count = 0
+        self._back: Params | None = None
         self.doublings = 0
         self.going = True
         self.wants_points = False
@@ -338,7 +372,13 @@ class _Rounds:
     @property
     def params(self) -> Params:
         """Where the next run starts."""
+        if self._back is not None:
+            return self._back
         return self._problem.params if self._total is None else self._total.params
+
+    def back_to(self, params: Params) -> None:
+        """Let the next run start at parameters of before."""
+        self._back = params
 
     @functools.cached_property
     def nothing(self) -> float | None:
@@ -388,23 +428,25 @@ class _Rounds:
         apart: float | None = None,
         held_out: Objective | None = None,
         nowhere: float | None = None,
+        whole: bool = False,
     ) -> None:
         """Down to a loss, for so many steps, or until new points are wanted; if the budgets allow any.
 
         `apart`: points are waiting, and are wanted where the held-out residual is so many times the training one.
         `held_out`: the held-out points, where these are not the problem's.
         `nowhere`: a loss above which a run leads nowhere, and ends, after STAGE_STEPS steps.
+        `whole`: a stage that is on all of the time interval.
         """
         if not self.going:
             return
         stage = steps is not None
-        self.whole, self.objective = not stage, objective
+        self.whole, self.objective = whole or not stage, objective
         if not stage and isinstance(self._resample, int):
             steps = self._resample
         left = self._until if self._total is None else self._until.after(self._total)
         most = left.steps if steps is None else steps if left.steps is None else min(steps, left.steps)
         doubles = self.may_draw and not stage
-        self._apart = apart if apart is not None else FAR if doubles else None
+        self._apart = apart if apart is not None else FAR if self.may_draw and self.whole else None
         self._limit, self.nowhere = np.inf if nowhere is None else nowhere, False
         self._held_out = held_out = self._problem.held_out if held_out is None else held_out
         self.wants_points, self._seen = False, {} if held_out is None else {0.0: float(energy(held_out, objective.w0))}
@@ -412,6 +454,7 @@ class _Rounds:
         watch = _Watch(self._watch, _looks_every(objective))
         self._looked = 0.0
         run = integrate(objective, self._begun(), until=own, callback=watch, **self._options)
+        self._back = None
         self._last_losses = run.trace["loss"]
         self.nowhere = self._leads_nowhere(run.trace.row(-1))
         if held_out is not None:
@@ -519,15 +562,22 @@ def _far(row: Mapping[str, float], times: float) -> bool:
 def redrawn(
     problem: Problem, points: Mapping[str, Points], params: Params, seed: int, keep: bool, part: float = 1.0
 ) -> dict[str, Points]:
-    """As many new points for the interior equations, drawn by residual from a fresh uniform set; or beside the old.
+    """As many new points, drawn by residual from a fresh uniform set; or beside the old.
+
+    Of interior equations and, where points are kept, of faces; there only of conditions that hold on their points only,
+    of all where none stands out.
 
     `part`: the residual counts where the points lie in the first part of the time interval.
     """
     drawn = dict(points)
-    for index, name in enumerate(problem.drawn):
-        old = points[name]
+    names = problem.drawn if not keep else _apart(problem, points, params, part)
+    for index, name in enumerate(names):
+        old = points.get(name, problem.points[name])
         count = len(old)
-        candidates = interior_points(problem.domain, CANDIDATES * count, "uniform", 7919 * seed + index)
+        if name in problem.faces:  # evenly: at a jump or a kink of the data all of them would gather
+            drawn[name] = np.concatenate([old, problem.draw(name, count, "sobol", 7919 * seed + index)])
+            continue
+        candidates = problem.draw(name, CANDIDATES * count, "uniform", 7919 * seed + index)
         where = problem.until(part, candidates)
         size = np.linalg.norm(problem.residual(name, params, where).reshape(len(where), -1), axis=1)
         mean = size.mean()
@@ -536,6 +586,19 @@ def redrawn(
         new = candidates[generator.choice(len(size), count, replace=False, p=chance / chance.sum())]
         drawn[name] = np.concatenate([old, new]) if keep else new
     return drawn
+
+
+def _apart(problem: Problem, points: Mapping[str, Points], params: Params, part: float) -> tuple[str, ...]:
+    """Conditions whose held-out energy makes up much of all that is held out; all interior ones where none does."""
+    held_out = problem.held_out_until(part)
+    if held_out is None or not problem.faces or part < 1.0:
+        return problem.drawn
+    weights = {name: problem.weights[name] for name in problem.interiors + problem.faces}
+    means = _root_means(held_out, held_out.layout.flatten(params), weights)
+    energies = {name: weights[name] * mean**2 for name, mean in means.items()}
+    shared = sum(energies.values()) / SHARE
+    far = tuple(name for name in problem.drawn + problem.faces if energies[name] > shared)
+    return far or problem.drawn
 
 
 def _check_resample(resample: Any, problem: Problem) -> None:
@@ -552,14 +615,21 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
     residuals = _root_means(objective, run.w, weights)
     held_out: dict[str, float] = {}
     error = float("nan")
+    free = problem.free_constants(run.params)
+    values = lambda w, points: problem.evaluate(objective.unflatten(w), points)  # noqa: E731
     if problem.held_out is not None:
-        held_out = _root_means(problem.held_out, run.w, {name: weights[name] for name in problem.interiors})
-        if not problem.observed:
+        names = problem.interiors + problem.faces
+        held_out = _root_means(problem.held_out, run.w, {name: weights[name] for name in names})
+        if not problem.observed or run.loss <= WITHOUT_NOISE * (rounds.nothing or 0.0):
             points = _judged_at(problem)
             worst = max(run.loss, float(energy(problem.held_out, run.w)))
-            error = rounds.path.error(worst, run.w, lambda w: problem.evaluate(objective.unflatten(w), points))
+            error = rounds.path.error(worst, run.w, lambda w: _less_constants(values(w, points), free))
     unsolved = _unsolved(problem, run, rounds.nothing) if rounds.whole else IN_A_STAGE
-    verdict = unsolved + _verdict(residuals, held_out, _start(run)) + _trust(error)
+    parts = {name: (run.loss / weight / len(weights)) ** 0.5 for name, weight in weights.items()}
+    verdict = unsolved + _verdict(residuals, held_out, _start(run), parts) + _trust(error)
+    if np.isnan(error) and not (unsolved or problem.observed or problem.held_out is None):
+        verdict += UNTOLD
+    verdict += _undetermined(free, problem)
     return Solution(problem, run, residuals, held_out, error, verdict)
 
 
@@ -569,6 +639,28 @@ def _judged_at(problem: Problem) -> Points:
         return interior_points(problem.domain, JUDGED)
     points = np.concatenate([problem.points[name] for name in problem.interiors])
     return points[:: -(-len(points) // JUDGED)]
+
+
+def _less_constants(values: NDArray[np.float64], free: tuple[int, ...]) -> NDArray[np.float64]:
+    """Values of the solution, (N,) or (N, k), less the mean of components in which nothing determines it."""
+    if not free:
+        return values
+    means = np.zeros(values.shape[1:])
+    means[... if values.ndim == 1 else list(free)] = values.mean(axis=0)[... if values.ndim == 1 else list(free)]
+    return np.asarray(values - means)
+
+
+def _undetermined(free: tuple[int, ...], problem: Problem) -> str:
+    """A sentence about constants that no condition sees; or none."""
+    if not free:
+        return ""
+    where = (
+        "the solution" if len(problem.scales.size) == 1 else f"component {', '.join(map(str, free))} of the solution"
+    )
+    return (
+        f" Nothing determines a constant that is added to {where}: it is any, and no part of the error told here. A "
+        "value at one point fixes it, as pde.boundary(..., points=[...])."
+    )
 
 
 def _trust(error: float) -> str:
@@ -614,12 +706,19 @@ def _start(run: Run) -> float:
     return float(np.sqrt(seen[0] / max(seen[-1], 1e-300)))
 
 
-def _verdict(residuals: Mapping[str, float], held_out: Mapping[str, float], fall: float) -> str:
+def _verdict(
+    residuals: Mapping[str, float], held_out: Mapping[str, float], fall: float, parts: Mapping[str, float] | None = None
+) -> str:
+    """Whether conditions hold between their points as on them.
+
+    `parts`: residuals that would be an even part of the loss; one below counts as that: it bends nothing.
+    """
     if not held_out:
         return (
             "There are no two interior points, so none are held out: how well the equation holds elsewhere is unknown."
         )
-    name, ratio = max(((n, held_out[n] / max(residuals[n], 1e-300)) for n in held_out), key=lambda pair: pair[1])
+    least = dict.fromkeys(held_out, 1e-300) | dict(parts or {})
+    name, ratio = max(((n, held_out[n] / max(residuals[n], least[n])) for n in held_out), key=lambda pair: pair[1])
     seen = f"{held_out[name]:.1e} on held-out points, {residuals[name]:.1e} on the points trained on"
     if ratio > FAR and fall > SOLVED:
         return (

@@ -124,7 +124,7 @@ def _of_unknowns(solution: Solution) -> ErrorBars:
     variance = float(np.sum(residual[mask] ** 2)) / (count - size)
     exact = [jacobian[~mask]]
     if problem.held_out is not None:  # more points, so that the network cannot evade the equation between them
-        exact.append(_unweighted(problem.held_out, w, list(problem.interiors), set())[1])
+        exact.append(_unweighted(problem.held_out, w, [*problem.interiors, *problem.faces], set())[1])
     rows = np.concatenate([jacobian[mask], np.sqrt(STIFF) * np.concatenate(exact)])
     ridge = np.sqrt(variance / np.mean(w[~wanted] ** 2)) * np.eye(int((~wanted).sum()))
     basis = np.linalg.qr(np.concatenate([rows[:, ~wanted], ridge]))[0]
