@@ -172,10 +172,10 @@ def solve(
         is often met at late times first, by another solution than that which begins here. With unknowns and
         observations, and no initial condition: equations that weigh 1e-4, then 1e-2 of what they do in the end. A stage
         ends at 1e-4 (for all of the time: 1e-7) of the loss at the start, or of the network with all weights zero if
-        that is less, or after 100 steps (40 for the latter). With resample="auto" an interior equation begins with 1,024 of its points: steps on few points are
-        cheap, and far from the solution as good. Where the held-out residual is twice the training one, as many again
-        are drawn by residual, until there are as many as were asked for; where a run ends on fewer points, by a target
-        or by itself, it goes on with those of the problem.
+        that is less, or after 100 steps (40 for the latter). With resample="auto" an interior equation begins with
+        1,024 of its points: steps on few points are cheap, and far from the solution as good. Where the held-out
+        residual is twice the training one, as many again are drawn by residual, until there are as many as were asked
+        for; where a run ends on fewer points, by a target or by itself, it goes on with those of the problem.
     progress : bool
         As for `stiffgrad.solve`.
     callback : callable, optional
