@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stiffgrad.pde.confidence import Path
-from stiffgrad.pde.solving import _trust
+from stiffgrad.pde.verdict import trusted
 
 
 @pytest.mark.parametrize("stiffness", [1.0, 1e-6])
@@ -30,7 +30,7 @@ def test_a_run_that_went_nowhere_tells_nothing():
 
 
 def test_what_is_not_good_to_five_digits_is_said():
-    assert _trust(float("nan")) == ""
-    assert "not to be trusted to 1e-05" in _trust(2e-5)
-    assert "not to be trusted" not in _trust(9e-6)
-    assert "about 9e-06" in _trust(9e-6)
+    assert trusted(float("nan")) == ""
+    assert "not to be trusted to 1e-05" in trusted(2e-5)
+    assert "not to be trusted" not in trusted(9e-6)
+    assert "about 9e-06" in trusted(9e-6)

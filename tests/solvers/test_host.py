@@ -64,7 +64,8 @@ def test_a_run_passes_through_all_stages(method, dtype, monkeypatch):
     monkeypatch.setattr(_compiled.CompiledRun, "_chunk", noted)
     solution = sg.solve(objective(dtype), method, until=sg.Until(presentations=200), throw=False)
     assert list(dict.fromkeys(seen)) == ["host", "quick", "lasting", "full"]
-    assert 200 <= solution.statistics.presentations < 300  # a chunk ends at an accepted point
+    # A chunk ends at an accepted point, or after 40 tries of three presentations: in float32 rounding may end it here.
+    assert 200 <= solution.statistics.presentations < 350
     assert np.all(np.diff(solution.trace["loss"]) <= 1e-6)
     again = sg.solve(objective(dtype), method, until=sg.Until(presentations=200), throw=False)
     assert np.array_equal(solution.w, again.w)

@@ -103,7 +103,6 @@ class Objective:
     uniform_decay: bool
 
     @float64
-    @compiling()
     def __init__(
         self,
         params: Params,
@@ -133,7 +132,8 @@ class Objective:
         placement = Placement.of(chunk_samples, memory_budget, sharding, [(t.samples, t.targets) for t in terms])
         self._w0 = placement.everywhere(flat_start(params, self.layout, kind))
         self.decay = placement.everywhere(flat_decay(weight_decay, params, self.layout, kind))
-        built = [block_of(term, index, params, kind, placement) for index, term in enumerate(terms)]
+        with compiling():
+            built = [block_of(term, index, params, kind, placement) for index, term in enumerate(terms)]
         self.blocks = tuple(block for block, *_ in built)
         self.samples = sum(count for _, count, _, _ in built)
         self.rows = sum(count * width for _, count, width, _ in built)

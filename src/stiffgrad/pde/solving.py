@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from stiffgrad._float64 import float64
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.objective import Objective
+from stiffgrad.pde import verdict
 from stiffgrad.pde.confidence import Path
 from stiffgrad.pde.measures import Errors, errors, grid_points, reference_values
 from stiffgrad.pde.points import Points, interior_points
 from stiffgrad.pde.problem import Problem, energy
+from stiffgrad.pde.verdict import FAR, UNSOLVED
 from stiffgrad.run.driver import Callback, Step, Until
 from stiffgrad.run.driver import solve as integrate
 from stiffgrad.run.promotion import continued
@@ -27,8 +29,6 @@ from stiffgrad.solvers._base import Solver
 from stiffgrad.solvers._compiled import nominal_seconds
 from stiffgrad.solvers._registry import resolve
 
-FAR = 5.0  # a held-out residual so many times the training one: few points (Hao et al.: resample from there on)
-SOLVED = 1000.0  # a held-out residual that has fallen so many times is small, if larger than the training one
 ENDS = (Outcome.TARGET, Outcome.STATIONARY, Outcome.STALLED)
 DOUBLINGS = 4  # of the number of points, at most
 PATIENCE = 50  # steps on one set of points before more may be drawn
@@ -38,8 +38,7 @@ SHORTER, RETRIES = 0.25, 6  # how much longer a part may be instead where the ru
 STUCK = 0.3  # a run is stuck where its loss fell to no less than so much of it in the second half of its steps
 SHARES = (1e-4, 1e-2)  # what equations weigh first, where observations come before them
 STAGE_END = 1e-4  # where a stage ends, over the loss at the start or that of a network that gives nothing
-UNSOLVED = 1e-3  # a loss so many times that of a network that gives nothing is no solution
-STAGE_STEPS, SHARE_STEPS = 100, 40
+STAGE_STEPS, WHOLE_STEPS, SHARE_STEPS = 100, 200, 40  # of a part of the time, of all of it, with small equations
 STRICT, STRICT_STEPS, NEAR = 1e-3, 50, 10.0  # a second march: where parts end, or are near enough to go on
 SHARPER = (3.0, 9.0)  # starts to try in turn, where after STAGE_STEPS the loss is still that of no solution
 FIRST_POINTS = 1024  # of an interior condition, at first
@@ -47,17 +46,8 @@ APART = 2.0  # a held-out residual so many times the training one, and more poin
 LOOK_SECONDS, MOST_STEPS = 0.05, 25  # between two looks at the held-out points
 JUDGED = 1024  # points on which solutions along the run are compared
 TARGET = 1e-15  # of the loss, whose root is about the relative error or some times as much
-TRUSTED = 1e-5  # a relative error above it is said in the verdict
-IN_A_STAGE = (
-    "Not solved: the budget ended in a stage, which trains on a part of the time interval, or on equations that weigh "
-    "too little. Give it more time. "
-)
 SHARE = 4.0  # a condition with more than the so manieth part of the held-out energy gets more points
 WITHOUT_NOISE = 1e-12  # observations met to such a part of the loss of nothing have none
-UNTOLD = (
-    " How large the error is cannot be told, because the residuals of the whole problem hardly fell in this run: not "
-    "to be trusted. Give it more time, a larger network or more points."
-)
 CANDIDATES = 10  # points that new ones are drawn from, for each of them
 
 
@@ -172,10 +162,11 @@ def solve(
         is often met at late times first, by another solution than that which begins here. With unknowns and
         observations, and no initial condition: equations that weigh 1e-4, then 1e-2 of what they do in the end. A stage
         ends at 1e-4 (for all of the time: 1e-7) of the loss at the start, or of the network with all weights zero if
-        that is less, or after 100 steps (40 for the latter). With resample="auto" an interior equation begins with
-        1,024 of its points: steps on few points are cheap, and far from the solution as good. Where the held-out
-        residual is twice the training one, as many again are drawn by residual, until there are as many as were asked
-        for; where a run ends on fewer points, by a target or by itself, it goes on with those of the problem.
+        that is less, or after 100 steps (200 for all of the time, 40 for the latter). With resample="auto" an interior
+        equation begins with 1,024 of its points: steps on few points are cheap, and far from the solution as good.
+        Where the held-out residual is twice the training one, as many again are drawn by residual, until there are as
+        many as were asked for; where a run ends on fewer points, by a target or by itself, it goes on with those of the
+        problem.
     progress : bool
         As for `stiffgrad.solve`.
     callback : callable, optional
@@ -290,7 +281,7 @@ def _march(problem: Problem, points: dict[str, Points], rounds: _Rounds) -> dict
         objective = problem.with_points(problem.marched(part, points), params)
         nowhere = UNSOLVED / STAGE_END * end if trial else None
         goal = STRICT * end if strict or part == 1.0 else end
-        steps = STRICT_STEPS if strict else STAGE_STEPS
+        steps = STRICT_STEPS if strict else WHOLE_STEPS if part == 1.0 else STAGE_STEPS
         held_out = problem.held_out_until(part)
         rounds.run(objective, goal, steps=steps, held_out=held_out, nowhere=nowhere, whole=part == 1.0)
 
@@ -624,13 +615,14 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
             points = _judged_at(problem)
             worst = max(run.loss, float(energy(problem.held_out, run.w)))
             error = rounds.path.error(worst, run.w, lambda w: _less_constants(values(w, points), free))
-    unsolved = _unsolved(problem, run, rounds.nothing) if rounds.whole else IN_A_STAGE
+    # With observations their noise leaves a loss that no solution takes away.
+    nothing = None if problem.observed else rounds.nothing
+    told = verdict.unsolved(run.loss, nothing) if rounds.whole else verdict.IN_A_STAGE
+    untold = np.isnan(error) and not (told or problem.observed or problem.held_out is None)
     parts = {name: (run.loss / weight / len(weights)) ** 0.5 for name, weight in weights.items()}
-    verdict = unsolved + _verdict(residuals, held_out, _start(run), parts) + _trust(error)
-    if np.isnan(error) and not (unsolved or problem.observed or problem.held_out is None):
-        verdict += UNTOLD
-    verdict += _undetermined(free, problem)
-    return Solution(problem, run, residuals, held_out, error, verdict)
+    told += verdict.between(residuals, held_out, _start(run), parts) + verdict.trusted(error)
+    told += (verdict.UNTOLD if untold else "") + verdict.undetermined(free, len(problem.scales.size))
+    return Solution(problem, run, residuals, held_out, error, told)
 
 
 def _judged_at(problem: Problem) -> Points:
@@ -650,44 +642,6 @@ def _less_constants(values: NDArray[np.float64], free: tuple[int, ...]) -> NDArr
     return np.asarray(values - means)
 
 
-def _undetermined(free: tuple[int, ...], problem: Problem) -> str:
-    """A sentence about constants that no condition sees; or none."""
-    if not free:
-        return ""
-    where = (
-        "the solution" if len(problem.scales.size) == 1 else f"component {', '.join(map(str, free))} of the solution"
-    )
-    return (
-        f" Nothing determines a constant that is added to {where}: it is any, and no part of the error told here. A "
-        "value at one point fixes it, as pde.boundary(..., points=[...])."
-    )
-
-
-def _trust(error: float) -> str:
-    """How many digits of the solution to expect."""
-    if np.isnan(error):
-        return ""
-    told = f"Judged from how far the solution moved while its residuals fell, its relative error is about {error:.0e}"
-    if error <= TRUSTED:
-        return f" {told}."
-    return f" {told}: not to be trusted to {TRUSTED:.0e}. Give it more time, a larger network or more points."
-
-
-def _unsolved(problem: Problem, run: Run, nothing: float | None) -> str:
-    """A sentence, or none: where the loss is no small part of what the network leaves that gives nothing.
-
-    With observations there is none: their noise leaves a loss that no solution takes away.
-    """
-    if nothing is None or problem.observed:
-        return ""
-    if run.loss <= UNSOLVED * nothing:
-        return ""
-    return (
-        f"Not solved: a loss of {run.loss:.1e} is {run.loss / nothing:.2g} times that of the network with all weights "
-        "zero. Give it more time, a larger network, or features of the solution: periodic=, fourier=, a transform. "
-    )
-
-
 def _root_means(objective: Objective, w: Any, weights: Mapping[str, float]) -> dict[str, float]:
     """Root mean square of each term's residual, its weight taken out."""
     rows, means = np.asarray(objective.residual(w)) ** 2, {}
@@ -704,33 +658,6 @@ def _start(run: Run) -> float:
     seen = run.trace["validation"] if "validation" in list(run.trace) else np.ones(1)
     seen = seen[np.isfinite(seen)]
     return float(np.sqrt(seen[0] / max(seen[-1], 1e-300)))
-
-
-def _verdict(
-    residuals: Mapping[str, float], held_out: Mapping[str, float], fall: float, parts: Mapping[str, float] | None = None
-) -> str:
-    """Whether conditions hold between their points as on them.
-
-    `parts`: residuals that would be an even part of the loss; one below counts as that: it bends nothing.
-    """
-    if not held_out:
-        return (
-            "There are no two interior points, so none are held out: how well the equation holds elsewhere is unknown."
-        )
-    least = dict.fromkeys(held_out, 1e-300) | dict(parts or {})
-    name, ratio = max(((n, held_out[n] / max(residuals[n], least[n])) for n in held_out), key=lambda pair: pair[1])
-    seen = f"{held_out[name]:.1e} on held-out points, {residuals[name]:.1e} on the points trained on"
-    if ratio > FAR and fall > SOLVED:
-        return (
-            f"Limited by its points: the residual of {name!r} is {seen}, {ratio:.0f} times as large. The solution is "
-            "as good as the first number says; more points would make it better."
-        )
-    if ratio > FAR:
-        return (
-            f"Not to be trusted: the residual of {name!r} is {seen}, {ratio:.0f} times as large. The equation holds on "
-            "its points only: give more points."
-        )
-    return f"The equation holds between its points as it does on them (residual of {name!r}: {seen})."
 
 
 def _plain(unknowns: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from stiffgrad.objective import Objective
 from stiffgrad.pde.problem import Problem
 from stiffgrad.pde.solving import Solution
 
-STIFF = 1e8  # equations weigh so many times the observations: they hold exactly, the observations are noisy
+STIFF = 1e8  # equations that hold exactly weigh so many times the observations, which are noisy
 CUT = 1e-12  # eigenvalues below this part of the largest one are directions that nothing determines
 
 
@@ -68,11 +68,12 @@ def error_bars(found: Solution | Objective, params: Params | None = None) -> Err
 
     Notes
     -----
-    Of an inverse problem the observations are taken as noisy, all with the same standard deviation, and everything
-    else as exact: its residuals enter J with a weight of 1e8. The covariance of the unknowns is their block of the
-    inverse over network and unknowns together, so whatever the network could do instead counts; its weights are held
-    by a Gaussian prior as wide as they are large, since linearisation does not reach further. The noise is
-    estimated from the observations' residuals over their number less that of the unknowns.
+    Of an inverse problem the observations are taken as noisy, all with the same standard deviation, and everything else
+    as exact, or as exact as it holds: its residuals enter J with a weight of the noise's variance over their own mean
+    square, at most 1e8. More would take what the network cannot follow for knowledge of the unknowns. The covariance of
+    the unknowns is their block of the inverse over network and unknowns together, so whatever the network could do
+    instead counts; its weights are held by a Gaussian prior as wide as they are large, since linearisation does not
+    reach further. The noise is estimated from the observations' residuals over their number less that of the unknowns.
 
     Raises
     ------
@@ -122,10 +123,12 @@ def _of_unknowns(solution: Solution) -> ErrorBars:
     if count <= size:
         raise ValueError(f"{count} observations cannot tell the noise of {size} unknowns: more are needed")
     variance = float(np.sum(residual[mask] ** 2)) / (count - size)
-    exact = [jacobian[~mask]]
+    exact = [(residual[~mask], jacobian[~mask])]
     if problem.held_out is not None:  # more points, so that the network cannot evade the equation between them
-        exact.append(_unweighted(problem.held_out, w, [*problem.interiors, *problem.faces], set())[1])
-    rows = np.concatenate([jacobian[mask], np.sqrt(STIFF) * np.concatenate(exact)])
+        exact.append(_unweighted(problem.held_out, w, [*problem.interiors, *problem.faces], set())[:2])
+    left, slopes = (np.concatenate(parts) for parts in zip(*exact, strict=True))
+    stiff = min(STIFF, variance / np.mean(left**2)) if np.any(left) else STIFF
+    rows = np.concatenate([jacobian[mask], np.sqrt(stiff) * slopes])
     ridge = np.sqrt(variance / np.mean(w[~wanted] ** 2)) * np.eye(int((~wanted).sum()))
     basis = np.linalg.qr(np.concatenate([rows[:, ~wanted], ridge]))[0]
     columns = np.concatenate([rows[:, wanted], np.zeros((len(ridge), size))])

@@ -1,0 +1,78 @@
+"""The sentences of a verdict: whether an equation is solved, holds between its points, and how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+FAR = 5.0  # a held-out residual so many times the training one: few points (Hao et al.: resample from there on)
+SOLVED = 1000.0  # a held-out residual that has fallen so many times is small, if larger than the training one
+UNSOLVED = 1e-3  # a loss so many times that of a network that gives nothing is no solution
+TRUSTED = 1e-5  # a relative error above it is said in the verdict
+IN_A_STAGE = (
+    "Not solved: the budget ended in a stage, which trains on a part of the time interval, or on equations that weigh "
+    "too little. Give it more time. "
+)
+UNTOLD = (
+    " How large the error is cannot be told, because the residuals of the whole problem hardly fell in this run: not "
+    "to be trusted. Give it more time, a larger network or more points."
+)
+
+
+def unsolved(loss: float, nothing: float | None) -> str:
+    """A sentence, or none: where the loss is no small part of what the network leaves that gives nothing."""
+    if nothing is None or loss <= UNSOLVED * nothing:
+        return ""
+    return (
+        f"Not solved: a loss of {loss:.1e} is {loss / nothing:.2g} times that of the network with all weights "
+        "zero. Give it more time, a larger network, or features of the solution: periodic=, fourier=, a transform. "
+    )
+
+
+def between(
+    residuals: Mapping[str, float], held_out: Mapping[str, float], fall: float, parts: Mapping[str, float] | None = None
+) -> str:
+    """Whether conditions hold between their points as on them.
+
+    `parts`: residuals that would be an even part of the loss; one below counts as that: it bends nothing.
+    """
+    if not held_out:
+        return (
+            "There are no two interior points, so none are held out: how well the equation holds elsewhere is unknown."
+        )
+    least = dict.fromkeys(held_out, 1e-300) | dict(parts or {})
+    name, ratio = max(((n, held_out[n] / max(residuals[n], least[n])) for n in held_out), key=lambda pair: pair[1])
+    seen = f"{held_out[name]:.1e} on held-out points, {residuals[name]:.1e} on the points trained on"
+    if ratio > FAR and fall > SOLVED:
+        return (
+            f"Limited by its points: the residual of {name!r} is {seen}, {ratio:.0f} times as large. The solution is "
+            "as good as the first number says; more points would make it better."
+        )
+    if ratio > FAR:
+        return (
+            f"Not to be trusted: the residual of {name!r} is {seen}, {ratio:.0f} times as large. The equation holds on "
+            "its points only: give more points."
+        )
+    return f"The equation holds between its points as it does on them (residual of {name!r}: {seen})."
+
+
+def trusted(error: float) -> str:
+    """How many digits of the solution to expect."""
+    if np.isnan(error):
+        return ""
+    told = f"Judged from how far the solution moved while its residuals fell, its relative error is about {error:.0e}"
+    if error <= TRUSTED:
+        return f" {told}."
+    return f" {told}: not to be trusted to {TRUSTED:.0e}. Give it more time, a larger network or more points."
+
+
+def undetermined(free: tuple[int, ...], components: int) -> str:
+    """A sentence about constants that no condition sees; or none."""
+    if not free:
+        return ""
+    where = "the solution" if components == 1 else f"component {', '.join(map(str, free))} of the solution"
+    return (
+        f" Nothing determines a constant that is added to {where}: it is any, and no part of the error told here. A "
+        "value at one point fixes it, as pde.boundary(..., points=[...])."
+    )
