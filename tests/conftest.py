@@ -1,5 +1,6 @@
 """Settings of every test: one cache of compiled programs for all runs, no display, reproducible property tests."""
 
+import gc
 import importlib
 import itertools
 import os
@@ -16,6 +17,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # runs, inside the checkout and away from the user's own cache.
 os.environ.setdefault("STIFFGRAD_CACHE_DIR", str(ROOT / ".cache" / "stiffgrad"))
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# A worker gathers millions of objects that stay: each full look of the garbage collector takes the longer.
+gc.set_threshold(20_000, 10, 20)
 
 # Tests compute with JAX themselves, in float64. That stiffgrad does so without this switch: tests/test_float64.py.
 os.environ.setdefault("JAX_ENABLE_X64", "1")
