@@ -9,11 +9,9 @@ the start of the process to the result, and of CPU seconds.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
-import sys
-import time
+
+from stiffgrad.laboratory.first_call import until_it_speaks
 
 FIT = """
 import numpy as np
@@ -37,15 +35,8 @@ module.loading = module.compiling = nothing
 
 def seconds(code: str) -> tuple[float, float]:
     """Of a process until its result: wall and CPU."""
-    begin = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], env={**os.environ, "STIFFGRAD_CACHE_DIR": ""}, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    cpu = float(process.stdout.readline())
-    wall = time.perf_counter() - begin
-    process.communicate()
-    return wall, cpu
+    line, wall = until_it_speaks(code, settings={"STIFFGRAD_CACHE_DIR": ""}, failure="the fit failed")
+    return wall, float(line)
 
 
 def main() -> None:

@@ -67,12 +67,10 @@ def fitted(
         return normal
     before, first = noise_of(task, normal, (np.inf,)), noise_of(task, normal, DEGREES)
     normal = _widened(normal, before.variance)
-    if not needed and first.log_density < before.log_density + CLEAR:
+    if not needed and not _likelier(first, before):
         return normal
     kept = _with(normal, task, first.degrees, first.variance)
-    if not needed and first.left_out < NIL * spread_of(
-        task.y, task.weights
-    ):  # no noise: what is left is the error of the fit
+    if not needed and _is_nil(first, task):
         return kept
     samples = float(task.weights.sum())
     enough = GAIN[0] + GAIN[1] * samples
@@ -89,7 +87,7 @@ def fitted(
             best, best_noise = _widened(_with(found, weighted, degrees), now.variance), now
         if gain < enough:
             break
-    if best is None or best_noise.log_density < first.log_density + CLEAR:
+    if best is None or not _likelier(best_noise, first):
         return kept
     other = best_noise.log_density > first.log_density + OTHER * samples
     return best if other or best_noise.left_out <= first.left_out else kept
@@ -98,8 +96,16 @@ def fitted(
 def heavy(task: Task, fitted: Fitted) -> bool:
     """Whether there is noise, and with heavy tails."""
     before, first = noise_of(task, fitted, (np.inf,)), noise_of(task, fitted, DEGREES)
-    nil = first.left_out < NIL * spread_of(task.y, task.weights)
-    return not nil and first.log_density >= before.log_density + CLEAR
+    return not _is_nil(first, task) and _likelier(first, before)
+
+
+def _likelier(noise: Noise, other: Noise) -> bool:
+    return noise.log_density >= other.log_density + CLEAR
+
+
+def _is_nil(noise: Noise, task: Task) -> bool:
+    """Whether there is none: what is left is the error of the fit."""
+    return noise.left_out < NIL * spread_of(task.y, task.weights)
 
 
 def widened(task: Task, fitted: Fitted) -> Fitted:

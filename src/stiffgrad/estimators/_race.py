@@ -152,11 +152,12 @@ class Race:
             entries = self._samples * run.problem.network.size * run.problem.y.shape[1]
             starts = min(STARTS, max(1, int(BUDGET // entries)))
         starts = 1 if self._samples > JUDGES else starts  # of more samples not all are left out
+        fitted = first or make(run, record)
+        if starts == 1:
+            return [fitted]
         each = next(each for each, (other, _) in self._runs.items() if other is run)
         task = self._task if len(run.problem.X) == self._samples else self._part
-        found = (
-            [self._with_left_out(first or make(run, record), run, make)] if starts > 1 else [first or make(run, record)]
-        )
+        found = [self._with_left_out(fitted, run, make)]
         for number in range(1, starts):
             if self._left().until.wall_seconds == 0.0:
                 break

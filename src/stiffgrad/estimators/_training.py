@@ -285,15 +285,19 @@ def paced(task: Task, w: Matrix, noise: float, settings: Settings) -> Fitted:
 
 def left_out(task: Task, fitted: Fitted) -> float:
     """Mean square error of samples, each predicted by the fit without it."""
-    judges = _leave_one_out.judging(problem_of(task, fitted.solution.params, False))
-    return float(np.average(((outputs_left_out(task, fitted) - judges.y) ** 2).mean(1), weights=judges.rows))
+    judges, outputs = _left_out(task, fitted)
+    return float(np.average(((outputs - judges.y) ** 2).mean(1), weights=judges.rows))
 
 
 def outputs_left_out(task: Task, fitted: Fitted) -> Matrix:
     """Outputs (N, k) at the samples that judge, each of the fit without that sample."""
+    return _left_out(task, fitted)[1]
+
+
+def _left_out(task: Task, fitted: Fitted) -> tuple[Problem, Matrix]:
     assert fitted.decays is not None
     problem = _leave_one_out.judging(problem_of(task, fitted.solution.params, False))
-    return _leave_one_out.judge(problem, flat(fitted.solution.params), fitted.decays[problem.groups]).left_out
+    return problem, _leave_one_out.judge(problem, flat(fitted.solution.params), fitted.decays[problem.groups]).left_out
 
 
 def _by_evidence(problem: Problem, w: Matrix, record: Record, start_decays: Matrix | None) -> Fitted:

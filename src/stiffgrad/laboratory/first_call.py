@@ -244,14 +244,14 @@ def _case(name: str, level: str, folder: Path) -> Path:
     return file
 
 
-def _run(name: str, method: str, file: Path, cache: Path | None) -> Call:
-    settings = {"STIFFGRAD_CACHE_DIR": ""} if cache is None else {
-        "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }  # fmt: skip
+def until_it_speaks(code: str, *arguments: str, settings: dict[str, str], failure: str) -> tuple[str, float]:
+    """The first line that a fresh Python process prints, and the seconds from its start until then.
+
+    Raises RuntimeError, with `failure` and the end of its errors, where it prints none.
+    """
     begin = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPTS[method], str(file)],
+        [sys.executable, "-c", code, *arguments],
         env={**os.environ, **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -259,10 +259,19 @@ def _run(name: str, method: str, file: Path, cache: Path | None) -> Call:
     )
     assert process.stdout is not None
     line = process.stdout.readline()
-    total = time.perf_counter() - begin
+    seconds = time.perf_counter() - begin
     _, errors = process.communicate()
     if not line:
-        raise RuntimeError(f"{method} failed on {name}:\n{errors[-2000:]}")
+        raise RuntimeError(f"{failure}:\n{errors[-2000:]}")
+    return line, seconds
+
+
+def _run(name: str, method: str, file: Path, cache: Path | None) -> Call:
+    settings = {"STIFFGRAD_CACHE_DIR": ""} if cache is None else {
+        "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }  # fmt: skip
+    line, total = until_it_speaks(SCRIPTS[method], str(file), settings=settings, failure=f"{method} failed on {name}")
     found = json.loads(line)
     with np.load(file) as case:
         reached = found["loss"] <= float(case["target"])

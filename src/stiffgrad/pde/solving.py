@@ -282,11 +282,12 @@ def _march(problem: Problem, points: dict[str, Points], rounds: _Rounds) -> dict
         nowhere = UNSOLVED / STAGE_END * end if trial else None
         goal = STRICT * end if strict or part == 1.0 else end
         steps = STRICT_STEPS if strict else WHOLE_STEPS if part == 1.0 else STAGE_STEPS
-        held_out = problem.held_out_until(part)
-        rounds.run(objective, goal, steps=steps, held_out=held_out, nowhere=nowhere, whole=part == 1.0)
+        whole = part == 1.0
+        held_out = None if whole else problem.held_out_until(part)
+        rounds.run(objective, goal, steps=steps, held_out=held_out, nowhere=nowhere, whole=whole)
 
-    strict, first = False, PART
-    start = _start_well(problem, rounds, functools.partial(run, first))
+    strict = False
+    start = _start_well(problem, rounds, functools.partial(run, PART))
     good, reached, longer, failures, lowest = start, 0.0, PART, 0, (np.inf, start)
     while rounds.going:
         part, begin = min(reached + longer, 1.0), rounds.params
@@ -561,7 +562,7 @@ def redrawn(
     `part`: the residual counts where the points lie in the first part of the time interval.
     """
     drawn = dict(points)
-    names = problem.drawn if not keep else _apart(problem, points, params, part)
+    names = _short_of_points(problem, params, part) if keep else problem.drawn
     for index, name in enumerate(names):
         old = points.get(name, problem.points[name])
         count = len(old)
@@ -579,9 +580,9 @@ def redrawn(
     return drawn
 
 
-def _apart(problem: Problem, points: Mapping[str, Points], params: Params, part: float) -> tuple[str, ...]:
+def _short_of_points(problem: Problem, params: Params, part: float) -> tuple[str, ...]:
     """Conditions whose held-out energy makes up much of all that is held out; all interior ones where none does."""
-    held_out = problem.held_out_until(part)
+    held_out = problem.held_out
     if held_out is None or not problem.faces or part < 1.0:
         return problem.drawn
     weights = {name: problem.weights[name] for name in problem.interiors + problem.faces}
@@ -637,9 +638,10 @@ def _less_constants(values: NDArray[np.float64], free: tuple[int, ...]) -> NDArr
     """Values of the solution, (N,) or (N, k), less the mean of components in which nothing determines it."""
     if not free:
         return values
-    means = np.zeros(values.shape[1:])
-    means[... if values.ndim == 1 else list(free)] = values.mean(axis=0)[... if values.ndim == 1 else list(free)]
-    return np.asarray(values - means)
+    means = values.mean(axis=0)
+    return np.asarray(
+        values - (means if values.ndim == 1 else np.where(np.isin(np.arange(len(means)), free), means, 0.0))
+    )
 
 
 def _root_means(objective: Objective, w: Any, weights: Mapping[str, float]) -> dict[str, float]:
