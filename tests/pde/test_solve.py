@@ -9,7 +9,7 @@ import stiffgrad as sg
 from stiffgrad import pde
 from stiffgrad.objective.objective import _value_and_gradient
 from stiffgrad.pde import solving
-from stiffgrad.pde.solving import redrawn
+from stiffgrad.pde.resampling import redrawn
 from stiffgrad.pde.verdict import between
 from stiffgrad.solvers import _compiled
 from stiffgrad.solvers._compiled import _full, _lasting, _quick

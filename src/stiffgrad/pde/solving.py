@@ -19,6 +19,7 @@ from stiffgrad.pde.confidence import Path
 from stiffgrad.pde.measures import Errors, errors, grid_points, reference_values
 from stiffgrad.pde.points import Points, interior_points
 from stiffgrad.pde.problem import Problem, energy
+from stiffgrad.pde.resampling import check_resample, redrawn, root_means
 from stiffgrad.pde.verdict import FAR, UNSOLVED
 from stiffgrad.run.driver import Callback, Step, Until
 from stiffgrad.run.driver import solve as integrate
@@ -46,9 +47,7 @@ APART = 2.0  # a held-out residual so many times the training one, and more poin
 LOOK_SECONDS, MOST_STEPS = 0.05, 25  # between two looks at the held-out points
 JUDGED = 1024  # points on which solutions along the run are compared
 TARGET = 1e-15  # of the loss, whose root is about the relative error or some times as much
-SHARE = 4.0  # a condition with more than the so manieth part of the held-out energy gets more points
 WITHOUT_NOISE = 1e-12  # observations met to such a part of the loss of nothing have none
-CANDIDATES = 10  # points that new ones are drawn from, for each of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +193,7 @@ def solve(
     until = Until(loss=TARGET) if until is None else until
     if not isinstance(until, Until):
         raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
-    _check_resample(resample, problem)
+    check_resample(resample, problem)
     if problem.held_out is not None:
         energy(problem.held_out, problem.objective.w0)  # compiled here, and not in solving time
     rounds = _Rounds(problem, resolve(solver), until, resample, {"progress": progress, "throw": False}, callback)
@@ -551,67 +550,16 @@ def _far(row: Mapping[str, float], times: float) -> bool:
     return row["validation"] > times**2 * row["loss"]
 
 
-def redrawn(
-    problem: Problem, points: Mapping[str, Points], params: Params, seed: int, keep: bool, part: float = 1.0
-) -> dict[str, Points]:
-    """As many new points, drawn by residual from a fresh uniform set; or beside the old.
-
-    Of interior equations and, where points are kept, of faces; there only of conditions that hold on their points only,
-    of all where none stands out.
-
-    `part`: the residual counts where the points lie in the first part of the time interval.
-    """
-    drawn = dict(points)
-    names = _short_of_points(problem, params, part) if keep else problem.drawn
-    for index, name in enumerate(names):
-        old = points.get(name, problem.points[name])
-        count = len(old)
-        if name in problem.faces:  # evenly: at a jump or a kink of the data all of them would gather
-            drawn[name] = np.concatenate([old, problem.draw(name, count, "sobol", 7919 * seed + index)])
-            continue
-        candidates = problem.draw(name, CANDIDATES * count, "uniform", 7919 * seed + index)
-        where = problem.until(part, candidates)
-        size = np.linalg.norm(problem.residual(name, params, where).reshape(len(where), -1), axis=1)
-        mean = size.mean()
-        chance = size / mean + 1.0 if mean > 0 else np.ones(len(size))
-        generator = np.random.default_rng([seed, index])
-        new = candidates[generator.choice(len(size), count, replace=False, p=chance / chance.sum())]
-        drawn[name] = np.concatenate([old, new]) if keep else new
-    return drawn
-
-
-def _short_of_points(problem: Problem, params: Params, part: float) -> tuple[str, ...]:
-    """Conditions whose held-out energy makes up much of all that is held out; all interior ones where none does."""
-    held_out = problem.held_out
-    if held_out is None or not problem.faces or part < 1.0:
-        return problem.drawn
-    weights = {name: problem.weights[name] for name in problem.interiors + problem.faces}
-    means = _root_means(held_out, held_out.layout.flatten(params), weights)
-    energies = {name: weights[name] * mean**2 for name, mean in means.items()}
-    shared = sum(energies.values()) / SHARE
-    far = tuple(name for name in problem.drawn + problem.faces if energies[name] > shared)
-    return far or problem.drawn
-
-
-def _check_resample(resample: Any, problem: Problem) -> None:
-    if resample is None or (isinstance(resample, str) and resample == "auto"):
-        return
-    if isinstance(resample, bool) or not isinstance(resample, int) or resample < 1:
-        raise ValueError(f"resample={resample!r} must be 'auto', a positive number of accepted steps, or None")
-    if not problem.drawn:
-        raise ValueError("resample needs an interior equation whose points are drawn: give it a number of points")
-
-
 def _judged(problem: Problem, rounds: _Rounds) -> Solution:
     run, objective, weights = rounds.solution(), rounds.objective, problem.weights
-    residuals = _root_means(objective, run.w, weights)
+    residuals = root_means(objective, run.w, weights)
     held_out: dict[str, float] = {}
     error = float("nan")
     free = problem.free_constants(run.params)
     values = lambda w, points: problem.evaluate(objective.unflatten(w), points)  # noqa: E731
     if problem.held_out is not None:
         names = problem.interiors + problem.faces
-        held_out = _root_means(problem.held_out, run.w, {name: weights[name] for name in names})
+        held_out = root_means(problem.held_out, run.w, {name: weights[name] for name in names})
         if not problem.observed or run.loss <= WITHOUT_NOISE * (rounds.nothing or 0.0):
             points = _judged_at(problem)
             worst = max(run.loss, float(energy(problem.held_out, run.w)))
@@ -642,17 +590,6 @@ def _less_constants(values: NDArray[np.float64], free: tuple[int, ...]) -> NDArr
     return np.asarray(
         values - (means if values.ndim == 1 else np.where(np.isin(np.arange(len(means)), free), means, 0.0))
     )
-
-
-def _root_means(objective: Objective, w: Any, weights: Mapping[str, float]) -> dict[str, float]:
-    """Root mean square of each term's residual, its weight taken out."""
-    rows, means = np.asarray(objective.residual(w)) ** 2, {}
-    for (name, weight), block in zip(weights.items(), objective.blocks, strict=True):
-        own, rows = np.split(rows, [block.targets.size])  # padding counts, with coefficient 0
-        units = getattr(block.function, "units", ())
-        own = own.reshape(-1, len(units)) * np.square(units) if units else own
-        means[name] = float(np.sqrt(own.sum() / weight))
-    return means
 
 
 def _start(run: Run) -> float:
