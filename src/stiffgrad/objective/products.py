@@ -19,7 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-INLINED = ("pjit", "jit", "closed_call")
+from stiffgrad.objective import parallel
+from stiffgrad.objective.parallel import INLINED
+
 MOVED = ("transpose", "copy", "convert_element_type")
 
 
@@ -104,27 +106,43 @@ class Program:
             return self.run([others.get(index, leaf) for index, leaf in enumerate(leaves)], sample, shifts)
 
         output, pull, seen = jax.vjp(run, zero, others, has_aux=True)
-        signals, slopes = jax.vmap(pull)(jnp.eye(output.shape[0], dtype=output.dtype))
-        return output, [
-            self._of_leaf(index, signals, seen) if index in known else Factors(slopes[index].reshape(len(output), -1))
-            for index in range(len(leaves))
-        ]
+        structure = jax.tree.structure((zero, others))
+
+        def row(unit: jax.Array) -> list[Factors]:
+            results = parallel.scaled_results(lambda cotangent: jax.tree.leaves(pull(cotangent)), unit)
+            signals, slopes = jax.tree.unflatten(structure, results)
+            return [
+                self._of_leaf(index, signals, seen) if index in known else Factors(slopes[index].value.ravel())
+                for index in range(len(leaves))
+            ]
+
+        return output, jax.vmap(row)(jnp.eye(output.shape[0], dtype=output.dtype))
 
     def _shape(self, number: int) -> tuple[int, ...]:
         return tuple(self.steps[number].equation.outvars[0].aval.shape)
 
-    def _of_leaf(self, leaf: int, signals: dict[int, Any], seen: dict[int, Any]) -> Factors:
-        left, right = [], []
+    def _of_leaf(self, leaf: int, signals: dict[int, parallel.Scaled], seen: dict[int, Any]) -> Factors:
+        """The outer products of one output and one leaf; those whose signals are parallel become one."""
+        signal_of: dict[Any, jax.Array] = {}
+        vector_of: dict[Any, jax.Array] = {}
         for number, use in self.uses.items():
             if use.leaf == leaf:
-                k = signals[number].shape[0]
-                signal = jnp.moveaxis(signals[number], 1 + use.moved[1], -1)
-                vector = jnp.moveaxis(seen[number], use.moved[0], -1)
-                signal, vector = signal.reshape(k, -1, signal.shape[-1]), vector.reshape(-1, vector.shape[-1])
-                pair = signal, jnp.broadcast_to(vector, (k, *vector.shape))
-                left.append(pair[1 - use.axis])
-                right.append(pair[use.axis])
-        return Factors(jnp.concatenate(left, axis=1), jnp.concatenate(right, axis=1))
+                signal, key = signals[number], (signals[number].key, use.axis, use.moved)
+                vector = seen[number] if signal.factor is None else signal.factor * seen[number]
+                vector = _as_rows(vector, use.moved[0])
+                vector_of[key] = vector_of[key] + vector if key in vector_of else vector
+                signal_of[key] = _as_rows(signal.array, use.moved[1])
+        left, right = [], []
+        for key, rows in signal_of.items():
+            pair = rows, vector_of[key]
+            left.append(pair[1 - key[1]])
+            right.append(pair[key[1]])
+        return Factors(jnp.concatenate(left), jnp.concatenate(right))
+
+
+def _as_rows(array: jax.Array, axis: int) -> jax.Array:
+    """One axis last, all others as rows."""
+    return jnp.moveaxis(array, axis, -1).reshape(-1, array.shape[axis])
 
 
 class _Builder:
