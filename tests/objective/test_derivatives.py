@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stiffgrad import Objective, Term, minimise, mlp, supervised
-from stiffgrad.objective import derivatives
+from stiffgrad.objective import derivatives, placement
 
 SIZES = (3, 4, 2)
 N = 7
@@ -22,7 +23,8 @@ residual = jax.jit(derivatives.residual)
 curvature_rows = jax.jit(derivatives.curvature_rows)
 seeds = st.integers(0, 2**32 - 1)
 losses = st.sampled_from(LOSSES)
-chunks = st.sampled_from([None, CHUNK])
+PIECES = "pieces"  # of as many samples, which stay in the cache
+chunks = st.sampled_from([None, CHUNK, PIECES])
 
 
 def log_cosh(z, y):
@@ -38,16 +40,19 @@ def random_problem(seed, loss, chunk=None):
     sample_weight = rng.uniform(0.0, 3.0, N) * (rng.random(N) > 0.2)
     sample_weight[0] = 1.0
     decay = [{"bias": rng.uniform(0, 2), "weight": rng.uniform(0, 2)} for _ in params]
-    objective = supervised(
-        apply,
-        params,
-        X,
-        y,
-        log_cosh if loss == "log_cosh" else loss,
-        weight_decay=decay,
-        sample_weight=sample_weight,
-        chunk_samples=chunk,
-    )
+    piece = CHUNK if chunk == PIECES else None
+    with mock.patch.object(placement.Placement, "_piece", lambda *_: piece):
+        objective = supervised(
+            apply,
+            params,
+            X,
+            y,
+            log_cosh if loss == "log_cosh" else loss,
+            weight_decay=decay,
+            sample_weight=sample_weight,
+            chunk_samples=None if chunk == PIECES else chunk,
+        )
+    assert objective.blocks[0].piece == piece
     w = rng.normal(size=objective.size)
     # jax sorts dictionary keys: in the flat vector "bias" comes before "weight".
     spread = [np.full(np.size(layer[k]), d[k]) for layer, d in zip(params, decay) for k in ("bias", "weight")]
@@ -145,6 +150,20 @@ def test_rows_give_gauss_newton_and_gradient(seed, loss, chunk):
     A, r, decay = scaled_jacobian(objective, w), residual(objective, w), arrays[3]
     np.testing.assert_allclose(A.T @ A + np.diag(decay), objective.gauss_newton(w), rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(A.T @ r + decay * w, objective.gradient(w), rtol=1e-9, atol=1e-11)
+
+
+def test_pieces_stay_in_the_cache():
+    """Beyond what the cache holds the samples are cut into nearly equal pieces, of which it holds several."""
+    found = {}
+    for samples in (1000, 20_000):
+        objective = supervised(*mlp([10, 64, 64, 1]), np.zeros((samples, 10)), np.zeros(samples))
+        found[samples] = objective.blocks[0].piece
+    bytes_per_sample = 4 * 8 * (2 * 3 * 64) + 8 * 8  # at most: products, sums and slopes of both layers, and outputs
+    assert 1000 * bytes_per_sample < placement.CACHE < 20_000 * bytes_per_sample
+    assert found[1000] is None
+    pieces = -(-20_000 // found[20_000])
+    assert pieces * found[20_000] - 20_000 < pieces
+    assert placement.PIECE / 8 < found[20_000] * bytes_per_sample < 2 * placement.PIECE
 
 
 def test_the_rows_of_chunks_are_those_of_the_whole():

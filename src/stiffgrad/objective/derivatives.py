@@ -42,13 +42,14 @@ class Objective(Protocol):
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["samples", "targets", "coefficients"],
-    meta_fields=["function", "loss", "chunked"],
+    meta_fields=["function", "loss", "chunked", "piece"],
 )
 @dataclasses.dataclass(frozen=True, eq=False)
 class Block:
     """One term ready to compute: samples, targets and coefficients c_i share their leading axis of length N.
 
     With `chunked` the leading axis is split in two, (chunks, samples a chunk), padded with samples of coefficient 0.
+    `piece` samples at a time have intermediate numbers that stay in the processor's cache; None: all have.
     """
 
     samples: Any
@@ -57,29 +58,48 @@ class Block:
     function: Callable[[Any, Any], Any]
     loss: Loss
     chunked: bool = False
+    piece: int | None = None
 
     @property
-    def _pieces(self) -> Block:
+    def _chunks(self) -> Block:
         return dataclasses.replace(self, chunked=False)
 
-    def sum(self, part: Callable[[Block], Any]) -> Any:
-        """Sum of `part(piece)` over the chunks (a pytree)."""
-        if not self.chunked:
+    def sum(self, part: Callable[[Block], Any], cached: bool = False) -> Any:
+        """Sum of `part(samples)` over the chunks, or over what stays in the cache of these (a pytree)."""
+        if self.chunked:
+            return _summed(lambda chunk: chunk.sum(part, cached), self._chunks)
+        if not cached or self.piece is None or self.piece >= len(self.coefficients):
             return part(self)
-        first = jax.tree.map(lambda leaf: leaf[0], self._pieces)
-        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(part, first))
+        starts = jnp.arange(0, len(self.coefficients), self.piece)
+        return _summed(lambda start: part(self._from(start, self.piece)), starts)
 
-        def add(total: Any, piece: Block) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, part(piece)), None
-
-        return jax.lax.scan(add, zero, self._pieces)[0]
+    def _from(self, start: Any, size: int) -> Block:
+        """So many samples from `start` on; beyond the end there are others, of coefficient 0."""
+        first = jnp.minimum(start, len(self.coefficients) - size)
+        samples, targets, coefficients = jax.tree.map(
+            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, size),
+            (self.samples, self.targets, self.coefficients),
+        )
+        new = first + jnp.arange(size) >= start
+        return Block(samples, targets, jnp.where(new, coefficients, 0.0), self.function, self.loss)
 
     def rows(self, part: Callable[[Block], Any]) -> Any:
-        """`part(piece)` of every chunk, stacked along the leading axis."""
+        """`part(samples)` of every chunk, stacked along the leading axis."""
         if not self.chunked:
             return part(self)
-        stacked = jax.lax.map(part, self._pieces)
+        stacked = jax.lax.map(part, self._chunks)
         return jax.tree.map(lambda leaf: leaf.reshape((-1, *leaf.shape[2:])), stacked)
+
+
+def _summed(part: Callable[[Any], Any], each: Any) -> Any:
+    """The sum of `part` over the leading axis of a pytree."""
+    first = jax.tree.map(lambda leaf: leaf[0], each)
+    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(part, first))
+
+    def add(total: Any, one: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, part(one)), None
+
+    return jax.lax.scan(add, zero, each)[0]
 
 
 def _model(block: Block, layout: Layout) -> Callable[[Any, Any], jax.Array]:
@@ -98,8 +118,8 @@ def _block_value(block: Block, layout: Layout, w: Any) -> jax.Array:
     return jnp.sum(jnp.where(block.coefficients > 0, block.coefficients * losses, 0.0))
 
 
-def _total(objective: Objective, part: Callable[[Block], Any]) -> Any:
-    sums = [block.sum(part) for block in objective.blocks]
+def _total(objective: Objective, part: Callable[[Block], Any], cached: bool = True) -> Any:
+    sums = [block.sum(part, cached) for block in objective.blocks]
     return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *sums)
 
 
@@ -261,7 +281,8 @@ def gauss_newton_lower(objective: Objective, w: Any) -> jax.Array:
     def part(block: Block) -> jax.Array:
         return gram.lower_gram(_block_scaled(block, objective.layout, w).T)
 
-    return _total(objective, part) + jnp.diag(objective.decay)
+    # A Gram matrix is larger than what is summed of it: in few parts.
+    return _total(objective, part, cached=False) + jnp.diag(objective.decay)
 
 
 def gauss_newton(objective: Objective, w: Any) -> jax.Array:

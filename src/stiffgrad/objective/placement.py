@@ -15,6 +15,7 @@ from stiffgrad._memory import device_bytes
 from stiffgrad.objective.derivatives import Block
 
 FRACTION = 0.5  # of the free memory that activations may take by default
+CACHE, PIECE = 64e6, 16e6  # bytes of activations beyond which a processor sums pieces, and bytes of a piece
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +87,14 @@ class Placement:
             block.function,
             block.loss,
             chunked=chunked,
+            piece=self._piece(size, bytes_per_sample),
         )
+
+    def _piece(self, count: int, bytes_per_sample: float) -> int | None:
+        """Samples that a processor sums over at a time: docs/scale.md, measured by benchmarks/pieces.py."""
+        if self.mesh is not None or jax.default_backend() != "cpu" or count * bytes_per_sample <= CACHE:
+            return None
+        return -(-count // math.ceil(count * bytes_per_sample / PIECE))
 
     def _even(self, size: int) -> int:
         return -(-size // self.parts) * self.parts
