@@ -30,13 +30,13 @@ ROUNDS, LOOP = 5, 10
 
 
 def problem(sizes, activations):
-    """An objective of so many bytes of activations, and its number of samples."""
+    """An objective of so many bytes of activations, in one piece, and its number of samples."""
     seen = []
     with mock.patch.object(Placement, "_piece", lambda self, count, each: seen.append(each)):
         make = lambda n: sg.supervised(*sg.mlp(sizes), np.ones((n, sizes[0])), np.ones((n, sizes[-1])))  # noqa: E731
         make(2)
         samples = int(activations / seen[0])
-        return make(samples), samples, seen[0]
+        return make(samples), samples
 
 
 def in_pieces(objective, size):
@@ -62,7 +62,7 @@ def main():
     )
     for sizes in NETWORKS:
         for activations in ACTIVATIONS:
-            whole, samples, each = problem(sizes, activations)
+            whole, samples = problem(sizes, activations)
             ways = [whole] + [
                 in_pieces(whole, -(-samples // math.ceil(activations / size))) for size in PIECES if size < activations
             ]

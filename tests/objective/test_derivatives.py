@@ -41,7 +41,7 @@ def random_problem(seed, loss, chunk=None):
     sample_weight[0] = 1.0
     decay = [{"bias": rng.uniform(0, 2), "weight": rng.uniform(0, 2)} for _ in params]
     piece = CHUNK if chunk == PIECES else None
-    with mock.patch.object(placement.Placement, "_piece", lambda *_: piece):
+    with mock.patch.object(placement.Placement, "_piece", return_value=piece):
         objective = supervised(
             apply,
             params,

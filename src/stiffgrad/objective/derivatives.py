@@ -68,10 +68,11 @@ class Block:
         """Sum of `part(samples)` over the chunks, or over what stays in the cache of these (a pytree)."""
         if self.chunked:
             return _summed(lambda chunk: chunk.sum(part, cached), self._chunks)
-        if not cached or self.piece is None or self.piece >= len(self.coefficients):
+        samples = len(self.coefficients)
+        size = samples if self.piece is None or not cached else min(self.piece, samples)
+        if size == samples:
             return part(self)
-        starts = jnp.arange(0, len(self.coefficients), self.piece)
-        return _summed(lambda start: part(self._from(start, self.piece)), starts)
+        return _summed(lambda start: part(self._from(start, size)), jnp.arange(0, samples, size))
 
     def _from(self, start: Any, size: int) -> Block:
         """So many samples from `start` on; beyond the end there are others, of coefficient 0."""
