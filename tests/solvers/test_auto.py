@@ -2,6 +2,7 @@
 
 import re
 
+import jax
 import numpy as np
 import pytest
 
@@ -43,6 +44,16 @@ def test_an_equation_is_worth_a_dearer_dense_step():
     assert choice.members[0].name == "rosenbrock"
     gradients, worth = (float(number) for number in re.findall(r"[0-9]+", choice.reason))
     assert 160 < gradients < worth
+
+
+def test_only_derivatives_of_a_network_are_worth_that_much():
+    """A model of another kind, of the same size, is none: its weights multiply one vector each."""
+    apply, params = sg.mlp([2, 50, 50, 50, 50, 3], seed=0)
+    points = np.random.default_rng(0).uniform(size=(1400, 2))
+    model = sg.supervised(lambda p, x: 2.0 * apply(p, x), params, points, np.zeros((1400, 3)))
+    slopes = sg.least_squares(lambda p, x: jax.jvp(lambda z: apply(p, z), (x,), (x,))[1], params, points)
+    worth = [re.search(r"worth ([0-9]+)", choose(objective).reason)[1] for objective in (model, slopes)]
+    assert worth == ["320", "2000"]
 
 
 def test_choice_by_memory(monkeypatch):

@@ -149,13 +149,13 @@ class GaussNewton(Curvature):
 
     def flops(self, objective: Objective) -> float:
         if self.dual(objective):
-            return kernel_costs(objective)[0]
+            return kernel_costs(objective).flops
         return float(objective.rows) * float(objective.size) ** 2
 
     def bytes(self, objective: Objective) -> float:
         square = 4.0 * objective.w0.dtype.itemsize * self.side(objective) ** 2
         if self.dual(objective):
-            return kernel_costs(objective)[1] + square
+            return kernel_costs(objective).bytes + square
         entries = float(objective.rows) * objective.size if objective.whole_rows else 0.0
         return 2.0 * objective.w0.dtype.itemsize * entries + square
 

@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -133,6 +133,11 @@ class FactoredRows(Rows):
                 total += factor.left.dtype.itemsize * (both + (0 if i in apart else 2 * formed))
         return total
 
+    def products(self) -> int:
+        """Outer products that a leaf adds to a row, at most."""
+        factors = [factor for factors in self.blocks for factor in factors]
+        return max((factor.left.shape[1] for factor in factors if factor.right is not None), default=1)
+
     def _apart(self) -> set[int]:
         """The leaves whose part of the kernel is cheaper without forming their columns of A."""
         chosen = set()
@@ -221,23 +226,42 @@ def rows_at(objective: Objective, w: jax.Array) -> Rows:
     return FactoredRows(factors, objective.layout)
 
 
-def kernel_costs(objective: Objective) -> tuple[float, float]:
-    """Operations to form the kernel, derivatives left out, and bytes of the rows that it is formed of."""
+class Costs(NamedTuple):
+    """What the kernel costs.
+
+    Attributes
+    ----------
+    flops : float
+        Operations to form it, derivatives left out.
+    bytes : float
+        Of the rows that it is formed of.
+    products : int
+        Outer products that a weight matrix adds to a row, at most: one, or more where a residual has derivatives of a
+        network in its inputs, or evaluates it several times.
+    """
+
+    flops: float
+    bytes: float
+    products: int
+
+
+def kernel_costs(objective: Objective) -> Costs:
+    """The costs of the kernel."""
     if objective.perceptron is not None:
         entries = float(objective.rows) * objective.size
-        return objective.rows * entries, 2.0 * objective.w0.dtype.itemsize * entries
+        return Costs(objective.rows * entries, 2.0 * objective.w0.dtype.itemsize * entries, 1)
     leaves, structure = jax.tree.flatten(objective)
     return _kernel_costs(structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
 
 
 @functools.lru_cache(maxsize=64)
-def _kernel_costs(structure: Any, leaves: tuple[Any, ...]) -> tuple[float, float]:
+def _kernel_costs(structure: Any, leaves: tuple[Any, ...]) -> Costs:
     seen = []
 
     def look(objective: Objective) -> float:
         rows = rows_at(objective, objective.w0)
         assert isinstance(rows, FactoredRows)
-        seen.append((rows.kernel_flops(), rows.kernel_bytes()))
+        seen.append(Costs(rows.kernel_flops(), rows.kernel_bytes(), rows.products()))
         return 0.0
 
     jax.eval_shape(look, jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]))

@@ -29,7 +29,7 @@ def check_resample(resample: Any, problem: Problem) -> None:
 def redrawn(
     problem: Problem, points: Mapping[str, Points], params: Params, seed: int, keep: bool, part: float = 1.0
 ) -> dict[str, Points]:
-    """As many new points, drawn by residual from a fresh uniform set; or beside the old.
+    """As many new points, drawn by residual from a fresh uniform set; or beside the old, first up to the problem's own.
 
     Of interior equations and, where points are kept, of faces; there only of conditions that hold on their points only,
     of all where none stands out.
@@ -41,6 +41,8 @@ def redrawn(
     for index, name in enumerate(names):
         old = points.get(name, problem.points[name])
         count = len(old)
+        if keep and count < len(problem.points[name]):
+            count = min(count, len(problem.points[name]) - count)
         if name in problem.faces:  # evenly: at a jump or a kink of the data all of them would gather
             drawn[name] = np.concatenate([old, problem.draw(name, count, "sobol", 7919 * seed + index)])
             continue

@@ -10,6 +10,7 @@ from stiffgrad import _checks
 from stiffgrad._memory import available_bytes
 from stiffgrad.curvature.dense import GaussNewton
 from stiffgrad.curvature.kronecker import Kronecker
+from stiffgrad.curvature.rows import kernel_costs
 from stiffgrad.objective import Objective
 from stiffgrad.objective.placement import agreed
 from stiffgrad.solvers._combination import Combination, Pace
@@ -22,7 +23,8 @@ from stiffgrad.solvers.w_method import WMethod
 CHEAP_FLOPS = 2e8  # a dense step below this is milliseconds
 SECANT_WEIGHTS = 300, 3000  # up to so many weights n^2 operations are cheap; up to so many, beside n <= N samples
 DENSE_WORTH = 160.0  # a dense step is worth so many gradients, in operations: a matrix product is faster for its own
-DENSE_WORTH_OTHER = 320.0  # and so many for what is no perceptron, such as an equation: too stiff for secants
+DENSE_WORTH_OTHER = 320.0  # and so many for what is no perceptron
+DENSE_WORTH_EQUATION = 2000.0  # and so many for residuals with derivatives of a network: too stiff for secants
 DENSE_WORTH_KRONECKER = 20.0  # and so many where `secants` has coordinates that make the problem less stiff
 CHOICES = ("rosenbrock, n x n", "rosenbrock, m x m", "secants", "quasi-newton", "krylov")
 
@@ -114,7 +116,16 @@ def choose(objective: Objective) -> Choice:
     if flops <= CHEAP_FLOPS:
         return Choice(dense, f"n = {n}, m = {m}: a dense step is cheap")
     gradients = flops / objective.gradient_flops
-    plain = DENSE_WORTH_OTHER if objective.perceptron is None else DENSE_WORTH
-    worth = DENSE_WORTH_KRONECKER if Kronecker.suits(objective) else plain
+    worth = _worth(objective)
     words = f"a dense step has the operations of {gradients:.0f} gradients, and is worth {worth:.0f}"
     return Choice(dense if gradients <= worth else free, words)
+
+
+def _worth(objective: Objective) -> float:
+    """Gradients that a dense step is worth, in operations."""
+    if Kronecker.suits(objective):
+        return DENSE_WORTH_KRONECKER
+    if objective.perceptron is not None:
+        return DENSE_WORTH
+    equation = objective.whole_rows and kernel_costs(objective).products > 1
+    return DENSE_WORTH_EQUATION if equation else DENSE_WORTH_OTHER
