@@ -28,10 +28,9 @@ def main() -> None:
             until = sg.Until(loss=1e-20, wall_seconds=arguments.seconds)
             solution = pde.solve(problem, until=until, throw=False)
             error = getattr(equation.errors(problem, solution.params), equation.measure)
-            steps, seconds = solution.run.statistics.steps, solution.run.wall_seconds
-            print(
-                f"{name:15} worth {worth:5.0f}: error {error:.1e} after {steps} steps, {seconds:.0f} s; {solution.run.solver}"
-            )
+            run = solution.run
+            took = f"after {run.statistics.steps} steps, {run.wall_seconds:.0f} s"
+            print(f"{name:15} worth {worth:5.0f}: error {error:.1e} {took}; {run.solver}")
 
 
 if __name__ == "__main__":
