@@ -1,4 +1,4 @@
-"""What a Gauss-Newton matrix costs: row by row in reverse mode, from factors of the rows, and with parallel ones merged.
+"""What a Gauss-Newton matrix costs: row by row in reverse mode, from factors of rows, and with parallel ones merged.
 
     OMP_NUM_THREADS=1 python benchmarks/pde_rows.py
 
