@@ -310,6 +310,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         self._lead = found.index(fitted)
         self._noise = fitted.noise
         self._degrees = None if np.isinf(fitted.degrees) else fitted.degrees  # of freedom of t noise
+        self._variance_function = fitted.variance
         self.activation_ = fitted.activation
         task = dataclasses.replace(task.like(fitted), precisions=fitted.precisions)
         self._training_data = (task, fitted.decay)
