@@ -12,11 +12,12 @@ lambda_i exp(-g_i). The residuals are those of samples as left out, else an outl
 not be seen; their squares are divided by exp(g_i) + v_i, where s^2 v_i is the variance of the network's output there.
 nu, on a grid, and s are most likely for them.
 
-The same likelihood, that of each sample as predicted by the fits without it, chooses: normal noise; t noise; a variance
-that changes; both. More must be clearly likelier, and a variance that changes by two standard errors too. Then between
-the same fit with that noise, which changes quantiles only, and a fit with these precisions. Where noise is skewed, t
-noise follows its bulk, and not its mean: so it must not have larger squared residuals, unless it is so much likelier
-that what is far off is not the same noise.
+The same likelihood, that of each sample as predicted by the fits without it, chooses: normal noise or t noise, and then
+whether its variance changes. More must be clearly likelier, and a variance that changes by three standard errors too.
+Each time there are two ways: the same fit with that noise, which changes quantiles only, and a fit with these
+precisions. Where noise is skewed, t noise follows its bulk, and not its mean; and where noise is large, precisions say
+that errors do not matter: so such a fit must not have larger squared residuals, unless it is so much likelier that what
+is far off is not the same noise.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from stiffgrad.estimators._variance import Candidate, VarianceFunction
 DEGREES = (3.0, 4.0, 6.0, 10.0, 20.0)  # of freedom that are tried; with less than 3 a standard deviation says little
 NORMAL = (np.inf,)
 CLEAR = 4.0  # nats by which something else must be likelier
-SURE = 2.0  # standard errors by which a variance that changes must be likelier
+SURE = 3.0  # standard errors by which a variance that changes must be likelier
 OTHER = 0.5  # nats a sample from where squared residuals may be larger than those of the fit with normal noise
 ROUNDS = 8  # of precisions at most
 CHANGED = 0.1  # nats a sample that the first round gained, from where the second one begins anew too
@@ -157,10 +158,9 @@ class _Residuals:
         now = self.noise_of(DEGREES if heavy else NORMAL, np.ones(len(X)), None)
         waves = _variance.several(X.shape[1], k) if last is None else [last.waves]
         q = squares(now, np.zeros(len(X)) if last is None else last.log_variance)
-        best = max(
-            (noise(_variance.fitted(each, X, k, q, self.weights, last)) for each in waves),
-            key=lambda each: each.log_density,
-        )
+        best, *others = [noise(_variance.fitted(each, X, k, q, self.weights, last)) for each in waves]
+        for each in others:
+            best = each if _likelier(each, best) else best
         for _ in range(VARIED):
             last = best.candidate
             assert last is not None
@@ -185,31 +185,30 @@ def fitted(
     if normal.decays is None or normal.noise is None:
         return normal
     seen = _Residuals.of(task, normal)
-    before = seen.known_noise(NORMAL)
-    normal = _widened(normal, before.variance)
-    first = seen.known_noise(DEGREES) if needed else _chosen(seen, before, task)
-    if first is before:
-        return normal
-    found, task = _followed(normal, task, first, again, onwards, not needed and _is_nil(first, task))
-    if needed or _is_nil(first, task) or found.variance is not None:
+    before, first = seen.known_noise(NORMAL), seen.known_noise(DEGREES)
+    found, heavy = _widened(normal, before.variance), needed or _likelier(first, before)
+    if heavy:
+        found, task = _followed(found, task, first, again, onwards, not needed and _is_nil(first, task))
+    if needed or _is_nil(before, task):
         return found
     # Only now: around a fit that outliers bend, residuals are larger in some parts than in others.
-    seen = _Residuals.of(task, found)
-    varied = seen.varied(True)
-    if not _clearly(varied, seen.known_noise(DEGREES), seen):
-        return found
-    return _followed(found, task, varied, again, onwards)[0]
+    seen = _Residuals.of(task, found) if heavy else seen
+    varied = _varied(seen, heavy)
+    return found if varied is None else _followed(found, task, varied, None, onwards)[0]
 
 
 def _followed(
     before: Fitted,
     task: Task,
     first: Noise,
-    again: Callable[[Task], Fitted | None],
+    again: Callable[[Task], Fitted | None] | None,
     onwards: Callable[[Task, Fitted], Fitted],
     same: bool = False,
 ) -> tuple[Fitted, Task]:
-    """The fit before with other noise, or, unless it must be the `same`, a fit for that; and its task."""
+    """The fit before with other noise, or, unless it must be the `same`, a fit for that; and its task.
+
+    The first two rounds begin `again`, where that is given.
+    """
     kept = _with(before, task, first)
     if first.variances is not None:
         kept = dataclasses.replace(kept, covariance=_covariance(before, task, first))
@@ -220,8 +219,8 @@ def _followed(
     best, best_noise, now, gain, last = None, first, first, np.inf, task
     for number in range(ROUNDS):
         weighted = dataclasses.replace(task, precisions=now.precisions, variances=now.variances)
-        anew = number < 2 and gain > CHANGED * samples
-        found = again(weighted) if anew or best is None else onwards(weighted, best)
+        anew = again is not None and number < 2 and gain > CHANGED * samples
+        found = again(weighted) if again is not None and anew else onwards(weighted, best or before)
         if found is None:
             break
         noise, now = now, _like(now, _Residuals.of(weighted, found))
@@ -241,23 +240,16 @@ def other(task: Task, fitted: Fitted) -> bool:
     """Whether there is noise, and not the same normal noise everywhere."""
     seen = _Residuals.of(task, fitted)
     before = seen.known_noise(NORMAL)
-    return not _is_nil(before, task) and _chosen(seen, before, task) is not before
+    if _is_nil(before, task):
+        return False
+    return _likelier(seen.known_noise(DEGREES), before) or _varied(seen, False) is not None
 
 
-def _chosen(seen: _Residuals, normal: Noise, task: Task) -> Noise:
-    """The kind of noise: normal, t, or normal with a variance that changes."""
-    t = seen.known_noise(DEGREES)
-    best = t if _likelier(t, normal) else normal
-    if _is_nil(normal, task):
-        return best
-    varied = seen.varied(False)
-    return varied if _clearly(varied, best, seen) else best
-
-
-def _clearly(varied: Noise, other: Noise, seen: _Residuals) -> bool:
-    """Whether samples are likelier with a variance that changes, by more than their differences leave open."""
-    more = _leave_one_out.pays(-varied.densities, -other.densities, seen.weights, SURE)
-    return more and _likelier(varied, other)
+def _varied(seen: _Residuals, heavy: bool) -> Noise | None:
+    """Noise whose variance changes, where samples are likelier with it by more than their differences leave open."""
+    same, varied = seen.known_noise(DEGREES if heavy else NORMAL), seen.varied(heavy)
+    more = _leave_one_out.pays(-varied.densities, -same.densities, seen.weights, SURE)
+    return varied if more and _likelier(varied, same) else None
 
 
 def _like(noise: Noise, seen: _Residuals) -> Noise:
@@ -300,12 +292,15 @@ def _with(fitted: Fitted, task: Task, noise: Noise, variance: float | None = Non
     problem = _training.problem_of(task.like(fitted), fitted.solution.params, False)
     seen = problem.forward(_training.flat(fitted.solution.params))
     k = problem.y.shape[1]
-    steered = -problem.value(seen) / fitted.noise
-    steered -= 0.5 * problem.samples * k * np.log(2.0 * np.pi * fitted.noise)
+    squares = ((seen.z - problem.y) ** 2).sum(1)
+    if np.isinf(fitted.degrees):
+        steered = -problem.value(seen) / fitted.noise
+        steered -= 0.5 * problem.samples * k * np.log(2.0 * np.pi * fitted.noise)
+    else:  # it has had this done to it before
+        steered = float(problem.weights @ _log_densities(squares, k, fitted.degrees, fitted.noise))
     variance = noise.variance if variance is None else variance
     variances = np.ones(len(seen.z)) if noise.variances is None else noise.variances
-    squares = ((seen.z - problem.y) ** 2).sum(1) / variances
-    likely = _log_densities(squares, k, noise.degrees, variance) - 0.5 * k * np.log(variances)
+    likely = _log_densities(squares / variances, k, noise.degrees, variance) - 0.5 * k * np.log(variances)
     evidence = fitted.log_evidence - steered + float(problem.weights @ likely)
     return dataclasses.replace(
         fitted,
