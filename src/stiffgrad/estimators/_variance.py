@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stiffgrad.estimators._leave_one_out import BIASES, RATIO, STRONG, climb
 from stiffgrad.estimators._network import Matrix, Network
@@ -50,6 +51,14 @@ class VarianceFunction:
         """The same times a number."""
         up = float(np.log(factor))
         return dataclasses.replace(self, bias=self.bias + up, low=self.low + up, high=self.high + up)
+
+    def widened(self, columns: NDArray[np.int64], count: int) -> VarianceFunction:
+        """Of inputs of which these are `columns`, of `count`; the others do not count."""
+        outputs = self.waves.shape[1] - len(columns)
+        places = np.concatenate([columns, count + np.arange(outputs)])
+        waves, line = np.zeros((len(self.waves), count + outputs)), np.zeros(count + outputs)
+        waves[:, places], line[places] = self.waves, self.weights[: len(places)]
+        return dataclasses.replace(self, waves=waves, weights=np.concatenate([line, self.weights[len(places) :]]))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,166 @@
+"""Few of many columns: which terms are seen, when others go, and that nothing but the columns changes."""
+
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from stiffgrad.estimators import FlowRegressor, _screening, _training
+from stiffgrad.estimators._training import Settings, Task
+from stiffgrad.run.driver import Until
+
+SETTINGS = Settings("evidence", None, Until(steps=1000), 10, False)
+
+
+def table(rows, columns, function, noise=0.05, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(-1, 1, (rows + 1000, columns))
+    y = function(X)
+    return X[:rows], y[:rows] + noise * rng.normal(size=rows), X[rows:], y[rows:]
+
+
+def product(X):
+    return X[:, 3] * X[:, 7]
+
+
+def columns_of(X, y, weights=None):
+    y = y if y.ndim == 2 else y[:, None]
+    return _screening.columns_of(X, y - y.mean(0), np.ones(len(X)) if weights is None else weights).tolist()
+
+
+def test_columns_that_only_a_product_or_a_square_shows_are_seen():
+    extra = 0
+    for seed in range(5):
+        for function, columns in ((product, {3, 7}), (lambda X: X[:, 5] ** 2 - X[:, 1], {1, 5})):
+            X, y, _, _ = table(300, 30, function, seed=seed)
+            assert columns <= set(columns_of(X, y))
+            extra += len(columns_of(X, y)) - 2
+    assert extra < 5  # by chance one in twenty tables has a further term, of one column or two
+
+
+def test_units_and_places_change_nothing():
+    X, y, _, _ = table(300, 30, lambda X: X[:, 5] ** 2 - X[:, 1], seed=1)
+    assert columns_of(X, y) == [1, 5]
+    assert columns_of(1e6 * X + 3, -1e-3 * y) == [1, 5]
+
+
+def test_several_targets_have_the_columns_of_all():
+    X, y, _, _ = table(300, 30, product)
+    assert columns_of(X, np.column_stack([y, X[:, 0] + 0.1 * y])) == [0, 3, 7]
+
+
+def test_the_chance_of_a_correlation_is_that_of_fisher():
+    """In 50,000 tables without any dependence the correlation is beyond r as often as the chance says."""
+    r = stats.pearsonr(*np.random.default_rng(0).normal(size=(2, 50, 50_000)), axis=0).statistic
+    for bound in (0.1, 0.2, 0.3):
+        assert np.exp(_screening._log_chance(bound, 47.0)) == pytest.approx(np.mean(np.abs(r) > bound), rel=0.1)
+
+
+def test_without_dependence_no_column_is_seen_but_by_chance():
+    rng = np.random.default_rng(1)
+    seen = [len(columns_of(rng.normal(size=(60, 20)), rng.normal(size=60))) > 0 for _ in range(200)]
+    assert np.mean(seen) < 3 * 2 * _screening.LEVEL  # two kinds of terms
+
+
+def test_a_weight_of_two_is_two_rows():
+    X, y, _, _ = table(80, 12, product, 0.3)
+    weights = np.where(np.arange(80) < 30, 2.0, 1.0)
+    twice = np.r_[np.arange(80), np.arange(30)]
+    assert columns_of(X, y, weights) == columns_of(X[twice], y[twice])
+
+
+def test_constant_columns_are_none():
+    X, y, _, _ = table(100, 12, product)
+    X[:, 0] = 4.0
+    assert columns_of(X, y) == [3, 7]
+
+
+def test_a_product_of_two_of_many_inputs_is_learned():
+    for seed in range(2):
+        X, y, points, values = table(300, 30, product, seed=seed)
+        model = FlowRegressor(random_state=0).fit(X, y)
+        assert model.score(points, values) > 0.98
+        assert set(np.argsort(model.feature_importances_)[-2:]) == {3, 7}
+
+
+def test_where_all_columns_matter_all_stay():
+    rng = np.random.default_rng(2)
+    slopes = np.r_[2.0, 1.5, 1.0, np.full(27, 0.25)]
+    X, y, points, values = table(200, 30, lambda X: 2 * X @ slopes, 1.0)
+    assert 0 < len(columns_of(X, y)) < 30
+    model = FlowRegressor(random_state=0).fit(X, y)
+    assert model._columns is None
+    assert model.score(points, values) > 0.8
+    assert len(columns_of(X, rng.normal(size=200))) < 5
+
+
+def fitted(rows=80, columns=30, **options):
+    X, y, points, _ = table(rows, columns, product)
+    return X, y, points, FlowRegressor(random_state=0, **options).fit(X, y)
+
+
+def test_a_fit_of_few_columns_is_that_of_a_table_of_them():
+    X, y, points, model = fitted()
+    assert model._columns.tolist() == [3, 7]
+    other = FlowRegressor(random_state=0).fit(X[:, [3, 7]], y)
+    for options in ({}, {"return_std": True}, {"return_cov": True}, {"quantiles": [0.1, 0.9]}):
+        found, expected = model.predict(points[:30], **options), other.predict(points[:30][:, [3, 7]], **options)
+        for one, two in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-8, atol=1e-10)
+    slopes = model.gradient(points)
+    np.testing.assert_allclose(slopes[:, [3, 7]], other.gradient(points[:, [3, 7]]), rtol=1e-8, atol=1e-10)
+    assert not np.any(np.delete(slopes, [3, 7], 1))
+    assert model.log_evidence_ == pytest.approx(other.log_evidence_)
+    assert model.coefs_[0].shape[0] == len(model.feature_importances_) == model.n_features_in_ == 30
+    np.testing.assert_allclose(model.export()(points), model.predict(points))
+    assert model.minimum_.kind in ("minimum", "flat")
+    assert model.solution_.w.size == sum(a.size for a in model.coefs_ + model.intercepts_)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(points), model.predict(points))
+
+
+def test_a_warm_start_goes_on_with_the_columns():
+    X, y, points, model = fitted(warm_start=True)
+    first = model.predict(points)
+    model.fit(X, y)
+    assert model._columns.tolist() == [3, 7]
+    np.testing.assert_allclose(model.predict(points), first, atol=0.1)
+    model.set_params(warm_start=False, alpha=0.1, max_iter=20).fit(X, y)
+    assert model._columns is None
+
+
+def test_a_widened_fit_and_back():
+    _, _, points, model = fitted()
+    task = Task(points[:, [3, 7]], np.zeros((1000, 1)), np.ones(1000), "squared", (2, 5, 1), "tanh")
+    start = _training.start_of(task, 0)
+    rng = np.random.default_rng(3)
+    root = rng.normal(size=(21, 21))
+    fit = _training.Fitted(
+        dataclasses.replace(model.solution_, params=start),
+        None,
+        covariance=root @ root.T,
+        sizes=(2, 5, 1),
+        activation="tanh",
+    )
+    wide = _screening.widened(fit, np.array([3, 7]), 30)
+    whole = Task(points, task.y, task.weights, "squared", wide.sizes, "tanh")
+    np.testing.assert_allclose(
+        _training.outputs(whole.network, wide.solution.params, points), _training.outputs(task.network, start, task.X)
+    )
+    np.testing.assert_allclose(
+        _training.covariances(whole.network, wide.solution.params, wide.covariance, points),
+        _training.covariances(task.network, start, fit.covariance, task.X),
+    )
+    member = _training.Member(wide.sizes, wide.solution.params, 1.0)
+    back = _screening.restricted(member, np.array([3, 7]))
+    assert back.sizes == (2, 5, 1)
+    np.testing.assert_array_equal(_training.flat(back.params), _training.flat(start))
+
+
+def test_parts_that_are_held_out_decide_where_rows_are_few():
+    for function, few in ((lambda X: X[:, 0] - 2 * X[:, 1] + X[:, 2], True), (lambda X: X @ np.ones(50) / 4, False)):
+        X, y, _, _ = table(100, 50, function, 0.3)
+        task = Task(X, (y[:, None] - y.mean()) / y.std(), np.ones(100), "squared", (50, 10, 1), "tanh")
+        assert _screening._parts_say_so(task, SETTINGS) == few
