@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stiffgrad.estimators import FlowRegressor, _screening, _training
+from stiffgrad.estimators import FlowClassifier, FlowRegressor, _committee, _screening, _training
 from stiffgrad.estimators._training import Settings, Task
 from stiffgrad.run.driver import Until
 
@@ -164,3 +164,45 @@ def test_parts_that_are_held_out_decide_where_rows_are_few():
         X, y, _, _ = table(100, 50, function, 0.3)
         task = Task(X, (y[:, None] - y.mean()) / y.std(), np.ones(100), "squared", (50, 10, 1), "tanh")
         assert _screening._parts_say_so(task, SETTINGS) == few
+
+
+def classes(rows, columns, seed=0):
+    """Two classes by the sign of a product, with noise."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(rows + 1000, columns))
+    y = (X[:, 3] * X[:, 7] + 0.3 * rng.normal(size=len(X)) > 0).astype(int)
+    return X[:rows], y[:rows], X[rows:], y[rows:]
+
+
+def test_classes_that_a_product_of_two_of_many_inputs_tells():
+    X, y, points, labels = classes(300, 40)
+    model = FlowClassifier(random_state=0).fit(X, y)
+    assert {3, 7} <= set(model._columns)
+    assert model.score(points, labels) > 0.78  # of the sign of the product itself 0.83
+    assert set(np.argsort(model.feature_importances_)[-2:]) == {3, 7}
+    other = FlowClassifier(random_state=0).fit(X[:, model._columns], y)
+    assert other.score(points[:, model._columns], labels) == pytest.approx(model.score(points, labels), abs=0.02)
+    np.testing.assert_allclose(model.export()(points).ravel() > 0, model.predict(points) == 1)
+
+
+def test_classes_that_all_columns_tell_keep_them():
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(1200, 40))
+    y = (X @ rng.normal(size=40) > 0).astype(int)
+    model = FlowClassifier(random_state=0).fit(X[:200], y[:200])
+    assert model._columns is None
+    assert model.score(X[200:], y[200:]) > 0.85
+
+
+def test_a_committee_that_predicts_better_does_so_on_the_left_out():
+    X, y, _, _ = classes(300, 40)
+    target = y[:, None].astype(float)
+    task = Task(X[:, [3, 7]], target, np.ones(300), "binary_cross_entropy", (2, 12, 12, 1), "silu")
+    whole = Task(X, target, np.ones(300), "binary_cross_entropy", (40, 12, 12, 1), "silu")
+    few, all_of_them = (
+        _committee.committee([each], SETTINGS, lambda task, index: (_training.start_of(task, index), None), 1)
+        for each in (task, whole)
+    )
+    assert _committee.predicts_better(few, all_of_them)
+    assert not _committee.predicts_better(all_of_them, few)
+    assert not _committee.predicts_better(few, few)

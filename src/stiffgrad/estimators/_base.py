@@ -161,18 +161,37 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         # Two fits at once on two cores took nine times as long with two threads each.
         self._one_thread = max(map(_entries, tasks)) <= ALONE
         with one_blas_thread(self._one_thread):
+            warm = self.warm_start and hasattr(self, "_members")
+            screened = several and self.alpha == "evidence" and self.solver is None
+            self._columns = self._columns if screened and warm else None
+            screened = screened and not warm
             if self.alpha == "evidence" and held_out is None and not self._regression:
-                self._keep(self._committee(tasks, random), tasks[-1])
+                self._keep(*self._best_committee(tasks, random, screened))
             else:
                 begin, known = time.perf_counter(), None
-                if not (several and self.alpha == "evidence" and self.solver is None):
-                    self._columns = None
-                elif not (self.warm_start and hasattr(self, "_members")):
+                if screened:
                     self._columns, known = self._few_columns(tasks[0], random)
-                if self._columns is not None:
-                    tasks = [_screening.of_columns(each, self._columns) for each in tasks]
+                tasks = self._of_columns(tasks)
                 found = self._best_network(tasks, held_out, random, self._starts, known)
                 self._keep(self._with_noise(found, tasks, held_out is not None, random, begin), tasks[-1])
+
+    def _of_columns(self, tasks: list[Task]) -> list[Task]:
+        """Tasks of the columns that the fit is to."""
+        return tasks if self._columns is None else [_screening.of_columns(each, self._columns) for each in tasks]
+
+    def _best_committee(self, tasks: list[Task], random: Any, screened: bool) -> tuple[list[Fitted], Task]:
+        """Networks of all columns, or, `screened`, of few, if samples that are left out are likelier; and a task."""
+        tasks = self._of_columns(tasks)
+        found = self._committee(tasks, random)
+        columns = _screening.few(tasks[0]) if screened else None
+        if columns is None or any(each.solution.outcome is Outcome.OUT_OF_TIME for each in found):
+            return found, tasks[-1]
+        narrow = [_screening.of_columns(each, columns) for each in tasks]
+        other = self._committee(narrow, random)
+        if not _committee.predicts_better(other, found):
+            return found, tasks[-1]
+        self._columns = columns
+        return other, narrow[-1]
 
     def _few_columns(self, task: Task, random: Any) -> tuple[_screening.Columns | None, Fitted | None]:
         """Columns that are worth more than all of them, or else nothing; and a fit to those that are taken."""

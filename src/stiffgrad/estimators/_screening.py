@@ -9,8 +9,9 @@ Am. Stat. Assoc. 87:1025).
 
 A network of these columns only replaces the one of all, both with a decay for each column if need be, where both the
 evidence and samples that are left out say that it is better; with fewer than three rows a column both are too hopeful
-of the larger one, and cross-validation decides, which chooses the columns of each part anew. Many columns that matter
-little each are not seen this way, and then all stay.
+of the larger one, and cross-validation decides, which chooses the columns of each part anew. For classes, whose
+indicators the terms correlate with, samples that are left out decide alone. Many columns that matter little each are
+not seen this way, and then all stay.
 """
 
 from __future__ import annotations
