@@ -108,8 +108,9 @@ class _Residuals:
         if len(judges.X) < len(problem.X):  # with so many samples it does not matter whether one is left out
             whole, inputs = z - problem.y, np.column_stack([judges.X, judges.forward(w).z])
         residuals = point.left_out - judges.y
+        weights = _leave_one_out.part(problem).weights  # a part tells no more than it has samples
         known = judges.variances, problem.variances
-        return cls(residuals, spread, judges.weights, inputs, known[0], whole, everywhere, known[1], fitted.noise)
+        return cls(residuals, spread, weights, inputs, known[0], whole, everywhere, known[1], fitted.noise)
 
     @property
     def outputs(self) -> int:
@@ -161,7 +162,7 @@ class _Residuals:
         best, *others = [noise(_variance.fitted(each, X, k, q, self.weights, last)) for each in waves]
         for each in others:
             best = each if _likelier(each, best) else best
-        for _ in range(VARIED):
+        for _ in range(VARIED if last is not None or _likelier(best, now) else 0):
             last = best.candidate
             assert last is not None
             new = noise(_variance.fitted(last.waves, X, k, squares(best, last.log_variance), self.weights, last))

@@ -33,6 +33,7 @@ ROWS = 2000  # that choose, at most
 SHARE = 5  # rows for each term at least
 FAR = 3.0  # standard deviations to which columns are cut: products have no outliers
 SAMPLES = 3  # rows a column, below which evidence and leave-one-out are too hopeful
+ENOUGH = 50  # rows a column, from which a decay for each column does as well
 PART = 0.5  # of all columns: where more are seen to matter, all stay
 
 Columns = NDArray[np.int64]
@@ -84,8 +85,11 @@ def _log_chance(r: float, free: float) -> float:
 
 def few(task: Task) -> Columns | None:
     """Those seen to matter, where they are few of all; else nothing."""
+    rows, count = task.X.shape
+    if rows > ENOUGH * count:
+        return None
     found = columns_of(task.X, task.y, task.weights)
-    return found if 0 < len(found) <= PART * task.X.shape[1] else None
+    return found if 0 < len(found) <= PART * count else None
 
 
 def of_columns(task: Task, columns: Columns) -> Task:
