@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stiffgrad.estimators import FlowClassifier, FlowRegressor, _committee, _screening, _training
+from stiffgrad.estimators import FlowClassifier, FlowRegressor, _committee, _files, _screening, _training
 from stiffgrad.estimators._training import Settings, Task
 from stiffgrad.run.driver import Until
 
@@ -149,14 +149,11 @@ def test_a_widened_fit_and_back():
     np.testing.assert_allclose(
         _training.outputs(whole.network, wide.solution.params, points), _training.outputs(task.network, start, task.X)
     )
-    np.testing.assert_allclose(
-        _training.covariances(whole.network, wide.solution.params, wide.covariance, points),
-        _training.covariances(task.network, start, fit.covariance, task.X),
-    )
-    member = _training.Member(wide.sizes, wide.solution.params, 1.0)
+    member = _training.Member(wide.sizes, wide.solution.params, 1.0, wide.covariance)
     back = _screening.restricted(member, np.array([3, 7]))
     assert back.sizes == (2, 5, 1)
     np.testing.assert_array_equal(_training.flat(back.params), _training.flat(start))
+    np.testing.assert_array_equal(back.covariance, fit.covariance)
 
 
 def test_parts_that_are_held_out_decide_where_rows_are_few():
@@ -206,3 +203,31 @@ def test_a_committee_that_predicts_better_does_so_on_the_left_out():
     assert _committee.predicts_better(few, all_of_them)
     assert not _committee.predicts_better(all_of_them, few)
     assert not _committee.predicts_better(few, few)
+
+
+def test_columns_whose_networks_would_be_too_large_are_screened():
+    rng = np.random.default_rng(6)
+    X = rng.normal(size=(1100, 400))
+    y = X[:, 0] - X[:, 1] + 0.5 * X[:, 2] + 0.3 * rng.normal(size=1100)
+    model = FlowRegressor(random_state=0).fit(X[:100], y[:100])
+    assert {0, 1, 2} <= set(model._columns)
+    assert model.score(X[100:], y[100:]) > 0.85
+    std = model.predict(X[100:], return_std=True)[1]
+    assert np.mean(std) == pytest.approx(0.35, abs=0.1)
+    labels = FlowClassifier(random_state=0).fit(X[:100], y[:100] > 0)
+    assert labels.score(X[100:], y[100:] > 0) > 0.8
+    assert labels.predict_proba(X[100:]).shape == (1000, 2)
+
+
+def test_a_model_file_keeps_the_columns():
+    _, _, points, model = fitted()
+    settings, arrays = _files.state_of(model)
+    again = _files.restore(FlowRegressor(), settings, arrays)
+    inputs = model._inputs(points)
+    np.testing.assert_array_equal(again._covariances(inputs), model._covariances(inputs))
+    assert _files._few(settings["few"], 30) == 2
+    for wrong in ([], [7, 3], [3, 3]):
+        with pytest.raises(ValueError, match="not in order"):
+            _files._few(wrong, 30)
+    with pytest.raises(ValueError, match="column"):
+        _files._few([3, 30], 30)

@@ -137,7 +137,10 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         used = weights > 0
         if not used.any():
             raise ValueError("sample_weight is zero for every sample: give at least one a positive weight")
-        stops = self._stops_by_validation(len(X), X.shape[1], y.shape[1])
+        stops, few = self._stops_by_validation(len(X), X.shape[1], y.shape[1]), None
+        if stops and held_out is None:
+            few = self._columns_that_can_be_judged(X, y, weights)
+            stops = few is None
         if held_out is not None:
             held_out = (self._filled(held_out[0]), *held_out[1:])
         elif stops:
@@ -159,12 +162,12 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             for sizes in (self._networks() if several else [self._network_alone()])
         ]
         # Two fits at once on two cores took nine times as long with two threads each.
-        self._one_thread = max(map(_entries, tasks)) <= ALONE
+        self._one_thread = few is not None or max(map(_entries, tasks)) <= ALONE
         with one_blas_thread(self._one_thread):
             warm = self.warm_start and hasattr(self, "_members")
             screened = several and self.alpha == "evidence" and self.solver is None
-            self._columns = self._columns if screened and warm else None
-            screened = screened and not warm
+            self._columns = self._columns if screened and warm and few is None else few
+            screened = screened and not warm and few is None
             if self.alpha == "evidence" and held_out is None and not self._regression:
                 self._keep(*self._best_committee(tasks, random, screened))
             else:
@@ -174,6 +177,17 @@ class FlowEstimator(BaseEstimator, abc.ABC):
                 tasks = self._of_columns(tasks)
                 found = self._best_network(tasks, held_out, random, self._starts, known)
                 self._keep(self._with_noise(found, tasks, held_out is not None, random, begin), tasks[-1])
+
+    def _columns_that_can_be_judged(self, X: Matrix, y: Matrix, weights: Matrix) -> _screening.Columns | None:
+        """Few columns, where the networks of all are too large for decays from the data, and those of these are not."""
+        if self.alpha != "evidence" or self.early_stopping or self.solver is not None:
+            return None
+        used = weights > 0
+        columns = _screening.few_of(X[used], y[used], weights[used])
+        if columns is not None and not self._stops_by_validation(len(X), len(columns), y.shape[1]):
+            return columns
+        self._stops_by_validation(len(X), X.shape[1], y.shape[1])
+        return None
 
     def _of_columns(self, tasks: list[Task]) -> list[Task]:
         """Tasks of the columns that the fit is to."""
@@ -350,7 +364,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     @property
     def _last_members(self) -> list[Member]:
         """Networks of the last fit, of the columns that it was to."""
-        members, columns = getattr(self, "_members", []), getattr(self, "_columns", None)
+        members, columns = getattr(self, "_members", []), self._columns
         return members if columns is None else [_screening.restricted(member, columns) for member in members]
 
     def _keep(self, found: list[Fitted], task: Task) -> None:
@@ -575,10 +589,14 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     def _network(self) -> Network:
         return self._network_of(self._members[self._lead])
 
+    def _own(self, X: Matrix) -> tuple[list[Member], Matrix]:
+        """Networks and scaled inputs of the columns that the fit is to, as the covariances are."""
+        return self._last_members, X if self._columns is None else X[:, self._columns]
+
     def _covariances(self, X: Matrix) -> Matrix:
         """Of the outputs at scaled inputs, (N, k, k): the mean over the networks."""
-        parts = []
-        for member in self._members:
+        parts, (members, X) = [], self._own(X)
+        for member in members:
             assert member.covariance is not None
             network = self._network_of(member)
             parts.append(_training.covariances(network, member.params, member.covariance, X))

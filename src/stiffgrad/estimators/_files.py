@@ -42,6 +42,7 @@ def state_of(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             arrays |= {f"{number}.weight{index}": layer["weight"], f"{number}.bias{index}": layer["bias"]}
         if member.covariance is not None:
             arrays[f"{number}.covariance"] = member.covariance
+    settings["few"] = None if estimator._columns is None else estimator._columns.tolist()
     settings["variance"] = None
     if (function := getattr(estimator, "_variance_function", None)) is not None:
         settings["variance"] = {"waves": len(function.phases)} | {name: getattr(function, name) for name in _LEVELS}
@@ -69,6 +70,8 @@ def restore(estimator: Estimator, settings: dict[str, Any], arrays: dict[str, An
     state |= {"activation": settings["activation"], "activation_": settings["activation"], "_members": members}
     state["_lead"] = max(range(len(members)), key=lambda number: members[number].share)
     state |= {name: arrays[name] for name in _ARRAYS if name in arrays}
+    if settings.get("few") is not None:
+        state["_columns"] = np.array(settings["few"])
     if (levels := settings.get("variance")) is not None:
         parts = {name: arrays[f"variance.{name}"] for name in _PARTS}
         state["_variance_function"] = VarianceFunction(**parts, **{name: levels[name] for name in _LEVELS})
@@ -124,6 +127,8 @@ def _schema(settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         own: dict[str, tuple[int, ...]] = {f"{number}.weight{i}": (after, before) for i, (before, after) in layers}
         own |= {f"{number}.bias{i}": (after,) for i, (_, after) in layers}
         count = sum(math.prod(shape) for shape in own.values())
+        if (few := _few(settings.get("few"), sizes[0])) is not None:
+            count -= (sizes[0] - few) * sizes[1]
         if _checks.flag("covariance", network["covariance"]):
             own[f"{number}.covariance"] = (count, count)
         shapes |= own
@@ -149,6 +154,16 @@ def _schema(settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     if needed - present:
         raise ValueError(f"it lacks the array {min(needed - present)!r}")
     return shapes | {name: known[name] for name in sorted(present)}
+
+
+def _few(columns: Any, inputs: int) -> int | None:
+    """How many columns the model is fitted to, where these are not all of its inputs; files had none before."""
+    if columns is None:
+        return None
+    numbers = [_checks.whole("column", column, 0, inputs - 1) for column in _list("few", columns)]
+    if not numbers or sorted(set(numbers)) != numbers:
+        raise ValueError("the columns that it is fitted to are none, or not in order")
+    return len(numbers)
 
 
 def _variance(levels: Mapping[str, Any] | None, columns: int) -> dict[str, tuple[int, ...]]:

@@ -367,9 +367,10 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
                 f"return_cov=True is for one target, this model has {self.n_outputs_}: use return_std=True"
             )
         found, apart = np.zeros((len(inputs), len(inputs))), self._apart(inputs)
-        for member in self._members:
+        members, own = self._own(inputs)
+        for member in members:
             network, w = self._network_of(member), flat(member.params)
-            a = network.ordered(w, network.forward(w, inputs), np.ones((len(inputs), 1, 1)))
+            a = network.ordered(w, network.forward(w, own), np.ones((len(own), 1, 1)))
             found += member.share * (a @ np.asarray(member.covariance) @ a.T)
         if apart is not None:
             found += apart[:, :, 0].T @ apart[:, :, 0]

@@ -33,6 +33,7 @@ ROWS = 2000  # that choose, at most
 SHARE = 5  # rows for each term at least
 FAR = 3.0  # standard deviations to which columns are cut: products have no outliers
 SAMPLES = 3  # rows a column, below which evidence and leave-one-out are too hopeful
+PAIRS = 2000  # columns up to which products are terms
 ENOUGH = 50  # rows a column, from which a decay for each column does as well
 PART = 0.5  # of all columns: where more are seen to matter, all stay
 
@@ -51,9 +52,12 @@ def columns_of(X: Matrix, y: Matrix, weights: Matrix) -> Columns:
     X = X - (p * X).sum(0)
     d, root = X.shape[1], np.sqrt(p)
     single = np.sqrt((p * X**2).sum(0))
-    double = np.sqrt(np.maximum((X**2).T @ (p * X**2) - (X.T @ (p * X)) ** 2, 0.0))
-    single, double = (np.where(each > 1e-6, each, np.inf) for each in (single, double))
-    pairs = np.triu_indices(d)
+    single = np.where(single > 1e-6, single, np.inf)
+    paired = d <= PAIRS
+    if paired:
+        double = np.sqrt(np.maximum((X**2).T @ (p * X**2) - (X.T @ (p * X)) ** 2, 0.0))
+        double = np.where(double > 1e-6, double, np.inf)
+        pairs = np.triu_indices(d)
     terms, rest, found = root, root * y, set()
     spread = np.sqrt(((rest - root * (root * rest).sum(0)) ** 2).sum(0))
     for _ in range(max(1, min(len(X) // SHARE, 2 * d))):
@@ -65,16 +69,19 @@ def columns_of(X: Matrix, y: Matrix, weights: Matrix) -> Columns:
             break
         unit = root * (rest / np.where(size > 1e-6 * spread, size, np.inf))  # (N, k)
         lines = np.abs(X.T @ unit).max(1) / single
-        products = np.max([np.abs((X * each[:, None]).T @ X) / double for each in unit.T], axis=0)[pairs]
-        best = [(lines, int(np.argmax(lines))), (products, int(np.argmax(products)))]
-        chances = [_log_chance(float(r[i]), free) + np.log(len(r) * y.shape[1]) for r, i in best]
-        if min(chances) > np.log(LEVEL):
+        i = j = int(np.argmax(lines))
+        chance, column = _log_chance(float(lines[i]), free) + np.log(d * y.shape[1]), X[:, i]
+        if paired:
+            products = np.max([np.abs((X * each[:, None]).T @ X) / double for each in unit.T], axis=0)[pairs]
+            best = int(np.argmax(products))
+            other = _log_chance(float(products[best]), free) + np.log(len(products) * y.shape[1])
+            if other < chance:
+                i, j = int(pairs[0][best]), int(pairs[1][best])
+                chance, column = other, X[:, i] * X[:, j]
+        if chance > np.log(LEVEL):
             break
-        i = best[0][1]
-        new = (i, i) if chances[0] <= chances[1] else tuple(int(pair[best[1][1]]) for pair in pairs)
-        column = X[:, i] if chances[0] <= chances[1] else X[:, new[0]] * X[:, new[1]]
         terms = np.column_stack([terms, root[:, 0] * column])
-        found |= set(new)
+        found |= {i, j}
     return np.array(sorted(found), np.int64)
 
 
@@ -85,11 +92,13 @@ def _log_chance(r: float, free: float) -> float:
 
 def few(task: Task) -> Columns | None:
     """Those seen to matter, where they are few of all; else nothing."""
-    rows, count = task.X.shape
-    if rows > ENOUGH * count:
-        return None
-    found = columns_of(task.X, task.y, task.weights)
-    return found if 0 < len(found) <= PART * count else None
+    return None if len(task.X) > ENOUGH * task.X.shape[1] else few_of(task.X, task.y, task.weights)
+
+
+def few_of(X: Matrix, y: Matrix, weights: Matrix) -> Columns | None:
+    """The same of samples, however many."""
+    found = columns_of(X, y, weights)
+    return found if 0 < len(found) <= PART * X.shape[1] else None
 
 
 def of_columns(task: Task, columns: Columns) -> Task:
@@ -138,27 +147,24 @@ def _parts_say_so(task: Task, settings: Settings) -> bool:
 
 
 def widened(fitted: Fitted, columns: Columns, count: int) -> Fitted:
-    """A fit to some of `count` columns, as one to all of them: weights of the others are zero, and certain."""
+    """A fit to some of `count` columns, as one to all of them, but for its covariance: other weights are zero."""
     narrow, wide = Network(fitted.sizes), Network((count, *fitted.sizes[1:]))
-    units = np.arange(fitted.sizes[1])[:, None] * (count + 1)
-    first = (units + np.concatenate([[0], 1 + columns])).ravel()
-    places = np.concatenate([first, np.arange(wide.size - (narrow.size - len(first)), wide.size)])
-    covariance = fitted.covariance
-    if covariance is not None:
-        covariance = np.zeros((wide.size, wide.size))
-        covariance[np.ix_(places, places)] = fitted.covariance
     w = np.zeros(wide.size)
-    w[wide.order[places]] = _training.flat(fitted.solution.params)[narrow.order]
+    layers, own = wide.split(w), narrow.split(_training.flat(fitted.solution.params))
+    layers[0][0][:, columns] = own[0][0]
+    layers[0][1][...] = own[0][1]
+    for (weight, bias), (a, b) in zip(layers[1:], own[1:]):
+        weight[...], bias[...] = a, b
     solution = dataclasses.replace(fitted.solution, params=_training.unflat(wide, w), w=w)
     variance = None if fitted.variance is None else fitted.variance.widened(columns, count)
-    return dataclasses.replace(fitted, sizes=wide.sizes, covariance=covariance, solution=solution, variance=variance)
+    return dataclasses.replace(fitted, sizes=wide.sizes, solution=solution, variance=variance)
 
 
 def restricted(member: Member, columns: Columns) -> Member:
-    """The network of a fit that was widened, of its own columns again."""
+    """The network of a fit that was widened, of its own columns again, as its covariance is."""
     first, *others = member.params
     params = [{**first, "weight": first["weight"][:, columns]}, *others]
-    return dataclasses.replace(member, sizes=(len(columns), *member.sizes[1:]), params=params, covariance=None)
+    return dataclasses.replace(member, sizes=(len(columns), *member.sizes[1:]), params=params)
 
 
-__all__ = ["columns_of", "few", "of_columns", "predicts_better", "restricted", "widened"]
+__all__ = ["columns_of", "few", "few_of", "of_columns", "predicts_better", "restricted", "widened"]
