@@ -82,6 +82,7 @@ NUMBERS: dict[str, Callable[[int], Split]] = {
     "product, 300 rows, 30 columns": drawn(lambda X: X[:, 0] * X[:, 1], 30, 300, 0.05),
     "line of 3, 100 rows, 50 columns": drawn(lambda X: X[:, 0] - 2 * X[:, 1] + X[:, 2], 50, 100, 0.3),
     "line of 3, 50 rows, 200 columns": drawn(lambda X: X[:, 0] - 2 * X[:, 1] + X[:, 2], 200, 50, 0.1),
+    "line of 3, 100 rows, 400 columns": drawn(lambda X: X[:, 0] - 2 * X[:, 1] + X[:, 2], 400, 100, 0.3),
     "line of all, 200 rows, 40 columns": drawn(lambda X: X @ np.sin(np.arange(40)), 40, 200, 1.0),
     "3 strong of 30, 200 rows": drawn(lambda X: X @ np.r_[4.0, 3.0, 2.0, np.full(27, 0.5)], 30, 200, 1.0),
 }
@@ -98,6 +99,8 @@ CLASSES: dict[str, Callable[[int], Split]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--cases", nargs="*", default=[*NUMBERS, *CLASSES], help="by default all")
+    parser.add_argument("--models", nargs="*", default=["Flow", "lasso", "forest", "boosting", "SVM"])
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     for cases, models in (
@@ -122,9 +125,12 @@ def main() -> None:
             },
         ),
     ):
+        models = {label: models[label] for label in arguments.models}
         print("| data |", " | ".join(models), "| Flow, s |")
         print("|---|" + "---|" * (len(models) + 1), flush=True)
         for name, draw in cases.items():
+            if name not in arguments.cases:
+                continue
             splits, row, seconds = [draw(seed) for seed in range(arguments.draws)], [], 0.0
             for label, model in models.items():
                 begin = time.process_time()

@@ -51,11 +51,14 @@ def test_several_targets_have_the_columns_of_all():
     assert columns_of(X, np.column_stack([y, X[:, 0] + 0.1 * y])) == [0, 3, 7]
 
 
-def test_the_chance_of_a_correlation_is_that_of_fisher():
-    """In 50,000 tables without any dependence the correlation is beyond r as often as the chance says."""
-    r = stats.pearsonr(*np.random.default_rng(0).normal(size=(2, 50, 50_000)), axis=0).statistic
-    for bound in (0.1, 0.2, 0.3):
-        assert np.exp(_screening._log_chance(bound, 47.0)) == pytest.approx(np.mean(np.abs(r) > bound), rel=0.1)
+def test_the_chance_of_a_correlation_is_that_of_students_t():
+    for r, rows in ((0.2, 50), (0.6, 12), (0.9, 300)):
+        t = r * np.sqrt((rows - 2) / (1 - r**2))
+        expected = np.log(2.0) + stats.t.logsf(t, rows - 2)
+        assert _screening._log_chance(r, rows - 2.0) == pytest.approx(expected, rel=1e-6)
+    chances = [_screening._log_chance(r, 4000.0) for r in (0.55, 0.6, 0.8)]  # too small for a number, and in order
+    assert chances == sorted(chances, reverse=True)
+    assert np.all(np.isfinite(chances))
 
 
 def test_without_dependence_no_column_is_seen_but_by_chance():
@@ -129,6 +132,19 @@ def test_a_warm_start_goes_on_with_the_columns():
     np.testing.assert_allclose(model.predict(points), first, atol=0.1)
     model.set_params(warm_start=False, alpha=0.1, max_iter=20).fit(X, y)
     assert model._columns is None
+
+
+def test_another_fit_knows_nothing_of_the_columns_before():
+    X, y, points, model = fitted()
+    wide = FlowRegressor(random_state=0).fit(np.column_stack([X[:, ::-1], X[:, ::-1]]), y)
+    expected = model.predict(points)
+    np.testing.assert_array_equal(wide.fit(X, y).predict(points), expected)
+    again = wide.set_params(warm_start=True).fit(X[:, :9], y)
+    assert np.std(again.predict(points[:, :9]) - expected) < 0.1
+    X, y, points, _ = classes(300, 40)
+    labels = FlowClassifier(random_state=0).fit(X, y)
+    expected = labels.predict(points)
+    np.testing.assert_array_equal(labels.fit(X[:, ::-1], y).fit(X, y).predict(points), expected)
 
 
 def test_a_widened_fit_and_back():

@@ -52,6 +52,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     _auto: tuple[tuple[int, ...], ...] = ((10,), (12, 12), (18, 18), (27, 27))  # what "auto" tries, by size
     _rows: Kept  # of all calls
     _columns: _screening.Columns | None = None  # that the fit is to, where these are not all
+    _before: list[Member]  # with `warm_start` the networks of the last fit, while the next one runs
     _alone: tuple[int, ...] = (20,)  # hidden layers where "auto" fits one network only
 
     _parameter_constraints: dict[str, Any] = {  # noqa: RUF012  # scikit-learn's own convention
@@ -164,7 +165,8 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         # Two fits at once on two cores took nine times as long with two threads each.
         self._one_thread = few is not None or max(map(_entries, tasks)) <= ALONE
         with one_blas_thread(self._one_thread):
-            warm = self.warm_start and hasattr(self, "_members")
+            warm = self.warm_start and hasattr(self, "_members") and self._sizes[0] == X.shape[1]
+            self._before = self._own_members if warm else []
             screened = several and self.alpha == "evidence" and self.solver is None
             self._columns = self._columns if screened and warm and few is None else few
             screened = screened and not warm and few is None
@@ -313,9 +315,9 @@ class FlowEstimator(BaseEstimator, abc.ABC):
 
     def _last_task(self, tasks: list[Task]) -> Task | None:
         """With `warm_start` that of the last fit's network, where it fits the data and what is asked for."""
-        if not self.warm_start or not hasattr(self, "_members"):
+        if not self._before:
             return None
-        last = self._last_members[self._lead]
+        last = self._before[self._lead]
         sizes, task = last.sizes, dataclasses.replace(tasks[0], activation=self.activation_, sizes=last.sizes)
         asked = isinstance(self.hidden_layer_sizes, str) or sizes == tasks[0].sizes
         same = self.activation == "auto" or self._activation == self.activation_
@@ -355,17 +357,18 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         """Parameters and decays of the last fit's network of these sizes with `warm_start`; else new parameters."""
         fresh = _training.start_of(task, int(random.randint(2**31 - 1)))
         same = getattr(self, "activation_", None) == task.activation
-        last = [member for member in self._last_members if same and member.sizes == task.sizes]
-        if not self.warm_start or index >= len(last):
+        last = [member for member in self._before if same and member.sizes == task.sizes]
+        if index >= len(last):
             return fresh, None
         decays, count = last[index].decays, _training.groups_of(fresh, self.alpha == "relevance")[1]
         return last[index].params, decays if decays is not None and len(decays) == count else None
 
     @property
-    def _last_members(self) -> list[Member]:
-        """Networks of the last fit, of the columns that it was to."""
-        members, columns = getattr(self, "_members", []), self._columns
-        return members if columns is None else [_screening.restricted(member, columns) for member in members]
+    def _own_members(self) -> list[Member]:
+        """The networks, of the columns that the fit was to."""
+        if self._columns is None:
+            return self._members
+        return [_screening.restricted(member, self._columns) for member in self._members]
 
     def _keep(self, found: list[Fitted], task: Task) -> None:
         """Take over the networks of a fit; the one with the largest share stands for all in `solution_` and others."""
@@ -384,6 +387,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             Member(each.sizes, each.solution.params, each.share, each.covariance, each.decays) for each in found
         ]
         self._lead = lead
+        self._before = []
         self._noise = fitted.noise
         self._degrees = None if np.isinf(fitted.degrees) else fitted.degrees  # of freedom of t noise
         self._variance_function = fitted.variance
@@ -591,7 +595,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
 
     def _own(self, X: Matrix) -> tuple[list[Member], Matrix]:
         """Networks and scaled inputs of the columns that the fit is to, as the covariances are."""
-        return self._last_members, X if self._columns is None else X[:, self._columns]
+        return self._own_members, X if self._columns is None else X[:, self._columns]
 
     def _covariances(self, X: Matrix) -> Matrix:
         """Of the outputs at scaled inputs, (N, k, k): the mean over the networks."""

@@ -20,7 +20,7 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
+from scipy.special import betainc
 
 from stiffgrad.estimators import _leave_one_out, _training
 from stiffgrad.estimators._columns import PARTS, by_column
@@ -64,7 +64,7 @@ def columns_of(X: Matrix, y: Matrix, weights: Matrix) -> Columns:
         q, _ = np.linalg.qr(terms)
         rest = root * y - q @ (q.T @ (root * y))
         size = np.sqrt((rest**2).sum(0))
-        free = count - terms.shape[1] - 2.0
+        free = count - terms.shape[1] - 1.0
         if free < 2.0 or not np.any(size > 1e-6 * spread):
             break
         unit = root * (rest / np.where(size > 1e-6 * spread, size, np.inf))  # (N, k)
@@ -86,8 +86,10 @@ def columns_of(X: Matrix, y: Matrix, weights: Matrix) -> Columns:
 
 
 def _log_chance(r: float, free: float) -> float:
-    """Logarithm of the chance of a correlation beyond +-r of what does not depend (Fisher's z)."""
-    return float(np.log(2.0) + log_ndtr(-np.sqrt(free) * np.arctanh(min(r, 1.0 - 1e-15))))
+    """Logarithm of the chance of a correlation beyond +-r of what does not depend, with so many degrees of freedom."""
+    rest = 1.0 - min(r, 1.0 - 1e-15) ** 2
+    chance = float(betainc(0.5 * free, 0.5, rest))
+    return float(np.log(chance)) if chance > 0.0 else 0.5 * free * float(np.log(rest))  # which it goes to
 
 
 def few(task: Task) -> Columns | None:
