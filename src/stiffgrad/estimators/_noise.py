@@ -237,13 +237,11 @@ def _followed(
     return kept, task
 
 
-def other(task: Task, fitted: Fitted) -> bool:
-    """Whether there is noise, and not the same normal noise everywhere."""
+def heavy(task: Task, fitted: Fitted) -> bool:
+    """Whether there is noise, and with heavy tails."""
     seen = _Residuals.of(task, fitted)
     before = seen.known_noise(NORMAL)
-    if _is_nil(before, task):
-        return False
-    return _likelier(seen.known_noise(DEGREES), before) or _varied(seen, False) is not None
+    return not _is_nil(before, task) and _likelier(seen.known_noise(DEGREES), before)
 
 
 def _varied(seen: _Residuals, heavy: bool) -> Noise | None:

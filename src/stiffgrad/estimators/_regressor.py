@@ -256,7 +256,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         def onwards(task: Task, last: Fitted) -> Fitted:
             return _columns.onwards(task, last, self._settings(begin))
 
-        if len(found) > 1 and not _noise.other(tasks[0], found[0]):
+        if len(found) > 1 and not _noise.heavy(tasks[0], found[0]):
             return _starts.mixed(found, tasks[0])
         return [_noise.fitted(found[0], tasks[0], again, onwards, self.noise == "student-t")]
 

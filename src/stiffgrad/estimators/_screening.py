@@ -33,6 +33,7 @@ ROWS = 2000  # that choose, at most
 SHARE = 5  # rows for each term at least
 FAR = 3.0  # standard deviations to which columns are cut: products have no outliers
 SAMPLES = 3  # rows a column, below which evidence and leave-one-out are too hopeful
+MANY = 5  # columns at least, of which some may be few
 PAIRS = 2000  # columns up to which products are terms
 ENOUGH = 50  # rows a column, from which a decay for each column does as well
 PART = 0.5  # of all columns: where more are seen to matter, all stay
@@ -99,6 +100,8 @@ def few(task: Task) -> Columns | None:
 
 def few_of(X: Matrix, y: Matrix, weights: Matrix) -> Columns | None:
     """The same of samples, however many."""
+    if X.shape[1] < MANY:
+        return None
     found = columns_of(X, y, weights)
     return found if 0 < len(found) <= PART * X.shape[1] else None
 
