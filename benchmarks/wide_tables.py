@@ -84,6 +84,7 @@ NUMBERS: dict[str, Callable[[int], Split]] = {
     "line of 3, 50 rows, 200 columns": drawn(lambda X: X[:, 0] - 2 * X[:, 1] + X[:, 2], 200, 50, 0.1),
     "line of 3, 100 rows, 400 columns": drawn(lambda X: X[:, 0] - 2 * X[:, 1] + X[:, 2], 400, 100, 0.3),
     "line of all, 200 rows, 40 columns": drawn(lambda X: X @ np.sin(np.arange(40)), 40, 200, 1.0),
+    "line of all, 100 rows, 400 columns": drawn(lambda X: X @ np.sin(np.arange(400)), 400, 100, 1.0),
     "3 strong of 30, 200 rows": drawn(lambda X: X @ np.r_[4.0, 3.0, 2.0, np.full(27, 0.5)], 30, 200, 1.0),
 }
 CLASSES: dict[str, Callable[[int], Split]] = {
