@@ -21,7 +21,7 @@ def case(loss, k, sizes=(4, 5, 3), activation="silu", samples=7):
     return network, X, y, 0.5 * RNG.normal(size=network.size)
 
 
-@pytest.mark.parametrize("loss", list(LOSSES))
+@pytest.mark.parametrize("loss", [name for name in LOSSES if name != "log_variance"])  # which no objective has
 def test_value_gradient_and_jacobian_are_those_of_the_objective(loss):
     network, X, y, w = case(loss, 3)
     apply, params = sg.mlp(network.sizes, network.activation)

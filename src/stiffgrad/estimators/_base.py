@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import copy
 import dataclasses
 import numbers
 import time
@@ -24,7 +25,7 @@ from stiffgrad._config import one_blas_thread
 from stiffgrad._memory import require
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.analysis import minimum
-from stiffgrad.estimators import _committee, _onnx, _training
+from stiffgrad.estimators import _committee, _onnx, _screening, _training
 from stiffgrad.estimators._columns import by_column
 from stiffgrad.estimators._jobs import Jobs
 from stiffgrad.estimators._kept import Kept
@@ -50,6 +51,8 @@ class FlowEstimator(BaseEstimator, abc.ABC):
 
     _auto: tuple[tuple[int, ...], ...] = ((10,), (12, 12), (18, 18), (27, 27))  # what "auto" tries, by size
     _rows: Kept  # of all calls
+    _columns: _screening.Columns | None = None  # that the fit is to, where these are not all
+    _before: list[Member]  # with `warm_start` the networks of the last fit, while the next one runs
     _alone: tuple[int, ...] = (20,)  # hidden layers where "auto" fits one network only
 
     _parameter_constraints: dict[str, Any] = {  # noqa: RUF012  # scikit-learn's own convention
@@ -135,7 +138,10 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         used = weights > 0
         if not used.any():
             raise ValueError("sample_weight is zero for every sample: give at least one a positive weight")
-        stops = self._stops_by_validation(len(X), X.shape[1], y.shape[1])
+        stops, few = self._stops_by_validation(len(X), X.shape[1], y.shape[1]), None
+        if stops and held_out is None:
+            few = self._columns_that_can_be_judged(X, y, weights)
+            stops = few is None
         if held_out is not None:
             held_out = (self._filled(held_out[0]), *held_out[1:])
         elif stops:
@@ -157,14 +163,65 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             for sizes in (self._networks() if several else [self._network_alone()])
         ]
         # Two fits at once on two cores took nine times as long with two threads each.
-        self._one_thread = max(map(_entries, tasks)) <= ALONE
+        self._one_thread = few is not None or max(map(_entries, tasks)) <= ALONE
         with one_blas_thread(self._one_thread):
+            warm = self.warm_start and hasattr(self, "_members") and self._sizes[0] == X.shape[1]
+            self._before = self._own_members if warm else []
+            screened = several and self.alpha == "evidence" and self.solver is None
+            self._columns = self._columns if screened and warm and few is None else few
+            screened = screened and not warm and few is None
             if self.alpha == "evidence" and held_out is None and not self._regression:
-                self._keep(self._committee(tasks, random), tasks[-1])
+                self._keep(*self._best_committee(tasks, random, screened))
             else:
-                begin = time.perf_counter()
-                found = self._best_network(tasks, held_out, random, self._starts)
+                begin, known = time.perf_counter(), None
+                if screened:
+                    self._columns, known = self._few_columns(tasks[0], random)
+                tasks = self._of_columns(tasks)
+                found = self._best_network(tasks, held_out, random, self._starts, known)
                 self._keep(self._with_noise(found, tasks, held_out is not None, random, begin), tasks[-1])
+
+    def _columns_that_can_be_judged(self, X: Matrix, y: Matrix, weights: Matrix) -> _screening.Columns | None:
+        """Few columns, where the networks of all are too large for decays from the data, and those of these are not."""
+        if self.alpha != "evidence" or self.early_stopping or self.solver is not None:
+            return None
+        used = weights > 0
+        columns = _screening.few_of(X[used], y[used], weights[used])
+        if columns is not None and not self._stops_by_validation(len(X), len(columns), y.shape[1]):
+            return columns
+        self._stops_by_validation(len(X), X.shape[1], y.shape[1])
+        return None
+
+    def _of_columns(self, tasks: list[Task]) -> list[Task]:
+        """Tasks of the columns that the fit is to."""
+        return tasks if self._columns is None else [_screening.of_columns(each, self._columns) for each in tasks]
+
+    def _best_committee(self, tasks: list[Task], random: Any, screened: bool) -> tuple[list[Fitted], Task]:
+        """Networks of all columns, or, `screened`, of few, if samples that are left out are likelier; and a task."""
+        tasks = self._of_columns(tasks)
+        found = self._committee(tasks, random)
+        columns = _screening.few(tasks[0]) if screened else None
+        if columns is None or any(each.solution.outcome is Outcome.OUT_OF_TIME for each in found):
+            return found, tasks[-1]
+        narrow = [_screening.of_columns(each, columns) for each in tasks]
+        other = self._committee(narrow, random)
+        if not _committee.predicts_better(other, found):
+            return found, tasks[-1]
+        self._columns = columns
+        return other, narrow[-1]
+
+    def _few_columns(self, task: Task, random: Any) -> tuple[_screening.Columns | None, Fitted | None]:
+        """Columns that are worth more than all of them, or else nothing; and a fit to those that are taken."""
+        begin, columns = time.perf_counter(), _screening.few(task)
+        if columns is None:
+            return None, None
+        draws = copy.deepcopy(random)  # as `_best_network` will draw
+        draws.randint(2**31 - 1)
+        whole = self._best_of_restarts(task, None, copy.deepcopy(draws))
+        if whole.solution.outcome is not Outcome.TARGET:
+            return None, whole
+        narrow = self._best_of_restarts(_screening.of_columns(task, columns), None, draws)
+        better = _screening.predicts_better(task, whole, columns, narrow, self._settings(begin))
+        return (columns, narrow) if better else (None, whole)
 
     def _with_noise(
         self, found: list[Fitted], tasks: list[Task], validated: bool, random: Any, begin: float
@@ -222,8 +279,13 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         starts = None if isinstance(self.restarts, str) else self.restarts
         return _committee.committee(tasks, self._settings(), start, starts)
 
-    def _best_network(self, tasks: list[Task], held_out: Any, random: Any, starts: int | None) -> list[Fitted]:
-        """Without noise least squares; else the first architecture, and larger ones while they raise the evidence."""
+    def _best_network(
+        self, tasks: list[Task], held_out: Any, random: Any, starts: int | None, known: Fitted | None = None
+    ) -> list[Fitted]:
+        """Without noise least squares; else the first architecture, and larger ones while they raise the evidence.
+
+        `known` is the fit of the first architecture, where it is known already.
+        """
         begin = time.perf_counter()
         if held_out is not None or self.alpha != "evidence" or not self._regression or self.solver is not None:
             return [self._best_of_restarts(tasks[0], held_out, random)]
@@ -235,7 +297,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             exact = race.finish(starts) if race.hopeful() else None
             if exact is not None:
                 return exact
-        best = self._best_of_restarts(tasks[0], None, random)
+        best = self._best_of_restarts(tasks[0], None, random, known)
         for task in tasks[1:]:
             late = self.wall_seconds is not None and time.perf_counter() - begin > self.wall_seconds
             done = best.solution.outcome is not Outcome.TARGET or best.determined < CROWDED
@@ -253,9 +315,10 @@ class FlowEstimator(BaseEstimator, abc.ABC):
 
     def _last_task(self, tasks: list[Task]) -> Task | None:
         """With `warm_start` that of the last fit's network, where it fits the data and what is asked for."""
-        if not self.warm_start or not hasattr(self, "_members"):
+        if not self._before:
             return None
-        sizes, task = self._sizes, dataclasses.replace(tasks[0], activation=self.activation_, sizes=self._sizes)
+        last = self._before[self._lead]
+        sizes, task = last.sizes, dataclasses.replace(tasks[0], activation=self.activation_, sizes=last.sizes)
         asked = isinstance(self.hidden_layer_sizes, str) or sizes == tasks[0].sizes
         same = self.activation == "auto" or self._activation == self.activation_
         return task if asked and same and (sizes[0], sizes[-1]) == (tasks[0].sizes[0], tasks[0].sizes[-1]) else None
@@ -266,7 +329,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         activation = self.activation if self.activation == "auto" else self._activation
         return Race(task, self._settings(), entrants(activation, hidden), int(random.randint(2**31 - 1)))
 
-    def _best_of_restarts(self, task: Task, held_out: Any, random: Any) -> Fitted:
+    def _best_of_restarts(self, task: Task, held_out: Any, random: Any, known: Fitted | None = None) -> Fitted:
         validation = None
         if held_out is not None:
             inputs, y, weights = self._inputs(held_out[0]), held_out[1], held_out[2]
@@ -277,7 +340,10 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         results: list[Fitted] = []
         begin, jobs = time.perf_counter(), self._settings().jobs
         count = 1 if isinstance(self.restarts, str) else self.restarts
-        for batch in jobs.batches([self._start(task, random, 0) for _ in range(count)]):
+        drawn = [self._start(task, random, 0) for _ in range(count)]
+        if known is not None:
+            return known
+        for batch in jobs.batches(drawn):
             settings = self._settings(begin)
             if settings.until.wall_seconds == 0.0 and results:
                 break
@@ -291,15 +357,28 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         """Parameters and decays of the last fit's network of these sizes with `warm_start`; else new parameters."""
         fresh = _training.start_of(task, int(random.randint(2**31 - 1)))
         same = getattr(self, "activation_", None) == task.activation
-        last = [member for member in getattr(self, "_members", []) if same and member.sizes == task.sizes]
-        if not self.warm_start or index >= len(last):
+        last = [member for member in self._before if same and member.sizes == task.sizes]
+        if index >= len(last):
             return fresh, None
         decays, count = last[index].decays, _training.groups_of(fresh, self.alpha == "relevance")[1]
         return last[index].params, decays if decays is not None and len(decays) == count else None
 
+    @property
+    def _own_members(self) -> list[Member]:
+        """The networks, of the columns that the fit was to."""
+        if self._columns is None:
+            return self._members
+        return [_screening.restricted(member, self._columns) for member in self._members]
+
     def _keep(self, found: list[Fitted], task: Task) -> None:
         """Take over the networks of a fit; the one with the largest share stands for all in `solution_` and others."""
         fitted = max(found, key=lambda each: each.share)
+        lead, columns = found.index(fitted), self._columns
+        task = dataclasses.replace(task.like(fitted), precisions=fitted.precisions)
+        self._training_data = (task, fitted.decay, fitted.solution.params)
+        if columns is not None:
+            found = [_screening.widened(each, columns, len(self._x_mean)) for each in found]
+            fitted = found[lead]
         solution = fitted.solution
         if solution.outcome.failure and not np.isfinite(solution.loss):
             raise SolveError(solution.message, solution.outcome, solution)
@@ -307,12 +386,12 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         self._members = [
             Member(each.sizes, each.solution.params, each.share, each.covariance, each.decays) for each in found
         ]
-        self._lead = found.index(fitted)
+        self._lead = lead
+        self._before = []
         self._noise = fitted.noise
         self._degrees = None if np.isinf(fitted.degrees) else fitted.degrees  # of freedom of t noise
+        self._variance_function = fitted.variance
         self.activation_ = fitted.activation
-        task = dataclasses.replace(task.like(fitted), precisions=fitted.precisions)
-        self._training_data = (task, fitted.decay)
         self.log_evidence_ = fitted.log_evidence
         self.loss_ = float(solution.loss)
         self.loss_curve_ = solution.trace["loss"].tolist()
@@ -330,7 +409,9 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             strength = 1.0 / np.sqrt(fitted.decays[: task.X.shape[1]])
         else:
             rows = np.random.default_rng(0).choice(len(task.X), min(SENSED, len(task.X)), replace=False)
-            strength = np.sqrt(np.mean(self._slopes(task.X[rows]) ** 2, axis=(0, 1)))
+            inputs = np.zeros((len(rows), len(self._x_mean)))
+            inputs[:, slice(None) if columns is None else columns] = task.X[rows]
+            strength = np.sqrt(np.mean(self._slopes(inputs) ** 2, axis=(0, 1)))
         self.feature_importances_ = self._by_column(strength)
 
     def _by_column(self, strength: Matrix) -> Matrix:
@@ -470,9 +551,9 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         """The training error with its decays."""
         if not hasattr(self, "_training_data"):
             raise AttributeError("minimum_ needs the training data, which a loaded or unfitted estimator does not have")
-        task, decay = self._training_data
+        task, decay, params = self._training_data
         share = task.weights.sum() / task.rows.sum()  # the decay is one of the mean over samples
-        return _training.objective_of(task, self.solution_.params, jax.tree.map(lambda each: share * each, decay))
+        return _training.objective_of(task, params, jax.tree.map(lambda each: share * each, decay))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Of models from before `activation_` and `n_jobs`, too."""
@@ -512,10 +593,14 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     def _network(self) -> Network:
         return self._network_of(self._members[self._lead])
 
+    def _own(self, X: Matrix) -> tuple[list[Member], Matrix]:
+        """Networks and scaled inputs of the columns that the fit is to, as the covariances are."""
+        return self._own_members, X if self._columns is None else X[:, self._columns]
+
     def _covariances(self, X: Matrix) -> Matrix:
         """Of the outputs at scaled inputs, (N, k, k): the mean over the networks."""
-        parts = []
-        for member in self._members:
+        parts, (members, X) = [], self._own(X)
+        for member in members:
             assert member.covariance is not None
             network = self._network_of(member)
             parts.append(_training.covariances(network, member.params, member.covariance, X))

@@ -160,4 +160,13 @@ def stacked(z: Sequence[Matrix], judges: Problem) -> Matrix:
     return np.asarray(found.x)
 
 
-__all__ = ["committee", "stacked"]
+def predicts_better(new: Sequence[Fitted], old: Sequence[Fitted]) -> bool:
+    """Whether a committee predicts samples that are left out better than another one, by a standard error."""
+    judges = new[0].judges
+    assert judges is not None
+    value = LOSSES[judges.loss].value
+    first, second = (np.sum([each.share * np.asarray(each.left_out) for each in found], axis=0) for found in (new, old))
+    return _leave_one_out.pays(value(first, judges.y), value(second, judges.y), judges.weights)
+
+
+__all__ = ["committee", "predicts_better", "stacked"]

@@ -14,6 +14,7 @@ from sklearn.preprocessing import LabelBinarizer
 from stiffgrad import _archive, _checks
 from stiffgrad.estimators._network import ACTIVATIONS
 from stiffgrad.estimators._training import Member
+from stiffgrad.estimators._variance import VarianceFunction
 
 FORMAT = "stiffgrad model"
 VERSION = 3
@@ -23,6 +24,7 @@ KINDS = ("binary", "multiclass", "multilabel")
 _COUNTS = ("n_features_in_", "n_layers_", "n_outputs_", "n_iter_")
 _NUMBERS = ("_noise", "_degrees", "_temper", "loss_", "log_evidence_")  # or None
 _ARRAYS = ("_x_mean", "_x_scale", "_y_mean", "_y_std")
+_PARTS, _LEVELS = ("waves", "phases", "weights"), ("bias", "low", "high")  # of a variance function
 
 
 def state_of(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -40,6 +42,11 @@ def state_of(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             arrays |= {f"{number}.weight{index}": layer["weight"], f"{number}.bias{index}": layer["bias"]}
         if member.covariance is not None:
             arrays[f"{number}.covariance"] = member.covariance
+    settings["few"] = None if estimator._columns is None else estimator._columns.tolist()
+    settings["variance"] = None
+    if (function := getattr(estimator, "_variance_function", None)) is not None:
+        settings["variance"] = {"waves": len(function.phases)} | {name: getattr(function, name) for name in _LEVELS}
+        arrays |= {f"variance.{name}": getattr(function, name) for name in _PARTS}
     if hasattr(estimator, "classes_"):
         settings["classes"] = estimator.classes_.tolist()
     return settings, arrays
@@ -63,6 +70,11 @@ def restore(estimator: Estimator, settings: dict[str, Any], arrays: dict[str, An
     state |= {"activation": settings["activation"], "activation_": settings["activation"], "_members": members}
     state["_lead"] = max(range(len(members)), key=lambda number: members[number].share)
     state |= {name: arrays[name] for name in _ARRAYS if name in arrays}
+    if settings.get("few") is not None:
+        state["_columns"] = np.array(settings["few"])
+    if (levels := settings.get("variance")) is not None:
+        parts = {name: arrays[f"variance.{name}"] for name in _PARTS}
+        state["_variance_function"] = VarianceFunction(**parts, **{name: levels[name] for name in _LEVELS})
     if "classes" in settings:
         state["_binarizer"] = LabelBinarizer().fit(np.array(settings["classes"]))
         state["classes_"] = np.array(settings["classes"])
@@ -115,6 +127,8 @@ def _schema(settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         own: dict[str, tuple[int, ...]] = {f"{number}.weight{i}": (after, before) for i, (before, after) in layers}
         own |= {f"{number}.bias{i}": (after,) for i, (_, after) in layers}
         count = sum(math.prod(shape) for shape in own.values())
+        if (few := _few(settings.get("few"), sizes[0])) is not None:
+            count -= (sizes[0] - few) * sizes[1]
         if _checks.flag("covariance", network["covariance"]):
             own[f"{number}.covariance"] = (count, count)
         shapes |= own
@@ -125,6 +139,7 @@ def _schema(settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     columns = _columns(settings["columns"])
     if columns != inputs:
         raise ValueError(f"its columns give {columns} inputs, and its networks have {inputs}")
+    shapes |= _variance(settings.get("variance"), inputs + outputs)
     _fitted(settings["fitted"])
     if settings["fitted"]["n_features_in_"] != inputs:
         raise ValueError(
@@ -139,6 +154,32 @@ def _schema(settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     if needed - present:
         raise ValueError(f"it lacks the array {min(needed - present)!r}")
     return shapes | {name: known[name] for name in sorted(present)}
+
+
+def _few(columns: Any, inputs: int) -> int | None:
+    """How many columns the model is fitted to, where these are not all of its inputs; files had none before."""
+    if columns is None:
+        return None
+    numbers = [_checks.whole("column", column, 0, inputs - 1) for column in _list("few", columns)]
+    if not numbers or sorted(set(numbers)) != numbers:
+        raise ValueError("the columns that it is fitted to are none, or not in order")
+    return len(numbers)
+
+
+def _variance(levels: Mapping[str, Any] | None, columns: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays of a variance function of so many inputs and predictions; files had none before."""
+    if levels is None:
+        return {}
+    waves = _checks.whole("waves", levels["waves"], 0)
+    for name in _LEVELS:
+        _checks.number(name, levels[name])
+    if levels["low"] > levels["high"]:
+        raise ValueError("the bounds of its variance are not in order")
+    return {
+        "variance.waves": (waves, columns),
+        "variance.phases": (waves,),
+        "variance.weights": (columns + waves,),
+    }
 
 
 def _columns(columns: Mapping[str, Any]) -> int:

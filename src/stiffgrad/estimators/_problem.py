@@ -13,6 +13,8 @@ from scipy.special import expit
 
 from stiffgrad.estimators._network import Matrix, Network, Pass
 
+MOST = 100.0  # of minus the logarithm of a variance
+
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
@@ -53,6 +55,11 @@ def _binary_heads(z: Matrix) -> Matrix:
     return np.sqrt(expit(z) * expit(-z))[:, :, None] * np.eye(z.shape[1])
 
 
+def _inverse_exp(z: Matrix) -> Matrix:
+    """exp(-z), finite wherever a search looks."""
+    return np.exp(-np.maximum(z, -MOST))
+
+
 LOSSES: dict[str, Loss] = {
     "squared": Loss(
         lambda z, y: 0.5 * ((z - y) ** 2).sum(1),
@@ -69,16 +76,23 @@ LOSSES: dict[str, Loss] = {
         lambda z, y: expit(z) - y,
         _binary_heads,
     ),
+    # z is the logarithm of a variance, y a squared residual; the Hessian is the expected one.
+    "log_variance": Loss(
+        lambda z, y: 0.5 * (z + y * _inverse_exp(z)).sum(1),
+        lambda z, y: 0.5 * (1.0 - y * _inverse_exp(z)),
+        lambda z: np.broadcast_to(np.sqrt(0.5) * np.eye(z.shape[1]), (len(z), z.shape[1], z.shape[1])),
+    ),
 }
 
 
 class Samples:
-    """What dataclasses with samples X (N, d) share: targets y (N, k), weights (N,), and precisions of their noise."""
+    """What dataclasses with samples X (N, d) share: targets y (N, k), weights (N,), what is known of the noise."""
 
     X: Matrix
     y: Matrix
     weights: Matrix
     precisions: Matrix | None
+    variances: Matrix | None
 
     @property
     def rows(self) -> Matrix:
@@ -87,10 +101,9 @@ class Samples:
 
     def chosen(self, rows: NDArray[Any]) -> Self:
         """Some of the samples, by numbers or by truth values."""
-        precisions = None if self.precisions is None else self.precisions[rows]
-        return dataclasses.replace(  # type: ignore[type-var]  # every subclass is a dataclass
-            self, X=self.X[rows], y=self.y[rows], weights=self.weights[rows], precisions=precisions
-        )
+        names = ("X", "y", "weights", "precisions", "variances")
+        found = {name: getattr(self, name)[rows] for name in names if getattr(self, name) is not None}
+        return dataclasses.replace(self, **found)  # type: ignore[type-var]  # every subclass is a dataclass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +118,7 @@ class Problem(Samples):
     groups: NDArray[np.int64]  # of each weight, (n,): weights of a group share a decay
     count: int  # of groups
     precisions: Matrix | None = None  # of the noise of each sample, (N,), relative; by default all the same
+    variances: Matrix | None = None  # of these the part that follows from the inputs, (N,), relative
 
     @property
     def samples(self) -> float:

@@ -76,7 +76,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         Distribution of the targets around the function. "student-t" has heavy tails, so that outliers count little
         (with fewer degrees of freedom less); its degrees of freedom follow from the data. "auto": Student's t where
         samples that are left out are clearly likelier with it, else the normal distribution, also for fits that are
-        not by the evidence.
+        not by the evidence; and a variance that changes with the inputs, where they are clearly likelier with that.
 
     Attributes
     ----------
@@ -97,6 +97,8 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         Of the network.
     noise_ : str
         "gaussian" or "student-t".
+    heteroscedastic_ : bool
+        Whether the variance of the noise changes with the inputs; then standard deviations and quantiles follow it.
     degrees_of_freedom_ : float
         Of Student's t; infinity for Gaussian noise.
     n_iter_, n_features_in_, feature_names_in_, n_outputs_, n_layers_
@@ -265,6 +267,12 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         return float(getattr(self, "_degrees", None) or np.inf)
 
     @property
+    def heteroscedastic_(self) -> bool:
+        """Whether the variance of the noise changes with the inputs."""
+        check_is_fitted(self, "n_layers_")
+        return getattr(self, "_variance_function", None) is not None
+
+    @property
     def noise_(self) -> str:
         """The kind of noise that was found."""
         return "gaussian" if np.isinf(self.degrees_of_freedom_) else "student-t"
@@ -311,28 +319,29 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
                 )
             raise ValueError(f"{asked} needs alpha='evidence' or 'relevance': {remedy}")
         if return_cov:
-            return mean.ravel(), self._joint(inputs)
+            return mean.ravel(), self._joint(inputs, z)
         spread = np.diagonal(self._covariances(inputs), axis1=1, axis2=2)
-        std = np.sqrt(spread + self._noise_variance) * self._y_std
+        noise = self._noise_at(inputs, z)
+        std = np.sqrt(spread + _noise.variance_of(noise, self.degrees_of_freedom_)) * self._y_std
         if quantiles is not None:
             q = np.asarray(quantiles, float)
             if q.ndim != 1 or not np.all((q > 0) & (q < 1)):
                 raise ValueError(f"quantiles={quantiles!r} must be a sequence of numbers between 0 and 1")
-            found = mean + self._y_std * self._quantiles(q, spread)
+            found = mean + self._y_std * self._quantiles(q, spread, noise)
             return found[:, :, 0] if self._flat else found
         return (mean.ravel(), std.ravel()) if self._flat else (mean, std)
 
-    @property
-    def _noise_variance(self) -> float:
+    def _noise_at(self, inputs: Matrix, z: Matrix) -> Matrix:
+        """Squared scale of the noise at scaled inputs (N, d) with outputs (N, k), (N, 1)."""
         assert self._noise is not None
-        return _noise.variance_of(self._noise, self.degrees_of_freedom_)
+        function = getattr(self, "_variance_function", None)  # older models have none
+        return self._noise * (np.ones((len(z), 1)) if function is None else function(inputs, z)[:, None])
 
-    def _quantiles(self, q: Matrix, spread: Matrix) -> Matrix:
+    def _quantiles(self, q: Matrix, spread: Matrix, noise: Matrix) -> Matrix:
         """Of new observations around predictions of variances spread (N, k), (quantiles, N, k)."""
-        assert self._noise is not None
         if self.noise_ == "student-t":
-            return _noise.quantiles(q, spread, self._noise, self.degrees_of_freedom_)
-        return norm.ppf(q)[:, None, None] * np.sqrt(spread + self._noise)
+            return _noise.quantiles(q, spread, noise, self.degrees_of_freedom_)
+        return norm.ppf(q)[:, None, None] * np.sqrt(spread + noise)
 
     def _covariances(self, X: Matrix) -> Matrix:
         """Of the outputs at scaled inputs, (N, k, k): those of the networks, and of the mean of several starts."""
@@ -352,19 +361,21 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         squares = float(shares @ shares)
         return np.sqrt(shares * squares / (1.0 - squares))[:, None, None] * (z - np.tensordot(shares, z, 1))
 
-    def _joint(self, inputs: Matrix) -> Matrix:
+    def _joint(self, inputs: Matrix, z: Matrix) -> Matrix:
         if self.n_outputs_ != 1:
             raise ValueError(
                 f"return_cov=True is for one target, this model has {self.n_outputs_}: use return_std=True"
             )
         found, apart = np.zeros((len(inputs), len(inputs))), self._apart(inputs)
-        for member in self._members:
+        members, own = self._own(inputs)
+        for member in members:
             network, w = self._network_of(member), flat(member.params)
-            a = network.ordered(w, network.forward(w, inputs), np.ones((len(inputs), 1, 1)))
+            a = network.ordered(w, network.forward(w, own), np.ones((len(own), 1, 1)))
             found += member.share * (a @ np.asarray(member.covariance) @ a.T)
         if apart is not None:
             found += apart[:, :, 0].T @ apart[:, :, 0]
-        found[np.diag_indices_from(found)] += self._noise_variance
+        noise = self._noise_at(inputs, z)[:, 0]
+        found[np.diag_indices_from(found)] += _noise.variance_of(noise, self.degrees_of_freedom_)
         return found * self._y_std[0] ** 2
 
     def gradient(self, X: Any) -> Matrix:

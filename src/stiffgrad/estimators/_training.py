@@ -22,6 +22,7 @@ from stiffgrad.estimators._jobs import Jobs
 from stiffgrad.estimators._network import Matrix, Network
 from stiffgrad.estimators._problem import Problem, Samples
 from stiffgrad.estimators._record import Record
+from stiffgrad.estimators._variance import VarianceFunction
 from stiffgrad.objective import Objective, Term
 from stiffgrad.objective.networks import MLP, mlp
 from stiffgrad.run.driver import Step, Until, solve
@@ -44,6 +45,7 @@ class Task(Samples):
     sizes: tuple[int, ...]
     activation: str
     precisions: Matrix | None = None  # of the noise of each sample, (N,), relative; by default all the same
+    variances: Matrix | None = None  # of these the part that follows from the inputs, (N,), relative
 
     @property
     def network(self) -> Network:
@@ -87,6 +89,7 @@ class Fitted:
     judges: Problem | None = None  # the samples that were left out
     degrees: float = np.inf  # of freedom of t noise: infinity is normal noise
     precisions: Matrix | None = None  # of the noise of each sample that it was fitted with
+    variance: VarianceFunction | None = None  # of the noise, relative, where it changes
     by_column: bool = False  # whether each input column has a decay; `decays` are then those from before
 
 
@@ -204,7 +207,8 @@ def problem_of(task: Task, params: Params, relevance: bool) -> Problem:
     """The samples that count, and the groups of weights that share a decay."""
     used = task.chosen(task.weights > 0)
     groups, count = groups_of(params, relevance)
-    return Problem(task.network, task.loss, used.X, used.y, used.weights, groups, count, used.precisions)
+    noise = used.precisions, used.variances
+    return Problem(task.network, task.loss, used.X, used.y, used.weights, groups, count, *noise)
 
 
 def _with_decays(
