@@ -99,6 +99,28 @@ def test_the_network_with_a_shift_and_a_size():
         pde.network([(0, 1)], [5], shift=[1.0, 2.0])
 
 
+def test_a_fast_reaction_tells_how_little_there_is_of_what_it_eats():
+    """Robertson's three kinds: what is left of 0.04 a second is eaten by 3e7 y^2, so that y is 3.65e-5."""
+
+    def kinetics(u, t):
+        (a, b, c), (da, db, dc) = u(t), pde.derivative(u, t)
+        return [da + 0.04 * a - 1e4 * b * c, db - 0.04 * a + 1e4 * b * c + 3e7 * b**2, dc - 3e7 * b**2]
+
+    problem = pde.Problem([(0, 40)], [pde.interior(kinetics, 16), pde.initial([1.0, 0.0, 0.0])], [4], outputs=3)
+    assert problem.scales.size[0] == 1.0
+    assert problem.scales.size[1] in (1e-5, 1e-4)
+    assert problem.scales.size[2] in (0.1, 1.0)
+    assert 1e-4 < problem.weights["interior"] < 1e4
+
+
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_a_size_is_that_of_the_term_that_balances_first(power):
+    """y' = 1e6 - y^n for a long time: y ends at 1e6^(1/n), and not at 1e6 times the time."""
+    growth = pde.interior(lambda u, t: pde.derivative(u, t) - 1e6 + u(t) ** power, 16)
+    problem = pde.Problem([(0, 1000)], [growth, pde.initial(0.0)], [4])
+    assert 0.2 <= problem.scales.size[0] / 10 ** (6 / power) <= 5
+
+
 def test_what_is_not_finite_at_constants_has_no_units():
     root = pde.interior(lambda u, t: pde.derivative(u, t) - 1000.0 / u(t), 8)
     problem = pde.Problem([(0, 1)], [root, pde.boundary(lambda u, t: pde.derivative(u, t), faces=[(0, 0.0)])], [4])

@@ -18,6 +18,7 @@ from stiffgrad.objective.compiled import Compiled
 from stiffgrad.objective.derivatives import Block
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.pde.conditions import Condition, Residual, Solution, in_units, moved, residual_of, term_of, time_axis
+from stiffgrad.pde.jumps import jumps, kinks, order
 from stiffgrad.pde.networks import Network, network, units
 from stiffgrad.pde.points import Points, between, box, check_inside, interior_points
 from stiffgrad.pde.scales import scales
@@ -70,6 +71,8 @@ class Problem:
         The start: the network's, or {"network": ..., "unknowns": ...} with unknowns.
     time : int or None
         The coordinate of time, where there is an initial condition.
+    jumps : dict of str to Jumps
+        Where interior equations jump, and whether they differentiate there what jumps.
     held_out : Objective or None
         The interior equations, and the conditions on faces, on points that are not trained on: drawn in the domain, or,
         where an equation's points were given, so that its region is not known, halfway between neighbours. None where
@@ -125,7 +128,15 @@ class Problem:
         self.scales = scales(
             terms, {n: c.kind for n, c in self.conditions.items()}, self.domain, self._outputs(), self.params
         )
+        self.interiors = tuple(name for name, c in self.conditions.items() if c.kind == "interior")
+        self.drawn = tuple(name for name in self.interiors if self.conditions[name].drawn)
+        self.jumps = {name: jumps(terms[name], self.domain, self.scales, self.params) for name in self.interiors}
         if own:
+            bends = kinks(self.jumps, self.domain)
+            if bends:
+                smooth = order([terms[name] for name in self.interiors], self.domain, self.scales, self.params) - 1
+                self.network, weights = _network(network, self.domain, outputs, seed, kinks=bends, smooth=smooth)
+                self.params = {**self.params, "network": weights} if self.inverse else weights
             shift, size = units(self.scales.shift, self.scales.size, len(self.scales.size))
             self.network = dataclasses.replace(self.network, shift=shift, size=size)
         terms = {
@@ -138,8 +149,6 @@ class Problem:
         self.objective = objective
         self.weights: dict[str, float] = {name: float(term.weight) for name, term in terms.items()}
         self._terms = terms
-        self.interiors = tuple(name for name, c in self.conditions.items() if c.kind == "interior")
-        self.drawn = tuple(name for name in self.interiors if self.conditions[name].drawn)
         self.faces = tuple(name for name, c in self.conditions.items() if self._on_faces(c))
         self._fresh = self._fresh_points(seed)
         self.held_out = self.held_out_until(1.0)
@@ -196,6 +205,12 @@ class Problem:
             for name in names
         ]
         return Objective(self.params, terms, dtype=self._dtype)
+
+    def looked_at(self) -> list[Term]:
+        """All terms, on points that are not trained on where there are such."""
+        return [
+            self._moved(name, self._fresh[name]) if name in self._fresh else term for name, term in self._terms.items()
+        ]
 
     def _moved(self, name: str, points: Points) -> Term:
         return moved(self._terms[name], self.conditions[name], name, points)
@@ -332,9 +347,9 @@ def _heavier(term: Term, factor: float) -> Term:
     return dataclasses.replace(term, weight=term.weight * factor)
 
 
-def _network(given: Any, domain: Any, outputs: int, seed: int) -> tuple[Any, Params]:
+def _network(given: Any, domain: Any, outputs: int, seed: int, **features: Any) -> tuple[Any, Params]:
     if given is None:
-        return network(domain, outputs=outputs, seed=seed)
+        return network(domain, outputs=outputs, seed=seed, **features)
     if isinstance(given, tuple) and len(given) == 2 and callable(given[0]):
         apply, params = given
         if isinstance(apply, Network) and apply.sides != domain:
@@ -342,7 +357,7 @@ def _network(given: Any, domain: Any, outputs: int, seed: int) -> tuple[Any, Par
         return apply, params
     if isinstance(given, Network) or callable(given):
         raise TypeError("network must be a pair (network, params), as pde.network(...) returns it")
-    return network(domain, given, outputs, seed=seed)
+    return network(domain, given, outputs, seed=seed, **features)
 
 
 def _unknowns(unknowns: Any) -> dict[str, np.ndarray]:

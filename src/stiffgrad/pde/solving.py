@@ -568,6 +568,8 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
     nothing = None if problem.observed else rounds.nothing
     told = verdict.unsolved(run.loss, nothing) if rounds.whole else verdict.IN_A_STAGE
     untold = np.isnan(error) and not (told or problem.observed or problem.held_out is None)
+    lost = verdict.lost(problem.jumps)
+    error, told = (float("nan"), lost + told) if lost else (error, told)
     parts = {name: (run.loss / weight / len(weights)) ** 0.5 for name, weight in weights.items()}
     told += verdict.between(residuals, held_out, _start(run), parts) + verdict.trusted(error)
     told += (verdict.UNTOLD if untold else "") + verdict.undetermined(free, len(problem.scales.size))
