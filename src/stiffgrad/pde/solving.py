@@ -16,6 +16,7 @@ from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.objective import Objective
 from stiffgrad.pde import verdict
 from stiffgrad.pde.confidence import Path
+from stiffgrad.pde.defect import defect
 from stiffgrad.pde.measures import Errors, errors, grid_points, reference_values
 from stiffgrad.pde.points import Points, interior_points
 from stiffgrad.pde.problem import Problem, energy
@@ -67,9 +68,11 @@ class Solution:
     held_out : dict of str to float
         The same for interior equations and for conditions on faces, on points never trained on.
     error_estimate : float
-        The relative L2 error as the run lets one expect it: see `stiffgrad.pde.confidence` and docs/pinns.md, which
-        says how it compared with true ones. Without constants that nothing determines, such as that of a pressure. NaN
-        where the run does not tell: with observations whose noise stays, or where the residuals hardly fell.
+        The relative L2 error as the run lets one expect it, and as the equations do at its end: see
+        `stiffgrad.pde.confidence`, `stiffgrad.pde.defect` and docs/pinns.md, which says how it compared with true ones.
+        Without constants that nothing determines, such as that of a pressure. NaN where the run does not tell: with
+        observations whose noise stays, where the residuals hardly fell, or where the conditions do not determine a
+        solution.
     verdict : str
         Whether the equation is solved, holds between the points as it does on them, and can be trusted to 1e-5, in a
         few sentences.
@@ -554,7 +557,7 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
     run, objective, weights = rounds.solution(), rounds.objective, problem.weights
     residuals = root_means(objective, run.w, weights)
     held_out: dict[str, float] = {}
-    error = float("nan")
+    error, unbound = float("nan"), False
     free = problem.free_constants(run.params)
     values = lambda w, points: problem.evaluate(objective.unflatten(w), points)  # noqa: E731
     if problem.held_out is not None:
@@ -564,12 +567,17 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
             points = _judged_at(problem)
             worst = max(run.loss, float(energy(problem.held_out, run.w)))
             error = rounds.path.error(worst, run.w, lambda w: _less_constants(values(w, points), free))
+            if np.isfinite(error):
+                left = defect(problem, run.params, points)
+                size = float(np.linalg.norm(_less_constants(values(run.w, points), free)))
+                error = max(error, float(np.linalg.norm(_less_constants(left.change, free))) / size)
+                unbound = left.free > len(free)
     # With observations their noise leaves a loss that no solution takes away.
     nothing = None if problem.observed else rounds.nothing
     told = verdict.unsolved(run.loss, nothing) if rounds.whole else verdict.IN_A_STAGE
     untold = np.isnan(error) and not (told or problem.observed or problem.held_out is None)
-    lost = verdict.lost(problem.jumps)
-    error, told = (float("nan"), lost + told) if lost else (error, told)
+    doubts = verdict.lost(problem.jumps) + (verdict.OPEN if unbound else "")
+    error, told = (float("nan"), doubts + told) if doubts else (error, told)
     parts = {name: (run.loss / weight / len(weights)) ** 0.5 for name, weight in weights.items()}
     told += verdict.between(residuals, held_out, _start(run), parts) + verdict.trusted(error)
     told += (verdict.UNTOLD if untold else "") + verdict.undetermined(free, len(problem.scales.size))

@@ -16,6 +16,10 @@ IN_A_STAGE = (
     "Not solved: the budget ended in a stage, which trains on a part of the time interval, or on equations that weigh "
     "too little. Give it more time. "
 )
+OPEN = (
+    "Not to be trusted: the conditions do not determine the solution. A function may be added to it that none of them "
+    "sees. Is a condition missing, as a second one at the start for a second derivative in time? "
+)
 UNTOLD = (
     " How large the error is cannot be told, because the residuals of the whole problem hardly fell in this run: not "
     "to be trusted. Give it more time, a larger network or more points."
