@@ -29,6 +29,7 @@ from stiffgrad.pde.operators import differentiated
 from stiffgrad.pde.points import Domain, Points, interior_points
 from stiffgrad.pde.scales import MODES, Scales, Trial
 
+Values = NDArray[np.float64]
 CHOICES = ("select_n", "sign", "floor", "ceil", "round")  # what makes a jump
 LINES, CELLS = 16, 32  # lines along each coordinate, and intervals of each; as many intervals in one dimension
 BATCH = 1024
@@ -116,40 +117,50 @@ def kinks(found: Mapping[str, Jumps], sides: Domain) -> tuple[float, ...]:
 
 def order(terms: list[Term], sides: Domain, scales: Scales, params: Params) -> int:
     """The highest order of the equations, in one dimension: with which power they answer to ripples of a frequency."""
-    (low, high) = sides[0]
-    points = np.linspace(low, high, 9)[1:-1, None]
     orders = [1]
     for term in terms:
-        function = dataclasses.replace(residual_of(term), network=_Rippled(Trial(sides), high - low))
-        size = np.array(scales.size) / np.sqrt(MODES)
-        trial = {"constant": np.array(scales.shift), "waves": np.full((2 * MODES, len(size)), 1.0) * size}
-        unknowns = params["unknowns"] if function.inverse else {}
-        sizes = [np.asarray(_answers(function, trial, unknowns, size, f, points)) for f in RIPPLES]
-        answered = [np.sqrt(np.mean(size**2, axis=0)) for size in sizes]
-        seen = (answered[0] > 0) & np.isfinite(answered[0]) & np.isfinite(answered[1])
-        rises = np.log10(answered[1][seen] / answered[0][seen])
-        orders += [round(float(rise)) for rise in rises]
+        lower, higher = answers(term, sides, scales, params, np.array(RIPPLES))
+        seen = (lower > 0) & np.isfinite(lower) & np.isfinite(higher)
+        orders += [round(float(rise)) for rise in np.log10(higher[seen] / lower[seen])]
     return max(orders)
+
+
+def answers(term: Term, sides: Domain, scales: Scales, params: Params, frequencies: Values) -> Values:
+    """How the entries of an equation answer to ripples of some frequencies on a trial function, (frequencies, j)."""
+    (low, high) = sides[0]
+    points = np.linspace(low, high, 9)[1:-1, None]
+    function = dataclasses.replace(residual_of(term), network=_Rippled(Trial(sides), high - low))
+    size = np.array(scales.size)
+    trial = {"constant": np.array(scales.shift), "waves": np.full((2 * MODES, len(size)), MODES**-0.5) * size}
+    unknowns = params["unknowns"] if function.inverse else {}
+    # A cosine and a sine, whose squares add up to one wherever the points lie.
+    both = [
+        [_answers(function, trial, unknowns, size, f, phase, points) for phase in (0.0, np.pi / 2)] for f in frequencies
+    ]
+    return np.array(np.sqrt(np.mean(np.sum(np.square(both), axis=1), axis=1)))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Rippled:
-    """A trial function and a fine ripple on all its components: {"trial": ..., "size": (k,), "frequency": ()}."""
+    """A trial function and a fine ripple on all its components.
+
+    Parameters {"trial": ..., "size": (k,), "frequency": (), "phase": ()}.
+    """
 
     trial: Trial
     length: float
 
     def __call__(self, params: Any, x: Any) -> Any:
         x = jnp.stack([jnp.asarray(v) for v in x]) if isinstance(x, list | tuple) else jnp.asarray(x)
-        ripple = jnp.cos(params["frequency"] * x[0] / self.length + 1.0)
+        ripple = jnp.cos(params["frequency"] * x[0] / self.length + params["phase"])
         return scalar(jnp.atleast_1d(self.trial(params["trial"], x)) + params["size"] * ripple)
 
 
-def _ripples(function: Any, trial: Any, unknowns: Any, size: Any, frequency: Any, points: Any) -> jax.Array:
+def _ripples(function: Any, trial: Any, unknowns: Any, size: Any, frequency: Any, phase: Any, points: Any) -> jax.Array:
     """How the entries of a residual answer to the ripple, (N, j)."""
 
     def residual(amount: Any, x: Any) -> jax.Array:
-        network = {"trial": trial, "size": amount * size, "frequency": frequency}
+        network = {"trial": trial, "size": amount * size, "frequency": frequency, "phase": phase}
         return jnp.ravel(function({"network": network, "unknowns": unknowns} if function.inverse else network, x))
 
     return jax.vmap(lambda x: jax.jvp(lambda a: residual(a, x), (0.0,), (1.0,))[1])(points)

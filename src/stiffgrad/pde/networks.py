@@ -46,6 +46,8 @@ class Network:
         Where, in one dimension, the solution is not smooth.
     smooth : int
         How many of its derivatives are continuous there.
+    fast : float
+        The shortest time in one dimension, whose logarithm enters as well; 0 for none.
     """
 
     mlp: MLP
@@ -57,6 +59,7 @@ class Network:
     size: tuple[float, ...] = ()
     kinks: tuple[float, ...] = ()
     smooth: int = 0
+    fast: float = 0.0
 
     def sharper(self, params: Any, times: float) -> Any:
         """Parameters whose first units turn at the same points, over a length so many times smaller."""
@@ -71,6 +74,9 @@ class Network:
         if self.periodic:
             turns = (2.0 * np.pi / (high - low) * x)[np.array(self.periodic)]
             parts += [jnp.cos(turns), jnp.sin(turns)]
+        if self.fast:
+            length = high - low
+            parts.append(2.0 * jnp.log1p(jnp.maximum(x - low, 0.0) / self.fast) / np.log1p(length / self.fast) - 1.0)
         if self.kinks:
             parts.append(self._kinked(x))
         z = jnp.concatenate(parts)
@@ -174,6 +180,7 @@ def network(
     size: Any = 1.0,
     kinks: Sequence[float] = (),
     smooth: int = 0,
+    fast: float = 0.0,
     omega: float = 10.0,
     seed: int = 0,
 ) -> tuple[Network, list[dict[str, np.ndarray]]]:
@@ -212,6 +219,10 @@ def network(
         the distance d to each enters as well. `pde.Problem` finds them where it makes the network itself.
     smooth : int
         How many derivatives of the solution are continuous at the kinks: one less than the order of its equation.
+    fast : float
+        The shortest time of an equation in one dimension: log(1 + time / fast) enters as well, so that what happens in
+        the first 1e-4 of an interval has as much room as the rest. `pde.Problem` finds it where it makes the network
+        itself and there is an initial condition.
     omega : float
         Frequency of the first layer, with "sine" only.
     seed : int
@@ -243,7 +254,11 @@ def network(
         raise ValueError(f"outputs={outputs!r} must be a positive whole number: the components of the solution")
     axes = _axes(periodic, len(sides))
     bends = _kinks(kinks, smooth, sides)
-    width = len(sides) + len(axes) + len(bends)  # a periodic coordinate enters twice
+    if isinstance(fast, bool) or not isinstance(fast, int | float | np.number) or not 0 <= fast < np.inf:
+        raise ValueError(f"fast={fast!r} must be a time, or 0 for none")
+    if fast and len(sides) > 1:
+        raise ValueError(f"fast={fast!r} is for a domain with one coordinate")
+    width = len(sides) + len(axes) + len(bends) + bool(fast)  # a periodic coordinate enters twice
     frequencies = _frequencies(fourier, fourier_scale, width, seed)
     sizes = [width + 2 * len(frequencies), *_hidden(hidden), int(outputs)]
     if activation == "sine":
@@ -253,7 +268,8 @@ def network(
         waves = axes or frequencies
         params[0] = _spread(params[0]["weight"], 1.0 if waves else SHARPNESS / len(sides) ** 0.5, seed)
     moved, scaled = units(shift, size, int(outputs))
-    made = Network(perceptron, sides, axes, frequencies, None, moved, scaled, bends, int(smooth) if bends else 0)
+    smoothness = int(smooth) if bends else 0
+    made = Network(perceptron, sides, axes, frequencies, None, moved, scaled, bends, smoothness, float(fast))
     return (made if transform is None else _transformed(made, params, transform)), params
 
 

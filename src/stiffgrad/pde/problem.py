@@ -18,6 +18,7 @@ from stiffgrad.objective.compiled import Compiled
 from stiffgrad.objective.derivatives import Block
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.pde.conditions import Condition, Residual, Solution, in_units, moved, residual_of, term_of, time_axis
+from stiffgrad.pde.fast import Stretched, fastest
 from stiffgrad.pde.jumps import jumps, kinks, order
 from stiffgrad.pde.networks import Network, network, units
 from stiffgrad.pde.points import Points, between, box, check_inside, interior_points
@@ -71,6 +72,8 @@ class Problem:
         The start: the network's, or {"network": ..., "unknowns": ...} with unknowns.
     time : int or None
         The coordinate of time, where there is an initial condition.
+    times : Stretched or None
+        How points and parts of the time lie, where an ordinary differential equation is stiff.
     jumps : dict of str to Jumps
         Where interior equations jump, and whether they differentiate there what jumps.
     held_out : Objective or None
@@ -130,12 +133,23 @@ class Problem:
         )
         self.interiors = tuple(name for name, c in self.conditions.items() if c.kind == "interior")
         self.drawn = tuple(name for name in self.interiors if self.conditions[name].drawn)
+        self.times: Stretched | None = None
         self.jumps = {name: jumps(terms[name], self.domain, self.scales, self.params) for name in self.interiors}
         if own:
-            bends = kinks(self.jumps, self.domain)
-            if bends:
-                smooth = order([terms[name] for name in self.interiors], self.domain, self.scales, self.params) - 1
-                self.network, weights = _network(network, self.domain, outputs, seed, kinks=bends, smooth=smooth)
+            seen = [terms[name] for name in self.interiors], self.domain, self.scales, self.params
+            features: dict[str, Any] = {}
+            if bends := kinks(self.jumps, self.domain):
+                features |= {"kinks": bends, "smooth": order(*seen) - 1}
+            if len(self.domain) == 1 and time is not None and (fast := fastest(*seen)):
+                features |= {"fast": fast}
+                self.times = Stretched(*self.domain[0], fast)
+                for name in self.drawn:
+                    self.points[name] = self.times.time(
+                        (self.points[name] - self.domain[0][0]) / np.ptp(self.domain[0])
+                    )
+                    terms[name] = moved(terms[name], self.conditions[name], name, self.points[name])
+            if features:
+                self.network, weights = _network(network, self.domain, outputs, seed, **features)
                 self.params = {**self.params, "network": weights} if self.inverse else weights
             shift, size = units(self.scales.shift, self.scales.size, len(self.scales.size))
             self.network = dataclasses.replace(self.network, shift=shift, size=size)
@@ -193,7 +207,11 @@ class Problem:
 
     def draw(self, name: str, count: int, sampling: str, seed: int) -> Points:
         """So many points of a condition whose points are drawn."""
-        return self.conditions[name].draw(self.domain, name, self.time, count, sampling, seed)
+        points = self.conditions[name].draw(self.domain, name, self.time, count, sampling, seed)
+        if self.times is None or name not in self.interiors:
+            return points
+        (low, high) = self.domain[0]
+        return self.times.time((points - low) / (high - low))
 
     def held_out_until(self, part: float) -> Objective | None:
         """`held_out`; or the equations alone in the first part of the time interval."""
@@ -264,6 +282,8 @@ class Problem:
     def until(self, part: float, points: Points) -> Points:
         """Points with their times moved into the first part of the time interval."""
         moved = points.copy()
+        if self.times is not None and part < 1.0:
+            return self.times.time(part * self.times.part(points))
         if self.time is not None:
             first = self.domain[self.time][0]
             moved[:, self.time] = first + part * (moved[:, self.time] - first)
