@@ -121,6 +121,36 @@ def test_a_size_is_that_of_the_term_that_balances_first(power):
     assert 0.2 <= problem.scales.size[0] / 10 ** (6 / power) <= 5
 
 
+def test_what_is_zero_at_first_has_the_size_that_the_others_give_it():
+    """i psi_t = -psi_xx / 2 of a real packet, whose tail of 4e-6 at the ends is all that is told of the other part."""
+
+    def packet(z):
+        psi = (1 + 1j * z[1]) ** -0.5 * np.exp(-(z[0] ** 2) / (2 + 2j * z[1]))
+        return np.array([psi.real, psi.imag])
+
+    def schroedinger(u, z):
+        (real_rate, rate), (real_bend, bend) = pde.derivative(u, z, 1), pde.derivative(u, z, 0, 0)
+        return [real_rate + bend / 2, rate - real_bend / 2]
+
+    conditions = [pde.interior(schroedinger, 32), pde.boundary(packet, 32), pde.initial(packet, 32)]
+    problem = pde.Problem([(-5, 5), (0, 1)], conditions, [4], outputs=2)
+    assert problem.scales.size[0] == 1.0
+    assert problem.scales.size[1] in (0.01, 0.1, 1.0)
+
+
+def test_a_pole_that_the_start_comes_near_to_decides_no_weight():
+    """u' = -u / (K + u): somewhere the start is nearly -K, and one row of the Jacobian is 1e4 times all others."""
+
+    def weight(constant):
+        uptake = pde.interior(lambda u, t: pde.derivative(u, t) + u(t) / (constant + u(t)), 256)
+        return pde.Problem([(0, 60)], [uptake, pde.initial(5.0)], [20]).weights["interior"]
+
+    start = pde.network([(0, 60)], [20])
+    values = 10.0 * np.array([start[0](start[1], np.array([t])) for t in np.linspace(0, 60, 256)])
+    near = -float(np.median(values))
+    assert 1e-4 < weight(near) / weight(50.0) < 1e4
+
+
 def test_what_is_not_finite_at_constants_has_no_units():
     root = pde.interior(lambda u, t: pde.derivative(u, t) - 1000.0 / u(t), 8)
     problem = pde.Problem([(0, 1)], [root, pde.boundary(lambda u, t: pde.derivative(u, t), faces=[(0, 0.0)])], [4])

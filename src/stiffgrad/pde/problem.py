@@ -25,6 +25,7 @@ from stiffgrad.pde.points import Points, between, box, check_inside, interior_po
 from stiffgrad.pde.scales import scales
 
 TRACE_SAMPLES = 256  # so many samples of a term tell the trace of its kernel to some per cent
+OUTLIER = 100.0
 HELD_OUT_SEED = 2**20  # far from the seeds of the points that are trained on
 MOST_HELD_OUT = 1024
 UNSEEN = 1e-8  # a change of all residuals, in units of the solution
@@ -416,12 +417,18 @@ def _thinned(objective: Objective) -> list[Block]:
 
 
 def _traces(layout: Layout, w: Any, blocks: list[Block]) -> list[jax.Array]:
-    """The trace of each term's Gauss-Newton matrix: the sum of the squares of its Jacobian's entries, scaled."""
+    """The trace of each term's Gauss-Newton matrix: the sum of the squares of its Jacobian's entries, scaled.
+
+    A sample counts as at most OUTLIER times the median one: where a start comes near to a pole of an equation, as with
+    u / (K + u), that one point says nothing about a scale.
+    """
 
     def trace(block: Block) -> jax.Array:
         outputs = lambda w, x: jnp.ravel(block.function(layout.unflatten(w), x))  # noqa: E731
         jacobian = jax.vmap(jax.jacrev(outputs), in_axes=(None, 0))(w, block.samples)
-        return jnp.sum(jnp.sum(jacobian**2, axis=(1, 2)) * block.coefficients)
+        squares = jnp.sum(jacobian**2, axis=(1, 2))
+        most = OUTLIER * jnp.median(squares)
+        return jnp.sum(jnp.where(most > 0, jnp.minimum(squares, most), squares) * block.coefficients)
 
     return [trace(block) for block in blocks]
 

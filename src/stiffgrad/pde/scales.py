@@ -33,6 +33,7 @@ MODES = 4  # trial functions, each a cosine and a sine
 ALIKE = 30.0  # entries of a condition are in different units where their sizes differ by more
 CENTRAL = 3.0  # a constant so many times the size beside it is subtracted
 TRIED = 10.0 ** np.arange(-24, 13)  # sizes at which equations are looked at
+RAISED = 30.0  # what is so small beside what all equations ask of it is no size
 BENT = 0.1  # an equation bends where this part of the size that its slope asks for is enough
 
 
@@ -82,6 +83,8 @@ class _Seen(NamedTuple):
 def scales(terms: Mapping[str, Term], kinds: Mapping[str, str], sides: Domain, outputs: int, params: Params) -> Scales:
     """The units of a problem with these terms, whose residuals are those of any network with `outputs` components.
 
+    A component that conditions make small may grow by what the others do to it: the imaginary part of a wave that
+    starts as a real one. So a size is raised to what all equations ask where that is far larger.
     `params` gives the unknowns, where there are any. A problem whose equations are not finite at constants gets none.
     """
     interiors = tuple(name for name in terms if kinds[name] == "interior")
@@ -107,6 +110,14 @@ def scales(terms: Mapping[str, Term], kinds: Mapping[str, str], sides: Domain, o
         if driven is not None:
             size = np.where(size > 0, size, _needed(balance(driven, size), np.zeros(outputs), most=False))
     size = np.where(size > 0, size, np.abs(shift))
+    for index in range(outputs if outputs > 1 else 0):
+        others = np.where(np.arange(outputs) == index, 0.0, size)
+        by_others = looked(shift, others)
+        if by_others is not None:
+            asked = balance(by_others, others)[:, index]
+            least = np.min(asked[asked > 0], initial=np.inf)
+            if RAISED * size[index] < least < np.inf:
+                size[index] = least
     size = _powers(np.where(size > 0, size, 1.0))
     shift = np.where(np.abs(shift) > CENTRAL * size, [float(f"{value:.1e}") for value in shift], 0.0)
     entries = {name: _relative(at[name].waves @ size) for name in terms if kinds[name] != "observations"}

@@ -576,6 +576,8 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
     nothing = None if problem.observed else rounds.nothing
     told = verdict.unsolved(run.loss, nothing) if rounds.whole else verdict.IN_A_STAGE
     untold = np.isnan(error) and not (told or problem.observed or problem.held_out is None)
+    if not rounds.whole:  # what was seen of the whole problem was before
+        error = float("nan")
     doubts = verdict.lost(problem.jumps) + (verdict.OPEN if unbound else "")
     error, told = (float("nan"), doubts + told) if doubts else (error, told)
     parts = {name: (run.loss / weight / len(weights)) ** 0.5 for name, weight in weights.items()}
