@@ -1,4 +1,4 @@
-"""Equations that are hard in one way each, solved with the defaults: stiff ones, ones that jump, ones that are ill posed.
+"""Equations that are hard in one way each, solved with the defaults: stiff ones, jumping ones, ill posed ones.
 
     python benchmarks/hard_equations.py --seconds 30
     python benchmarks/hard_equations.py --only robertson --only switch

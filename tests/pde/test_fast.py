@@ -66,6 +66,8 @@ def test_the_logarithm_of_time_is_an_input():
     network, _ = pde.network([(2, 102)], [4], fast=0.1)
     np.testing.assert_allclose(network.features(np.array([2.0])), [-1, -1])
     np.testing.assert_allclose(network.features(np.array([102.0])), [1, 1])
+    slopes = D(network.features, np.array([2.0]))  # at the start itself, where conditions are
+    np.testing.assert_allclose(slopes, [0.02, 2 / 0.1 / np.log(1001)], rtol=1e-12)
     middle = 2 + 0.1 * (np.sqrt(1001) - 1)  # half of the logarithm
     np.testing.assert_allclose(network.features(np.array([middle]))[1], 0.0, atol=1e-12)
     for options, words in (({"fast": -1.0}, "fast=-1.0"), ({"fast": True}, "fast=True")):

@@ -76,7 +76,7 @@ class Network:
             parts += [jnp.cos(turns), jnp.sin(turns)]
         if self.fast:
             length = high - low
-            parts.append(2.0 * jnp.log1p(jnp.maximum(x - low, 0.0) / self.fast) / np.log1p(length / self.fast) - 1.0)
+            parts.append(2.0 * jnp.log1p((x - low) / self.fast) / np.log1p(length / self.fast) - 1.0)
         if self.kinks:
             parts.append(self._kinked(x))
         z = jnp.concatenate(parts)

@@ -46,6 +46,7 @@ SHARPER = (3.0, 9.0)  # starts to try in turn, where after STAGE_STEPS the loss 
 FIRST_POINTS = 1024  # of an interior condition, at first
 APART = 2.0  # a held-out residual so many times the training one, and more points come in before all are
 LOOK_SECONDS, MOST_STEPS = 0.05, 25  # between two looks at the held-out points
+MANY = 2**14  # points of one coordinate, on which equations are looked at once at the end
 JUDGED = 1024  # points on which solutions along the run are compared
 TARGET = 1e-15  # of the loss, whose root is about the relative error or some times as much
 WITHOUT_NOISE = 1e-12  # observations met to such a part of the loss of nothing have none
@@ -563,9 +564,12 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
     if problem.held_out is not None:
         names = problem.interiors + problem.faces
         held_out = root_means(problem.held_out, run.w, {name: weights[name] for name in names})
+        worst = max(run.loss, float(energy(problem.held_out, run.w)))
+        for name, dense in _on_many(problem, run.params).items():
+            more = 0.5 * weights[name] * (dense**2 - held_out[name] ** 2)
+            worst, held_out[name] = worst + max(more, 0.0), max(held_out[name], dense)
         if not problem.observed or run.loss <= WITHOUT_NOISE * (rounds.nothing or 0.0):
             points = _judged_at(problem)
-            worst = max(run.loss, float(energy(problem.held_out, run.w)))
             error = rounds.path.error(worst, run.w, lambda w: _less_constants(values(w, points), free))
             if np.isfinite(error):
                 left = defect(problem, run.params, points)
@@ -584,6 +588,15 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
     told += verdict.between(residuals, held_out, _start(run), parts) + verdict.trusted(error)
     told += (verdict.UNTOLD if untold else "") + verdict.undetermined(free, len(problem.scales.size))
     return Solution(problem, run, residuals, held_out, error, told)
+
+
+def _on_many(problem: Problem, params: Params) -> dict[str, float]:
+    """Root mean squares of equations of one coordinate on MANY points: a jump of the solution may lie between fewer."""
+    if len(problem.domain) > 1:
+        return {}
+    points = interior_points(problem.domain, MANY, "grid")
+    left = {name: problem.residual(name, params, points).reshape(MANY, -1) for name in problem.drawn}
+    return {name: float(np.sqrt(np.mean(np.sum(r**2, axis=1)))) for name, r in left.items()}
 
 
 def _judged_at(problem: Problem) -> Points:
