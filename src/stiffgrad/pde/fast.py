@@ -33,7 +33,7 @@ class Stretched:
     --------
     >>> times = Stretched(0.0, 100.0, 0.01)
     >>> float(times.part(np.array(1.0)).round(2)), float(times.time(np.array(0.5)).round(1))
-    (0.26, 10.9)
+    (0.26, 18.4)
     """
 
     low: float

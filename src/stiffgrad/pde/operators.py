@@ -40,6 +40,15 @@ def differentiated() -> Iterator[list[Any]]:
         _seen.reset(token)
 
 
+@contextlib.contextmanager
+def _unseen() -> Iterator[None]:
+    token = _seen.set(None)
+    try:
+        yield
+    finally:
+        _seen.reset(token)
+
+
 @float64
 def derivative(u: Field, x: Any, *axes: int) -> Any:
     """The partial derivative of u at the point x along the coordinates `axes`, one after the other.
@@ -153,18 +162,16 @@ def _traceable(u: Field, x: Any, name: str) -> tuple[Callable[[Any], jax.Array],
     point = jnp.asarray(point)
     point = point if jnp.issubdtype(point.dtype, jnp.floating) else point.astype(float)
     if not isinstance(x, Traced) and not isinstance(point, jax.core.Tracer):  # called by itself, not in an equation
-        u = accepting(u, lambda f: jax.eval_shape(_stacked(f), point), f"{name}: u")[0]
+        with _unseen():
+            u = accepting(u, lambda f: jax.eval_shape(_stacked(f), point), f"{name}: u")[0]
     enter = wrap if isinstance(x, Traced) else lambda z: z
     function, seen = _stacked(lambda z: unwrap(u(enter(z)))), _seen.get()
     if seen is None:
         return function, point
 
     def alone(z: Any) -> jax.Array:
-        token = _seen.set(None)
-        try:
+        with _unseen():
             return function(z)
-        finally:
-            _seen.reset(token)
 
     seen.append(alone(point))
     return alone, point
