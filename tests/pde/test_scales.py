@@ -99,6 +99,58 @@ def test_the_network_with_a_shift_and_a_size():
         pde.network([(0, 1)], [5], shift=[1.0, 2.0])
 
 
+def test_a_fast_reaction_tells_how_little_there_is_of_what_it_eats():
+    """Robertson's three kinds: what is left of 0.04 a second is eaten by 3e7 y^2, so that y is 3.65e-5."""
+
+    def kinetics(u, t):
+        (a, b, c), (da, db, dc) = u(t), pde.derivative(u, t)
+        return [da + 0.04 * a - 1e4 * b * c, db - 0.04 * a + 1e4 * b * c + 3e7 * b**2, dc - 3e7 * b**2]
+
+    problem = pde.Problem([(0, 40)], [pde.interior(kinetics, 16), pde.initial([1.0, 0.0, 0.0])], [4], outputs=3)
+    assert problem.scales.size[0] == 1.0
+    assert problem.scales.size[1] in (1e-5, 1e-4)
+    assert problem.scales.size[2] in (0.1, 1.0)
+    assert 1e-4 < problem.weights["interior"] < 1e4
+
+
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_a_size_is_that_of_the_term_that_balances_first(power):
+    """y' = 1e6 - y^n for a long time: y ends at 1e6^(1/n), and not at 1e6 times the time."""
+    growth = pde.interior(lambda u, t: pde.derivative(u, t) - 1e6 + u(t) ** power, 16)
+    problem = pde.Problem([(0, 1000)], [growth, pde.initial(0.0)], [4])
+    assert 0.2 <= problem.scales.size[0] / 10 ** (6 / power) <= 5
+
+
+def test_what_is_zero_at_first_has_the_size_that_the_others_give_it():
+    """i psi_t = -psi_xx / 2 of a real packet, whose tail of 4e-6 at the ends is all that is told of the other part."""
+
+    def packet(z):
+        psi = (1 + 1j * z[1]) ** -0.5 * np.exp(-(z[0] ** 2) / (2 + 2j * z[1]))
+        return np.array([psi.real, psi.imag])
+
+    def schroedinger(u, z):
+        (real_rate, rate), (real_bend, bend) = pde.derivative(u, z, 1), pde.derivative(u, z, 0, 0)
+        return [real_rate + bend / 2, rate - real_bend / 2]
+
+    conditions = [pde.interior(schroedinger, 32), pde.boundary(packet, 32), pde.initial(packet, 32)]
+    problem = pde.Problem([(-5, 5), (0, 1)], conditions, [4], outputs=2)
+    assert problem.scales.size[0] == 1.0
+    assert problem.scales.size[1] in (0.01, 0.1, 1.0)
+
+
+def test_a_pole_that_the_start_comes_near_to_decides_no_weight():
+    """u' = -u / (K + u): somewhere the start is nearly -K, and one row of the Jacobian is 1e4 times all others."""
+
+    def weight(constant):
+        uptake = pde.interior(lambda u, t: pde.derivative(u, t) + u(t) / (constant + u(t)), 256)
+        return pde.Problem([(0, 60)], [uptake, pde.initial(5.0)], [20]).weights["interior"]
+
+    start = pde.network([(0, 60)], [20])
+    values = 10.0 * np.array([start[0](start[1], np.array([t])) for t in np.linspace(0, 60, 256)])
+    near = -float(np.median(values))
+    assert 1e-4 < weight(near) / weight(50.0) < 1e4
+
+
 def test_what_is_not_finite_at_constants_has_no_units():
     root = pde.interior(lambda u, t: pde.derivative(u, t) - 1000.0 / u(t), 8)
     problem = pde.Problem([(0, 1)], [root, pde.boundary(lambda u, t: pde.derivative(u, t), faces=[(0, 0.0)])], [4])

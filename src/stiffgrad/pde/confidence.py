@@ -3,7 +3,8 @@
 The error of a stable problem is at most a constant times the size of its residuals (Mishra and Molinaro 2022,
 arXiv:2006.16144); what the constant is depends on the equation. The run has measured it: between a point of the run and
 its end the root of the energy fell by some amount, and the solution moved by another. Their quotient, times the root
-that is left, estimates the error that is left.
+that is left, estimates the error that is left. `stiffgrad.pde.defect` estimates it from the equations at the end alone;
+the larger of both is what is told.
 """
 
 from __future__ import annotations

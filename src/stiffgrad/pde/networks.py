@@ -42,6 +42,12 @@ class Network:
         transform(x, n) -> outputs: turns the perceptron's outputs n into the solution, to meet a condition exactly.
     shift, size : tuple of float
         Outputs are shift + size * those of the perceptron, before the transform; one for each, or none.
+    kinks : tuple of float
+        Where, in one dimension, the solution is not smooth.
+    smooth : int
+        How many of its derivatives are continuous there.
+    fast : float
+        The shortest time in one dimension, whose logarithm enters as well; 0 for none.
     """
 
     mlp: MLP
@@ -51,6 +57,9 @@ class Network:
     transform: Transform | None = None
     shift: tuple[float, ...] = ()
     size: tuple[float, ...] = ()
+    kinks: tuple[float, ...] = ()
+    smooth: int = 0
+    fast: float = 0.0
 
     def sharper(self, params: Any, times: float) -> Any:
         """Parameters whose first units turn at the same points, over a length so many times smaller."""
@@ -65,11 +74,25 @@ class Network:
         if self.periodic:
             turns = (2.0 * np.pi / (high - low) * x)[np.array(self.periodic)]
             parts += [jnp.cos(turns), jnp.sin(turns)]
+        if self.fast:
+            length = high - low
+            parts.append(2.0 * jnp.log1p((x - low) / self.fast) / np.log1p(length / self.fast) - 1.0)
+        if self.kinks:
+            parts.append(self._kinked(x))
         z = jnp.concatenate(parts)
         if not self.frequencies:
             return z
         waves = jnp.asarray(np.array(self.frequencies), z.dtype) @ z
         return jnp.concatenate([z, jnp.cos(waves), jnp.sin(waves)])
+
+    def _kinked(self, x: Any) -> jax.Array:
+        """d^smooth |d| of the distances d to the kinks, in units of the largest.
+
+        At a kink itself the derivatives are those above it.
+        """
+        (low, high), at = self.sides[0], np.array(self.kinks)
+        away = (x - at) / np.maximum(at - low, high - at)
+        return jnp.where(x >= at, 1.0, -1.0) * away ** (self.smooth + 1)
 
     @float64
     def __call__(self, params: Any, x: Any) -> Any:
@@ -155,6 +178,9 @@ def network(
     transform: Transform | None = None,
     shift: Any = 0.0,
     size: Any = 1.0,
+    kinks: Sequence[float] = (),
+    smooth: int = 0,
+    fast: float = 0.0,
     omega: float = 10.0,
     seed: int = 0,
 ) -> tuple[Network, list[dict[str, np.ndarray]]]:
@@ -188,6 +214,15 @@ def network(
     size : number, or one for each output
         Outputs are shift + size * those of a perceptron, whose own are of order one: temperatures near 350 K that vary
         by 50 K ask for shift=350, size=50. `pde.Problem` finds them where it makes the network itself.
+    kinks : sequence of float
+        Points, in one dimension, where the solution is not smooth, as where a source is switched on: d^smooth |d| of
+        the distance d to each enters as well. `pde.Problem` finds them where it makes the network itself.
+    smooth : int
+        How many derivatives of the solution are continuous at the kinks: one less than the order of its equation.
+    fast : float
+        The shortest time of an equation in one dimension: log(1 + time / fast) enters as well, so that what happens in
+        the first 1e-4 of an interval has as much room as the rest. `pde.Problem` finds it where it makes the network
+        itself and there is an initial condition.
     omega : float
         Frequency of the first layer, with "sine" only.
     seed : int
@@ -218,7 +253,12 @@ def network(
     if isinstance(outputs, bool) or not isinstance(outputs, int | np.integer) or outputs < 1:
         raise ValueError(f"outputs={outputs!r} must be a positive whole number: the components of the solution")
     axes = _axes(periodic, len(sides))
-    width = len(sides) + len(axes)  # a periodic coordinate enters twice
+    bends = _kinks(kinks, smooth, sides)
+    if isinstance(fast, bool) or not isinstance(fast, int | float | np.number) or not 0 <= fast < np.inf:
+        raise ValueError(f"fast={fast!r} must be a time, or 0 for none")
+    if fast and len(sides) > 1:
+        raise ValueError(f"fast={fast!r} is for a domain with one coordinate")
+    width = len(sides) + len(axes) + len(bends) + bool(fast)  # a periodic coordinate enters twice
     frequencies = _frequencies(fourier, fourier_scale, width, seed)
     sizes = [width + 2 * len(frequencies), *_hidden(hidden), int(outputs)]
     if activation == "sine":
@@ -228,7 +268,8 @@ def network(
         waves = axes or frequencies
         params[0] = _spread(params[0]["weight"], 1.0 if waves else SHARPNESS / len(sides) ** 0.5, seed)
     moved, scaled = units(shift, size, int(outputs))
-    made = Network(perceptron, sides, axes, frequencies, None, moved, scaled)
+    smoothness = int(smooth) if bends else 0
+    made = Network(perceptron, sides, axes, frequencies, None, moved, scaled, bends, smoothness, float(fast))
     return (made if transform is None else _transformed(made, params, transform)), params
 
 
@@ -276,6 +317,20 @@ def _axes(periodic: Any, dimension: int) -> tuple[int, ...]:
     if any(not -dimension <= axis < dimension for axis in periodic):
         raise ValueError(f"periodic={periodic!r} names a coordinate beyond 0 to {dimension - 1}")
     return tuple(sorted({int(axis) % dimension for axis in periodic}))
+
+
+def _kinks(kinks: Any, smooth: Any, sides: Domain) -> tuple[float, ...]:
+    try:
+        at = np.asarray(kinks, float)
+    except (TypeError, ValueError):
+        raise TypeError(f"kinks={kinks!r} must be a list of numbers, as [0.5]") from None
+    if at.ndim != 1 or (at.size and len(sides) > 1):
+        raise ValueError(f"kinks={kinks!r} must be a list of points of a domain with one coordinate, as [0.5]")
+    if not np.all((at > sides[0][0]) & (at < sides[0][1])):
+        raise ValueError(f"kinks={kinks!r} must lie inside of the domain {list(sides)}")
+    if isinstance(smooth, bool) or not isinstance(smooth, int | np.integer) or smooth < 0:
+        raise ValueError(f"smooth={smooth!r} must be a number of continuous derivatives, 0 for none")
+    return tuple(map(float, at))
 
 
 def _frequencies(count: Any, scale: Any, width: int, seed: int) -> tuple[tuple[float, ...], ...]:

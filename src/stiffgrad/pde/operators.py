@@ -5,7 +5,9 @@ Each is taken in the mode that needs the fewest operations: see docs/pinns.md, m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +18,35 @@ from stiffgrad._float64 import float64, host
 from stiffgrad.pde._numpy import Traced, accepting, unwrap, wrap
 
 Field = Callable[[Any], Any]
+_seen: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("seen", default=None)
+
+
+@contextlib.contextmanager
+def differentiated() -> Iterator[list[Any]]:
+    """Collect values of the functions that operators differentiate, at their points; not of those inside of others.
+
+    Examples
+    --------
+    >>> with differentiated() as values:
+    ...     _ = derivative(lambda x: 3 * derivative(lambda z: z[0] ** 2, x), np.array([2.0]))
+    >>> [float(value) for value in values]
+    [12.0]
+    """
+    values: list[Any] = []
+    token = _seen.set(values)
+    try:
+        yield values
+    finally:
+        _seen.reset(token)
+
+
+@contextlib.contextmanager
+def _unseen() -> Iterator[None]:
+    token = _seen.set(None)
+    try:
+        yield
+    finally:
+        _seen.reset(token)
 
 
 @float64
@@ -131,10 +162,19 @@ def _traceable(u: Field, x: Any, name: str) -> tuple[Callable[[Any], jax.Array],
     point = jnp.asarray(point)
     point = point if jnp.issubdtype(point.dtype, jnp.floating) else point.astype(float)
     if not isinstance(x, Traced) and not isinstance(point, jax.core.Tracer):  # called by itself, not in an equation
-        u = accepting(u, lambda f: jax.eval_shape(_stacked(f), point), f"{name}: u")[0]
+        with _unseen():
+            u = accepting(u, lambda f: jax.eval_shape(_stacked(f), point), f"{name}: u")[0]
     enter = wrap if isinstance(x, Traced) else lambda z: z
+    function, seen = _stacked(lambda z: unwrap(u(enter(z)))), _seen.get()
+    if seen is None:
+        return function, point
 
-    return _stacked(lambda z: unwrap(u(enter(z)))), point
+    def alone(z: Any) -> jax.Array:
+        with _unseen():
+            return function(z)
+
+    seen.append(alone(point))
+    return alone, point
 
 
 def _stacked(function: Callable[[Any], Any]) -> Callable[[Any], jax.Array]:

@@ -18,11 +18,14 @@ from stiffgrad.objective.compiled import Compiled
 from stiffgrad.objective.derivatives import Block
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.pde.conditions import Condition, Residual, Solution, in_units, moved, residual_of, term_of, time_axis
+from stiffgrad.pde.fast import Stretched, fastest
+from stiffgrad.pde.jumps import jumps, kinks, order
 from stiffgrad.pde.networks import Network, network, units
 from stiffgrad.pde.points import Points, between, box, check_inside, interior_points
 from stiffgrad.pde.scales import scales
 
 TRACE_SAMPLES = 256  # so many samples of a term tell the trace of its kernel to some per cent
+OUTLIER = 100.0
 HELD_OUT_SEED = 2**20  # far from the seeds of the points that are trained on
 MOST_HELD_OUT = 1024
 UNSEEN = 1e-8  # a change of all residuals, in units of the solution
@@ -70,6 +73,10 @@ class Problem:
         The start: the network's, or {"network": ..., "unknowns": ...} with unknowns.
     time : int or None
         The coordinate of time, where there is an initial condition.
+    times : Stretched or None
+        How points and parts of the time lie, where an ordinary differential equation is stiff.
+    jumps : dict of str to Jumps
+        Where interior equations jump, and whether they differentiate there what jumps.
     held_out : Objective or None
         The interior equations, and the conditions on faces, on points that are not trained on: drawn in the domain, or,
         where an equation's points were given, so that its region is not known, halfway between neighbours. None where
@@ -125,7 +132,26 @@ class Problem:
         self.scales = scales(
             terms, {n: c.kind for n, c in self.conditions.items()}, self.domain, self._outputs(), self.params
         )
+        self.interiors = tuple(name for name, c in self.conditions.items() if c.kind == "interior")
+        self.drawn = tuple(name for name in self.interiors if self.conditions[name].drawn)
+        self.times: Stretched | None = None
+        self.jumps = {name: jumps(terms[name], self.domain, self.scales, self.params) for name in self.interiors}
         if own:
+            seen = [terms[name] for name in self.interiors], self.domain, self.scales, self.params
+            features: dict[str, Any] = {}
+            if bends := kinks(self.jumps, self.domain):
+                features |= {"kinks": bends, "smooth": order(*seen) - 1}
+            if len(self.domain) == 1 and time is not None and (fast := fastest(*seen)):
+                features |= {"fast": fast}
+                self.times = Stretched(*self.domain[0], fast)
+                for name in self.drawn:
+                    self.points[name] = self.times.time(
+                        (self.points[name] - self.domain[0][0]) / np.ptp(self.domain[0])
+                    )
+                    terms[name] = moved(terms[name], self.conditions[name], name, self.points[name])
+            if features:
+                self.network, weights = _network(network, self.domain, outputs, seed, **features)
+                self.params = {**self.params, "network": weights} if self.inverse else weights
             shift, size = units(self.scales.shift, self.scales.size, len(self.scales.size))
             self.network = dataclasses.replace(self.network, shift=shift, size=size)
         terms = {
@@ -138,8 +164,6 @@ class Problem:
         self.objective = objective
         self.weights: dict[str, float] = {name: float(term.weight) for name, term in terms.items()}
         self._terms = terms
-        self.interiors = tuple(name for name, c in self.conditions.items() if c.kind == "interior")
-        self.drawn = tuple(name for name in self.interiors if self.conditions[name].drawn)
         self.faces = tuple(name for name, c in self.conditions.items() if self._on_faces(c))
         self._fresh = self._fresh_points(seed)
         self.held_out = self.held_out_until(1.0)
@@ -184,7 +208,11 @@ class Problem:
 
     def draw(self, name: str, count: int, sampling: str, seed: int) -> Points:
         """So many points of a condition whose points are drawn."""
-        return self.conditions[name].draw(self.domain, name, self.time, count, sampling, seed)
+        points = self.conditions[name].draw(self.domain, name, self.time, count, sampling, seed)
+        if self.times is None or name not in self.interiors:
+            return points
+        (low, high) = self.domain[0]
+        return self.times.time((points - low) / (high - low))
 
     def held_out_until(self, part: float) -> Objective | None:
         """`held_out`; or the equations alone in the first part of the time interval."""
@@ -196,6 +224,12 @@ class Problem:
             for name in names
         ]
         return Objective(self.params, terms, dtype=self._dtype)
+
+    def looked_at(self) -> list[Term]:
+        """All terms, on points that are not trained on where there are such."""
+        return [
+            self._moved(name, self._fresh[name]) if name in self._fresh else term for name, term in self._terms.items()
+        ]
 
     def _moved(self, name: str, points: Points) -> Term:
         return moved(self._terms[name], self.conditions[name], name, points)
@@ -249,6 +283,8 @@ class Problem:
     def until(self, part: float, points: Points) -> Points:
         """Points with their times moved into the first part of the time interval."""
         moved = points.copy()
+        if self.times is not None and part < 1.0:
+            return self.times.time(part * self.times.part(points))
         if self.time is not None:
             first = self.domain[self.time][0]
             moved[:, self.time] = first + part * (moved[:, self.time] - first)
@@ -332,9 +368,9 @@ def _heavier(term: Term, factor: float) -> Term:
     return dataclasses.replace(term, weight=term.weight * factor)
 
 
-def _network(given: Any, domain: Any, outputs: int, seed: int) -> tuple[Any, Params]:
+def _network(given: Any, domain: Any, outputs: int, seed: int, **features: Any) -> tuple[Any, Params]:
     if given is None:
-        return network(domain, outputs=outputs, seed=seed)
+        return network(domain, outputs=outputs, seed=seed, **features)
     if isinstance(given, tuple) and len(given) == 2 and callable(given[0]):
         apply, params = given
         if isinstance(apply, Network) and apply.sides != domain:
@@ -342,7 +378,7 @@ def _network(given: Any, domain: Any, outputs: int, seed: int) -> tuple[Any, Par
         return apply, params
     if isinstance(given, Network) or callable(given):
         raise TypeError("network must be a pair (network, params), as pde.network(...) returns it")
-    return network(domain, given, outputs, seed=seed)
+    return network(domain, given, outputs, seed=seed, **features)
 
 
 def _unknowns(unknowns: Any) -> dict[str, np.ndarray]:
@@ -381,12 +417,18 @@ def _thinned(objective: Objective) -> list[Block]:
 
 
 def _traces(layout: Layout, w: Any, blocks: list[Block]) -> list[jax.Array]:
-    """The trace of each term's Gauss-Newton matrix: the sum of the squares of its Jacobian's entries, scaled."""
+    """The trace of each term's Gauss-Newton matrix: the sum of the squares of its Jacobian's entries, scaled.
+
+    A sample counts as at most OUTLIER times the median one: where a start comes near to a pole of an equation, as with
+    u / (K + u), that one point says nothing about a scale.
+    """
 
     def trace(block: Block) -> jax.Array:
         outputs = lambda w, x: jnp.ravel(block.function(layout.unflatten(w), x))  # noqa: E731
         jacobian = jax.vmap(jax.jacrev(outputs), in_axes=(None, 0))(w, block.samples)
-        return jnp.sum(jnp.sum(jacobian**2, axis=(1, 2)) * block.coefficients)
+        squares = jnp.sum(jacobian**2, axis=(1, 2))
+        most = OUTLIER * jnp.median(squares)
+        return jnp.sum(jnp.where(most > 0, jnp.minimum(squares, most), squares) * block.coefficients)
 
     return [trace(block) for block in blocks]
 

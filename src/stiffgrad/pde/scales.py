@@ -3,14 +3,16 @@
 A smooth trial function c + a phi, with phi half a wave or so along each side of the domain, stands for the solution.
 The constant c is what the conditions ask for in the sense of least squares, and a is how large it must be so that
 the conditions, and then the equations, change by as much as they leave at c. This is the textbook's way to
-dimensionless form (Lin and Segel 1988, section 6.3), with the derivatives of the equations taken by JAX.
+dimensionless form (Lin and Segel 1988, section 6.3), with the derivatives of the equations taken by JAX. Where an
+equation bends, so that far less is enough, its values at smaller a tell: a reaction 3e7 y^2 makes up for what is left
+long before y' does (dominant balance; Bender and Orszag 1978, section 3.4).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +32,9 @@ SAMPLES = 64  # points of a term, at most
 MODES = 4  # trial functions, each a cosine and a sine
 ALIKE = 30.0  # entries of a condition are in different units where their sizes differ by more
 CENTRAL = 3.0  # a constant so many times the size beside it is subtracted
+TRIED = 10.0 ** np.arange(-24, 13)  # sizes at which equations are looked at
+RAISED = 30.0  # what is so small beside what all equations ask of it is no size
+BENT = 0.1  # an equation bends where this part of the size that its slope asks for is enough
 
 
 class Scales(NamedTuple):
@@ -78,6 +83,8 @@ class _Seen(NamedTuple):
 def scales(terms: Mapping[str, Term], kinds: Mapping[str, str], sides: Domain, outputs: int, params: Params) -> Scales:
     """The units of a problem with these terms, whose residuals are those of any network with `outputs` components.
 
+    A component that conditions make small may grow by what the others do to it: the imaginary part of a wave that
+    starts as a real one. So a size is raised to what all equations ask where that is far larger.
     `params` gives the unknowns, where there are any. A problem whose equations are not finite at constants gets none.
     """
     interiors = tuple(name for name in terms if kinds[name] == "interior")
@@ -93,15 +100,24 @@ def scales(terms: Mapping[str, Term], kinds: Mapping[str, str], sides: Domain, o
         return none
     size = np.zeros(outputs)
     for name in data:
-        size = np.maximum(size, _needed(at[name], np.zeros(outputs), most=True))
-    size = np.maximum(size, _needed(_joined(at, interiors), size, most=False))
+        size = np.maximum(size, _needed(_asked(at[name]), np.zeros(outputs), most=True))
+    balance = functools.partial(_balance, functools.partial(looked, shift), interiors)
+    size = np.maximum(size, _needed(balance(at, np.zeros(outputs)), size, most=False))
     if len(sides) == 1 and any(kinds[name] == "initial" for name in data):
         size = np.maximum(size, np.abs(shift))  # a start that is one point has no spread, and tells the size itself
     if np.any(size == 0) and np.any(size > 0):  # components that only others drive, such as a pressure
         driven = looked(shift, size)
         if driven is not None:
-            size = np.where(size > 0, size, _needed(_joined(driven, interiors), np.zeros(outputs), most=False))
+            size = np.where(size > 0, size, _needed(balance(driven, size), np.zeros(outputs), most=False))
     size = np.where(size > 0, size, np.abs(shift))
+    for index in range(outputs if outputs > 1 else 0):
+        others = np.where(np.arange(outputs) == index, 0.0, size)
+        by_others = looked(shift, others)
+        if by_others is not None:
+            asked = balance(by_others, others)[:, index]
+            least = np.min(asked[asked > 0], initial=np.inf)
+            if RAISED * size[index] < least < np.inf:
+                size[index] = least
     size = _powers(np.where(size > 0, size, 1.0))
     shift = np.where(np.abs(shift) > CENTRAL * size, [float(f"{value:.1e}") for value in shift], 0.0)
     entries = {name: _relative(at[name].waves @ size) for name in terms if kinds[name] != "observations"}
@@ -124,11 +140,57 @@ def _powers(values: Values) -> Values:
     return np.array([10.0 ** round(np.log10(value)) for value in values])
 
 
-def _joined(seen: Mapping[str, _Seen], names: tuple[str, ...]) -> _Seen:
-    """Root mean squares of the entries of several terms, one below the other."""
-    left = np.concatenate([np.sqrt(np.mean(seen[name].left ** 2, axis=0)) for name in names] or [np.zeros(0)])
-    waves = [seen[name].waves for name in names]
-    return _Seen(left[None], np.zeros(0), np.concatenate(waves) if waves else np.zeros((0, 1)))
+def _asked(seen: _Seen) -> Values:
+    """How large component i must be for its waves to make up for what entry j leaves, by its slope, (j, i).
+
+    0 where nothing is left, or the entry does not answer.
+    """
+    answers = seen.waves > 0
+    return np.asarray(np.where(answers, _root_mean(seen.left)[:, None] / np.where(answers, seen.waves, 1.0), 0.0))
+
+
+def _root_mean(left: Values) -> Values:
+    return np.asarray(np.sqrt(np.mean(left**2, axis=0)))
+
+
+def _balance(
+    looked: Callable[[Values], dict[str, _Seen] | None], names: tuple[str, ...], at: Mapping[str, _Seen], size: Values
+) -> Values:
+    """The same for the entries of several terms, one below the other, and by their values where they bend.
+
+    `looked(size)` is every term with waves of these sizes, and `at` what it gives for `size`.
+    """
+    if not names:
+        return np.zeros((0, len(size)))
+    asked = np.concatenate([_asked(at[name]) for name in names])
+    left = np.concatenate([_root_mean(at[name].left) for name in names])
+
+    def changes(larger: Values) -> Values:
+        seen = looked(larger)
+        if seen is None:
+            return np.full(len(left), np.nan)
+        return np.concatenate([_root_mean(seen[name].left - at[name].left) for name in names])
+
+    for index, unit in enumerate(np.eye(len(size))):
+        table = np.array([changes(size + tried * unit) for tried in TRIED])
+        for entry, slope in enumerate(asked[:, index]):
+            enough = _first_above(left[entry], table[:, entry])
+            if enough < (BENT * slope if slope > 0 else np.inf):
+                asked[entry, index] = enough
+    return asked
+
+
+def _first_above(left: float, changes: Values) -> float:
+    """The smallest size at which something changes by as much as is left; infinite where none of TRIED does."""
+    above = np.flatnonzero(changes >= left)
+    if not left > 0 or not len(above):
+        return float("inf")
+    first = above[0]
+    below = changes[first - 1] if first else 0.0
+    if not below > 0:
+        return float(TRIED[first])
+    part = np.log(changes[first] / left) / np.log(changes[first] / below)  # of a decade, as a power of the size
+    return float(TRIED[first] / 10.0**part)
 
 
 def _constant(seen: list[_Seen], outputs: int) -> Values:
@@ -143,16 +205,15 @@ def _constant(seen: list[_Seen], outputs: int) -> Values:
     return -np.asarray(np.linalg.lstsq(np.concatenate(rows), np.concatenate(left), rcond=1e-10)[0])
 
 
-def _needed(seen: _Seen, size: Values, most: bool) -> Values:
-    """How large each component must be for the waves to make up for what is left; 0 where nothing is.
+def _needed(asked_of: Values, size: Values, most: bool) -> Values:
+    """How large each component must be for what its entries ask, (j, i), to be met; 0 where they ask nothing.
 
     An entry in which components with a size take part asks only the one that must grow least, in its own size, and of
     several the largest counts. Of entries that ask components without a size the largest counts where `most`, else
     the smallest: a weak coupling asks for much.
     """
     found = np.zeros_like(size)
-    for left, answer in zip(np.sqrt(np.mean(seen.left**2, axis=0)), seen.waves, strict=True):
-        asked = np.where(answer > 0, left / np.where(answer > 0, answer, 1.0), 0.0)
+    for asked in asked_of:
         sized = np.flatnonzero((asked > 0) & (size > 0))
         if len(sized):
             least = sized[np.argmin(asked[sized] / size[sized])]

@@ -16,6 +16,7 @@ from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.objective import Objective
 from stiffgrad.pde import verdict
 from stiffgrad.pde.confidence import Path
+from stiffgrad.pde.defect import defect
 from stiffgrad.pde.measures import Errors, errors, grid_points, reference_values
 from stiffgrad.pde.points import Points, interior_points
 from stiffgrad.pde.problem import Problem, energy
@@ -45,6 +46,7 @@ SHARPER = (3.0, 9.0)  # starts to try in turn, where after STAGE_STEPS the loss 
 FIRST_POINTS = 1024  # of an interior condition, at first
 APART = 2.0  # a held-out residual so many times the training one, and more points come in before all are
 LOOK_SECONDS, MOST_STEPS = 0.05, 25  # between two looks at the held-out points
+MANY = 2**14  # points of one coordinate, on which equations are looked at once at the end
 JUDGED = 1024  # points on which solutions along the run are compared
 TARGET = 1e-15  # of the loss, whose root is about the relative error or some times as much
 WITHOUT_NOISE = 1e-12  # observations met to such a part of the loss of nothing have none
@@ -67,9 +69,11 @@ class Solution:
     held_out : dict of str to float
         The same for interior equations and for conditions on faces, on points never trained on.
     error_estimate : float
-        The relative L2 error as the run lets one expect it: see `stiffgrad.pde.confidence` and docs/pinns.md, which
-        says how it compared with true ones. Without constants that nothing determines, such as that of a pressure. NaN
-        where the run does not tell: with observations whose noise stays, or where the residuals hardly fell.
+        The relative L2 error as the run lets one expect it, and as the equations do at its end: see
+        `stiffgrad.pde.confidence`, `stiffgrad.pde.defect` and docs/pinns.md, which says how it compared with true ones.
+        Without constants that nothing determines, such as that of a pressure. NaN where the run does not tell: with
+        observations whose noise stays, where the residuals hardly fell, or where the conditions do not determine a
+        solution.
     verdict : str
         Whether the equation is solved, holds between the points as it does on them, and can be trusted to 1e-5, in a
         few sentences.
@@ -554,24 +558,45 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
     run, objective, weights = rounds.solution(), rounds.objective, problem.weights
     residuals = root_means(objective, run.w, weights)
     held_out: dict[str, float] = {}
-    error = float("nan")
+    error, unbound = float("nan"), False
     free = problem.free_constants(run.params)
     values = lambda w, points: problem.evaluate(objective.unflatten(w), points)  # noqa: E731
     if problem.held_out is not None:
         names = problem.interiors + problem.faces
         held_out = root_means(problem.held_out, run.w, {name: weights[name] for name in names})
+        worst = max(run.loss, float(energy(problem.held_out, run.w)))
+        for name, dense in _on_many(problem, run.params).items():
+            more = 0.5 * weights[name] * (dense**2 - held_out[name] ** 2)
+            worst, held_out[name] = worst + max(more, 0.0), max(held_out[name], dense)
         if not problem.observed or run.loss <= WITHOUT_NOISE * (rounds.nothing or 0.0):
             points = _judged_at(problem)
-            worst = max(run.loss, float(energy(problem.held_out, run.w)))
             error = rounds.path.error(worst, run.w, lambda w: _less_constants(values(w, points), free))
+            if np.isfinite(error):
+                left = defect(problem, run.params, points)
+                size = float(np.linalg.norm(_less_constants(values(run.w, points), free)))
+                error = max(error, float(np.linalg.norm(_less_constants(left.change, free))) / size)
+                unbound = left.free > len(free)
     # With observations their noise leaves a loss that no solution takes away.
     nothing = None if problem.observed else rounds.nothing
     told = verdict.unsolved(run.loss, nothing) if rounds.whole else verdict.IN_A_STAGE
     untold = np.isnan(error) and not (told or problem.observed or problem.held_out is None)
+    if not rounds.whole:  # what was seen of the whole problem was before
+        error = float("nan")
+    doubts = verdict.lost(problem.jumps) + (verdict.OPEN if unbound else "")
+    error, told = (float("nan"), doubts + told) if doubts else (error, told)
     parts = {name: (run.loss / weight / len(weights)) ** 0.5 for name, weight in weights.items()}
     told += verdict.between(residuals, held_out, _start(run), parts) + verdict.trusted(error)
     told += (verdict.UNTOLD if untold else "") + verdict.undetermined(free, len(problem.scales.size))
     return Solution(problem, run, residuals, held_out, error, told)
+
+
+def _on_many(problem: Problem, params: Params) -> dict[str, float]:
+    """Root mean squares of equations of one coordinate on MANY points: a jump of the solution may lie between fewer."""
+    if len(problem.domain) > 1:
+        return {}
+    points = interior_points(problem.domain, MANY, "grid")
+    left = {name: problem.residual(name, params, points).reshape(MANY, -1) for name in problem.drawn}
+    return {name: float(np.sqrt(np.mean(np.sum(r**2, axis=1)))) for name, r in left.items()}
 
 
 def _judged_at(problem: Problem) -> Points:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from stiffgrad.pde.jumps import Jumps
+
 FAR = 5.0  # a held-out residual so many times the training one: few points (Hao et al.: resample from there on)
 SOLVED = 1000.0  # a held-out residual that has fallen so many times is small, if larger than the training one
 UNSOLVED = 1e-3  # a loss so many times that of a network that gives nothing is no solution
@@ -13,6 +15,10 @@ TRUSTED = 1e-5  # a relative error above it is said in the verdict
 IN_A_STAGE = (
     "Not solved: the budget ended in a stage, which trains on a part of the time interval, or on equations that weigh "
     "too little. Give it more time. "
+)
+OPEN = (
+    "Not to be trusted: the conditions do not determine the solution. A function may be added to it that none of them "
+    "sees. Is a condition missing, as a second one at the start for a second derivative in time? "
 )
 UNTOLD = (
     " How large the error is cannot be told, because the residuals of the whole problem hardly fell in this run: not "
@@ -76,3 +82,17 @@ def undetermined(free: tuple[int, ...], components: int) -> str:
         f" Nothing determines a constant that is added to {where}: it is any, and no part of the error told here. A "
         "value at one point fixes it, as pde.boundary(..., points=[...])."
     )
+
+
+def lost(jumps: Mapping[str, Jumps]) -> str:
+    """A sentence, or none: where an equation differentiates a function that jumps."""
+    for name, found in jumps.items():
+        if found.derived.any():
+            where = ", ".join(f"{value:.4g}" for value in found.points[found.derived][0])
+            return (
+                f"Not to be trusted: {name!r} differentiates a function that jumps, at ({where}) for one. Automatic "
+                "differentiation gives the derivative on both sides of a jump, but not that of the jump itself, so "
+                "that something else is solved. Give a flux such as k u' a component of its own, as in [q - k u', q'], "
+                "or make the jump a steep smooth step. "
+            )
+    return ""

@@ -1,0 +1,150 @@
+"""How far the solution would move to take away what its conditions leave, and whether they determine it at all.
+
+With r what a solution u leaves and A the derivative of all conditions at u, the error is -A^-1 r as far as the
+equations are straight: the defect correction of numerical analysis (Stetter 1978, Numerische Mathematik 29). A is taken
+on functions that training did not have: units drawn at random, of several widths, beside the hidden units of the
+network. So what a run does not see is seen: what grows along the way from a small residual, and functions that no
+condition forbids.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from stiffgrad._config import QUICK, Program
+from stiffgrad._float64 import float64
+from stiffgrad._types import Params
+from stiffgrad.objective.networks import ACTIVATIONS
+from stiffgrad.pde.conditions import residual_of
+from stiffgrad.pde.networks import Network, scalar
+from stiffgrad.pde.points import Domain, Points
+from stiffgrad.pde.problem import Problem
+
+Values = NDArray[np.float64]
+WIDTHS = (1.0, 3.0, 9.0, 27.0)  # lengths of the random units' weights, where the domain is [-1, 1]
+UNITS = 32  # of each width, and in two dimensions or more twice as many
+ALIKE = 1e-12  # functions are combinations of others, where so little of them is left
+UNSEEN = 1e-7  # what a change of the solution by its size leaves in all residuals, where nothing determines it
+LEAST = 1e-12  # an answer below it is rounding
+
+
+class Defect(NamedTuple):
+    """What the conditions tell of a solution.
+
+    Attributes
+    ----------
+    change : array of shape (N,) or (N, k)
+        What would take away what is left, at the points asked for.
+    free : int
+        How many functions may be added to the solution without a trace.
+    """
+
+    change: Values
+    free: int
+
+
+@float64
+def defect(problem: Problem, params: Params, points: Points) -> Defect:
+    """The change of the solution at points (N, d) that takes away what its conditions leave."""
+    around = Around(problem.network, problem.domain)
+    weights = params["network"] if problem.inverse else params
+    unknowns = params["unknowns"] if problem.inverse else {}
+    size, terms = np.array(problem.scales.size), problem.looked_at()
+    functions = np.asarray(_functions_at(around, weights, jnp.asarray(points)))
+    _, spread, directions = np.linalg.svd(functions, full_matrices=False)
+    kept = spread > ALIKE * spread[0]
+    # Combinations of the functions that are orthogonal and of size one on the points.
+    basis = directions[kept].T / spread[kept] * len(points) ** 0.5
+    start = {"change": np.zeros((functions.shape[1], len(size))), "unknowns": unknowns}
+    residuals: Any = tuple(dataclasses.replace(residual_of(term), network=around) for term in terms)
+    answers = _answers(residuals, start, weights, size, tuple(np.asarray(term.samples) for term in terms))
+    rows, left = [], []
+    for term, (r, slopes) in zip(terms, answers, strict=True):
+        r = np.asarray(r) - (0.0 if term.targets is None else np.asarray(term.targets))
+        factor = (term.weight / len(r)) ** 0.5
+        change = np.einsum("njfk,fb->njbk", np.asarray(slopes["change"]), basis).reshape(r.size, -1)
+        others = [np.asarray(leaf).reshape(r.size, -1) for leaf in jax.tree.leaves(slopes["unknowns"])]
+        rows.append(factor * np.concatenate([change, *others], axis=1))
+        left.append(factor * r.ravel())
+    u, singular, v = np.linalg.svd(np.concatenate(rows), full_matrices=False)
+    seen = singular > LEAST
+    moved = -(v[seen].T / singular[seen]) @ (u[:, seen].T @ np.concatenate(left))
+    change = size * (basis @ moved[: basis.shape[1] * len(size)].reshape(basis.shape[1], len(size)))
+    changed, same = (
+        np.asarray(_values(around, {"network": weights, "change": c}, jnp.asarray(points)))
+        for c in (change, 0 * change)
+    )
+    return Defect(changed - same, int(np.sum(singular < UNSEEN)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Around:
+    """A network and a sum of other functions: parameters {"network": ..., "change": (units, k)}."""
+
+    network: Any
+    sides: Domain
+
+    def __call__(self, params: Any, x: Any) -> Any:
+        """The changed solution at one point."""
+        x = jnp.stack([jnp.asarray(v) for v in x]) if isinstance(x, list | tuple) else jnp.asarray(x)
+        weights, transform = params["network"], getattr(self.network, "transform", None)
+        plain = dataclasses.replace(self.network, transform=None) if transform is not None else self.network
+        outputs = scalar(jnp.atleast_1d(plain(weights, x)) + self.functions(weights, x) @ params["change"])
+        if transform is None:
+            return outputs
+        moved = transform(x, outputs)
+        return scalar(jnp.stack([jnp.asarray(v) for v in moved]) if isinstance(moved, list | tuple) else moved)
+
+    def functions(self, weights: Any, x: Any) -> jax.Array:
+        """The other functions at one point: random units, a constant, and the network's own hidden units."""
+        if not isinstance(self.network, Network):
+            low, high = np.array(self.sides).T
+            return self._random((2.0 * x - (low + high)) / (high - low))
+        z = self.network.features(x)
+        functions = [self._random(z)]
+        for layer in weights[:-1]:
+            z = ACTIVATIONS[self.network.mlp.activation](layer["weight"] @ z + layer["bias"])
+            functions.append(z)
+        return jnp.concatenate(functions)
+
+    def _random(self, z: Any) -> Any:
+        """Units that turn at points spread over the domain, and a constant."""
+        generator = np.random.default_rng(0)
+        directions = generator.normal(size=(len(WIDTHS), UNITS * min(len(self.sides), 2), z.shape[0]))
+        directions /= np.linalg.norm(directions, axis=2, keepdims=True)
+        turns = np.sum(directions * generator.uniform(-1, 1, directions.shape), axis=2)
+        return jnp.append(jnp.tanh(np.array(WIDTHS)[:, None] * (directions @ z - turns)).ravel(), 1.0)
+
+
+def _ask(residuals: Any, start: Any, weights: Any, size: Any, samples: Any) -> Any:
+    """For each term what is left, (N, j), and its derivatives in the change and the unknowns."""
+
+    def one(function: Any, x: Any) -> Any:
+        def residual(p: Any) -> Any:
+            network = {"network": weights, "change": size * p["change"]}
+            return jnp.ravel(
+                function({"network": network, "unknowns": p["unknowns"]} if function.inverse else network, x)
+            )
+
+        return residual(start), jax.jacrev(residual)(start)
+
+    return [jax.vmap(lambda x, f=f: one(f, x))(x) for f, x in zip(residuals, samples, strict=True)]
+
+
+def _each(around: Around, params: Any, points: Any) -> Any:
+    return jax.vmap(around, in_axes=(None, 0))(params, points)
+
+
+def _functions(around: Around, weights: Any, points: Any) -> Any:
+    return jax.vmap(around.functions, in_axes=(None, 0))(weights, points)
+
+
+_answers = Program(_ask, QUICK, static_argnums=0)
+_values = Program(_each, QUICK, static_argnums=0)
+_functions_at = Program(_functions, QUICK, static_argnums=0)

@@ -1,0 +1,67 @@
+"""What would take away what is left: against errors that are known, and where nothing determines a solution."""
+
+import numpy as np
+import pytest
+
+import stiffgrad as sg
+from stiffgrad import pde
+from stiffgrad.pde.defect import defect
+
+D = pde.derivative
+T = np.linspace(0, 1, 301)[:, None]
+
+
+def test_the_change_is_the_error_of_an_equation_that_is_straight():
+    """u'' = -pi^2 sin(pi x): whatever the network says, what is missing is what leads to sin(pi x)."""
+    wave = pde.interior(lambda u, x: D(u, x, 0, 0) + np.pi**2 * np.sin(np.pi * x[0]), 256)
+    problem = pde.Problem([(0, 1)], [wave, pde.boundary(0.0)], [10])
+    found = defect(problem, problem.params, T)
+    np.testing.assert_allclose(problem.evaluate(problem.params, T) + found.change, np.sin(np.pi * T[:, 0]), atol=1e-6)
+    assert found.free == 0
+
+
+def test_the_change_of_a_system_and_of_a_bent_equation_is_a_step_of_newton():
+    """At y = 1 + z with z small, y' = 1 - y^2 from 1 asks for -z up to z^2."""
+    bent = pde.interior(lambda u, t: [D(u, t)[0] - 1 + u(t)[0] ** 2, D(u, t)[1] - u(t)[0]], 256)
+    network = (lambda w, x: np.array([1.0, 0.0]) + w["a"] * np.array([1e-3, 1.0]) * (1 + x[0]), {"a": np.array(1.0)})
+    problem = pde.Problem([(0, 1)], [bent, pde.initial([1.0, 0.0])], network)
+    change = defect(problem, problem.params, T).change
+    assert change.shape == (301, 2)
+    np.testing.assert_allclose(change[:, 0], -1e-3 * (1 + T[:, 0]), atol=1e-5)
+    np.testing.assert_allclose(change[:, 1], T[:, 0] - (1 + T[:, 0]), atol=1e-5)
+
+
+def test_conditions_that_the_network_meets_exactly_stay_met():
+    network = pde.network([(0, 1)], [8], transform=lambda x, n: 1 + x[0] * n)
+    problem = pde.Problem([(0, 1)], [pde.interior(lambda u, t: D(u, t) + 3 * u(t), 256)], network)
+    found = defect(problem, problem.params, T)
+    np.testing.assert_allclose(problem.evaluate(problem.params, T) + found.change, np.exp(-3 * T[:, 0]), atol=1e-6)
+    assert found.free == 0
+
+
+def test_coefficients_that_are_unknown_may_move_as_well():
+    """u' = k, u(0) = 0, u(1) = 2: k = 2, whatever it was."""
+    line = pde.interior(lambda u, t, p: D(u, t) - p["k"], 256)
+    ends = pde.boundary(lambda t: 2 * t[0])
+    problem = pde.Problem([(0, 1)], [line, ends], [8], unknowns={"k": 7.0})
+    found = defect(problem, problem.params, T)
+    np.testing.assert_allclose(problem.evaluate(problem.params, T) + found.change, 2 * T[:, 0], atol=1e-6)
+
+
+def test_a_missing_condition_is_said():
+    swing = pde.interior(lambda u, t: D(u, t, 0, 0) + u(t))
+    for others, missing in (([], True), ([pde.initial(lambda u, t: D(u, t))], False)):
+        problem = pde.Problem([(0, 5)], [swing, pde.initial(1.0), *others])
+        solution = pde.solve(problem, "rosenbrock", until=sg.Until(loss=1e-12, steps=500, wall_seconds=None))
+        assert ("do not determine the solution" in solution.verdict) == missing
+        assert np.isnan(solution.error_estimate) == missing
+
+
+def test_what_grows_along_the_way_is_part_of_the_error():
+    """y' = 10 (y - cos t) - sin t: what is left at the start is e^30 times as large at t = 3."""
+    unstable = pde.interior(lambda u, t: D(u, t) - 10 * (u(t) - np.cos(t[0])) + np.sin(t[0]))
+    problem = pde.Problem([(0, 3)], [unstable, pde.initial(1.0)])
+    solution = pde.solve(problem, "rosenbrock", until=sg.Until(loss=1e-15, steps=400, wall_seconds=None))
+    error = solution.errors(lambda t: np.cos(t[0])).relative_l2
+    assert solution.error_estimate > 0.2 * error
+    assert solution.error_estimate == pytest.approx(error, rel=30)
