@@ -128,11 +128,12 @@ def _ask(residuals: Any, start: Any, weights: Any, size: Any, samples: Any) -> A
     def one(function: Any, x: Any) -> Any:
         def residual(p: Any) -> Any:
             network = {"network": weights, "change": size * p["change"]}
-            return jnp.ravel(
-                function({"network": network, "unknowns": p["unknowns"]} if function.inverse else network, x)
-            )
+            params = {"network": network, "unknowns": p["unknowns"]} if function.inverse else network
+            left = jnp.ravel(function(params, x))
+            return left, left
 
-        return residual(start), jax.jacrev(residual)(start)
+        slopes, left = jax.jacrev(residual, has_aux=True)(start)
+        return left, slopes
 
     return [jax.vmap(lambda x, f=f: one(f, x))(x) for f, x in zip(residuals, samples, strict=True)]
 
