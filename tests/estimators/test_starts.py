@@ -134,6 +134,15 @@ def test_no_jobs_are_refused():
         FlowRegressor(n_jobs=0).fit(X, y)
 
 
+def test_further_starts_run_side_by_side():
+    """In other processes, with the same members."""
+    X, y, X_other, _ = surface(40, 2)
+    alone, beside = (FlowRegressor(max_iter=100, random_state=0, n_jobs=n).fit(X, y) for n in (None, 2))
+    assert len(alone._members) > 1
+    assert [member.share for member in beside._members] == pytest.approx([m.share for m in alone._members], rel=1e-6)
+    np.testing.assert_allclose(beside.predict(X_other), alone.predict(X_other), rtol=0, atol=1e-6)
+
+
 def test_starts_that_reach_rounding_are_kept():
     rng = np.random.default_rng(1)
     X = rng.uniform(-1, 1, (2200, 5))

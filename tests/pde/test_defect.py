@@ -57,6 +57,13 @@ def test_a_missing_condition_is_said():
         assert np.isnan(solution.error_estimate) == missing
 
 
+def test_few_points_are_not_taken_for_missing_conditions():
+    """A wide network has more units than there are points, and combinations of them vanish on all of these."""
+    flow = pde.interior(lambda u, z: D(u, z, 1) - u(z), 40)
+    problem = pde.Problem([(0, 1), (0, 1)], [flow, pde.initial(lambda z: np.cos(z[0]), 20)], [100, 100])
+    assert defect(problem, problem.params, problem.points["interior"]).free == 0
+
+
 def test_what_grows_along_the_way_is_part_of_the_error():
     """y' = 10 (y - cos t) - sin t: what is left at the start is e^30 times as large at t = 3."""
     unstable = pde.interior(lambda u, t: D(u, t) - 10 * (u(t) - np.cos(t[0])) + np.sin(t[0]))

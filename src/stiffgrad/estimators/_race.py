@@ -77,6 +77,10 @@ class Race:
         self._runs: dict[Candidate, tuple[Run, Record]] = {}
         self._finished = False
 
+    def __getstate__(self) -> dict[str, object]:
+        """For further starts in other processes, without the runs of this one."""
+        return {**self.__dict__, "_runs": {}}
+
     @property
     def left_out(self) -> float:
         """The least mean square error of left-out samples that was seen."""
@@ -157,15 +161,20 @@ class Race:
             return [fitted]
         each = next(each for each, (other, _) in self._runs.items() if other is run)
         task = self._task if len(run.problem.X) == self._samples else self._part
-        found = [self._with_left_out(fitted, run, make)]
-        for number in range(1, starts):
+        found, jobs = [self._with_left_out(fitted, run, make)], self._settings.jobs
+        matrices = MATRICES if run.ended else run.matrices
+        for numbers in jobs.batches(range(1, starts)):
             if self._left().until.wall_seconds == 0.0:
                 break
-            other, record = self._started(task, each, number * len(self._seeds))
-            with record:
-                other.to(MATRICES if run.ended else run.matrices, record)
-            found.append(self._with_left_out(make(other, record), other, make))
+            found += jobs.map(self._further, [(task, each, number, matrices, make) for number in numbers])
         return found
+
+    def _further(self, task: Task, each: Candidate, number: int, matrices: int, make: Make) -> Fitted:
+        """One of several starts."""
+        run, record = self._started(task, each, number * len(self._seeds))
+        with record:
+            run.to(matrices, record)
+        return self._with_left_out(make(run, record), run, make)
 
     def _with_left_out(self, fitted: Fitted, run: Run, make: Make) -> Fitted:
         if make == self._refined:

@@ -30,6 +30,7 @@ Values = NDArray[np.float64]
 WIDTHS = (1.0, 3.0, 9.0, 27.0)  # lengths of the random units' weights, where the domain is [-1, 1]
 UNITS = 32  # of each width, and in two dimensions or more twice as many
 ALIKE = 1e-12  # functions are combinations of others, where so little of them is left
+ROWS = 2  # for each function at least: of more functions some vanish on all points, whatever the conditions are
 UNSEEN = 1e-7  # what a change of the solution by its size leaves in all residuals, where nothing determines it
 LEAST = 1e-12  # an answer below it is rounding
 
@@ -57,13 +58,14 @@ def defect(problem: Problem, params: Params, points: Points) -> Defect:
     unknowns = params["unknowns"] if problem.inverse else {}
     size, terms = np.array(problem.scales.size), problem.looked_at()
     functions = np.asarray(_functions_at(around, weights, jnp.asarray(points)))
-    _, spread, directions = np.linalg.svd(functions, full_matrices=False)
-    kept = spread > ALIKE * spread[0]
-    # Combinations of the functions that are orthogonal and of size one on the points.
-    basis = directions[kept].T / spread[kept] * len(points) ** 0.5
     start = {"change": np.zeros((functions.shape[1], len(size))), "unknowns": unknowns}
     residuals: Any = tuple(dataclasses.replace(residual_of(term), network=around) for term in terms)
     answers = _answers(residuals, start, weights, size, tuple(np.asarray(term.samples) for term in terms))
+    count = sum(np.size(r) for r, _ in answers) // (ROWS * len(size))
+    _, spread, directions = np.linalg.svd(functions, full_matrices=False)
+    kept = np.flatnonzero(spread > ALIKE * spread[0])[: max(count, 1)]
+    # Combinations of the functions that are orthogonal and of size one on the points.
+    basis = directions[kept].T / spread[kept] * len(points) ** 0.5
     rows, left = [], []
     for term, (r, slopes) in zip(terms, answers, strict=True):
         r = np.asarray(r) - (0.0 if term.targets is None else np.asarray(term.targets))
