@@ -24,7 +24,7 @@ from stiffgrad.objective.gram import lower_gram
 jax.config.update("jax_enable_x64", True)
 PROBLEMS = {
     "poisson2d": None, "burgers": 2048, "helmholtz2d": 2048, "kovasznay": None, "reaction-few": None,
-    "convection-few": 1200, "wave-few": 1200,
+    "convection-few": 1200, "wave-few": 1200,  # row by row they take ten seconds and more each
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from stiffgrad._memory import device_bytes
 from stiffgrad.objective.derivatives import Block
 
 FRACTION = 0.5  # of the free memory that activations may take by default
-CACHE, PIECE = 64e6, 16e6  # bytes of activations beyond which a processor sums pieces, and bytes of a piece
+CACHE, PIECE = 120e6, 64e6  # bytes of activations beyond which a processor sums pieces, and bytes of a piece
 
 
 @dataclasses.dataclass(frozen=True)
