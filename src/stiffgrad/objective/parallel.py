@@ -14,9 +14,23 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal
 
-INLINED = ("pjit", "jit", "closed_call")
+CALLS = ("pjit", "jit", "closed_call")
 PRODUCTS = ("mul", "dot_general", "neg", "reshape", "squeeze", "broadcast_in_dim", "transpose", "slice", "reduce_sum")
 SUMS = ("add", "add_any", "sub")
+
+
+def called(equation: Any) -> Any:
+    """The program that an equation only calls, which may stand in its place; None for any other equation."""
+    if equation.primitive.name not in CALLS:
+        return None
+    return next(p for p in equation.params.values() if hasattr(p, "consts") and hasattr(p, "jaxpr"))
+
+
+def alone(jaxpr: Any, equation: Any) -> tuple[Any, list[int]]:
+    """One equation as a program of its own, and which of its operands that takes: literals are no inputs."""
+    places = [i for i, atom in enumerate(equation.invars) if not isinstance(atom, Literal)]
+    variables = [equation.invars[i] for i in places]
+    return jaxpr.replace(constvars=[], invars=variables, outvars=equation.outvars, eqns=[equation]), places
 
 
 class Scaled(NamedTuple):
@@ -67,8 +81,8 @@ class _Evaluator:
 
         for equation in jaxpr.eqns:
             given = [read(atom) for atom in equation.invars]
-            if equation.primitive.name in INLINED:
-                inner = next(p for p in equation.params.values() if hasattr(p, "consts") and hasattr(p, "jaxpr"))
+            inner = called(equation)
+            if inner is not None:
                 found = self.run(inner.jaxpr, inner.consts, given)
             else:
                 found = self._factored(equation, given) or self._whole(jaxpr, equation, given)
@@ -93,9 +107,7 @@ class _Evaluator:
 
     def _whole(self, jaxpr: Any, equation: Any, given: Sequence[Scaled]) -> list[Scaled]:
         """The results of any other operation."""
-        places = [i for i, atom in enumerate(equation.invars) if not isinstance(atom, Literal)]
-        variables = [equation.invars[i] for i in places]
-        program = jaxpr.replace(constvars=[], invars=variables, outvars=equation.outvars, eqns=[equation])
+        program, places = alone(jaxpr, equation)
         evaluate = lambda: jax.core.eval_jaxpr(program, (), *(given[i].value for i in places))  # noqa: E731
         results, key = self._once(equation, [(v.factor_key, v.key) for v in given], evaluate)
         return [self._scaled(value, key, i) for i, value in enumerate(results)]

@@ -20,7 +20,6 @@ import numpy as np
 from jax.extend.core import Literal
 
 from stiffgrad.objective import parallel
-from stiffgrad.objective.parallel import INLINED
 
 MOVED = ("transpose", "copy", "convert_element_type")
 
@@ -166,14 +165,15 @@ class _Builder:
             return self._constant(atom.val) if isinstance(atom, Literal) else numbers[atom]
 
         for equation in jaxpr.eqns:
-            if equation.primitive.name in INLINED:
-                inner = next(p for p in equation.params.values() if hasattr(p, "consts") and hasattr(p, "jaxpr"))
+            inner = parallel.called(equation)
+            if inner is not None:
                 results: Sequence[int] = self.inline(inner.jaxpr, inner.consts, [number(v) for v in equation.invars])
             else:
-                variables = [atom for atom in equation.invars if not isinstance(atom, Literal)]
-                program = jaxpr.replace(constvars=[], invars=variables, outvars=equation.outvars, eqns=[equation])
+                program, places = parallel.alone(jaxpr, equation)
                 literals = tuple((i, repr(v)) for i, v in enumerate(equation.invars) if isinstance(v, Literal))
-                results = self._step(_Step(equation, program, tuple(map(number, variables)), ()), literals)
+                results = self._step(
+                    _Step(equation, program, tuple(number(equation.invars[i]) for i in places), ()), literals
+                )
             numbers.update(zip(equation.outvars, results, strict=True))
         return [number(atom) for atom in jaxpr.outvars]
 
