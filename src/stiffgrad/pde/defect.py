@@ -22,9 +22,9 @@ from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.objective.networks import ACTIVATIONS
 from stiffgrad.pde.conditions import residual_of
-from stiffgrad.pde.networks import Network, scalar
+from stiffgrad.pde.networks import Network, as_array, scalar
 from stiffgrad.pde.points import Domain, Points
-from stiffgrad.pde.problem import Problem
+from stiffgrad.pde.problem import Problem, batched
 
 Values = NDArray[np.float64]
 WIDTHS = (1.0, 3.0, 9.0, 27.0)  # lengths of the random units' weights, where the domain is [-1, 1]
@@ -79,7 +79,7 @@ def defect(problem: Problem, params: Params, points: Points) -> Defect:
     moved = -(v[seen].T / singular[seen]) @ (u[:, seen].T @ np.concatenate(left))
     change = size * (basis @ moved[: basis.shape[1] * len(size)].reshape(basis.shape[1], len(size)))
     changed, same = (
-        np.asarray(_values(around, {"network": weights, "change": c}, jnp.asarray(points)))
+        np.asarray(batched(around, {"network": weights, "change": c}, jnp.asarray(points)))
         for c in (change, 0 * change)
     )
     return Defect(changed - same, int(np.sum(singular < UNSEEN)))
@@ -94,14 +94,11 @@ class Around:
 
     def __call__(self, params: Any, x: Any) -> Any:
         """The changed solution at one point."""
-        x = jnp.stack([jnp.asarray(v) for v in x]) if isinstance(x, list | tuple) else jnp.asarray(x)
+        x = as_array(x)
         weights, transform = params["network"], getattr(self.network, "transform", None)
         plain = dataclasses.replace(self.network, transform=None) if transform is not None else self.network
         outputs = scalar(jnp.atleast_1d(plain(weights, x)) + self.functions(weights, x) @ params["change"])
-        if transform is None:
-            return outputs
-        moved = transform(x, outputs)
-        return scalar(jnp.stack([jnp.asarray(v) for v in moved]) if isinstance(moved, list | tuple) else moved)
+        return outputs if transform is None else scalar(as_array(transform(x, outputs)))
 
     def functions(self, weights: Any, x: Any) -> jax.Array:
         """The other functions at one point: random units, a constant, and the network's own hidden units."""
@@ -140,14 +137,9 @@ def _ask(residuals: Any, start: Any, weights: Any, size: Any, samples: Any) -> A
     return [jax.vmap(lambda x, f=f: one(f, x))(x) for f, x in zip(residuals, samples, strict=True)]
 
 
-def _each(around: Around, params: Any, points: Any) -> Any:
-    return jax.vmap(around, in_axes=(None, 0))(params, points)
-
-
 def _functions(around: Around, weights: Any, points: Any) -> Any:
     return jax.vmap(around.functions, in_axes=(None, 0))(weights, points)
 
 
 _answers = Program(_ask, QUICK, static_argnums=0)
-_values = Program(_each, QUICK, static_argnums=0)
 _functions_at = Program(_functions, QUICK, static_argnums=0)

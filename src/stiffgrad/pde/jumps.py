@@ -24,7 +24,7 @@ from stiffgrad._config import QUICK, Program
 from stiffgrad._types import Params
 from stiffgrad.objective import Term
 from stiffgrad.pde.conditions import residual_of
-from stiffgrad.pde.networks import scalar
+from stiffgrad.pde.networks import as_array, scalar
 from stiffgrad.pde.operators import differentiated
 from stiffgrad.pde.points import Domain, Points, interior_points
 from stiffgrad.pde.scales import MODES, Scales, Trial
@@ -151,7 +151,7 @@ class _Rippled:
     length: float
 
     def __call__(self, params: Any, x: Any) -> Any:
-        x = jnp.stack([jnp.asarray(v) for v in x]) if isinstance(x, list | tuple) else jnp.asarray(x)
+        x = as_array(x)
         ripple = jnp.cos(params["frequency"] * x[0] / self.length + params["phase"])
         return scalar(jnp.atleast_1d(self.trial(params["trial"], x)) + params["size"] * ripple)
 

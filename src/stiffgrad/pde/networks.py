@@ -67,7 +67,7 @@ class Network:
 
     def features(self, x: Any) -> jax.Array:
         """What enters the perceptron at the point x."""
-        x = jnp.stack([jnp.asarray(v) for v in x]) if isinstance(x, list | tuple) else jnp.asarray(x)
+        x = as_array(x)
         low, high = np.array(self.sides).T
         plain = np.setdiff1d(np.arange(len(self.sides)), self.periodic)
         parts = [((2.0 * x - (low + high)) / (high - low))[plain]]
@@ -101,7 +101,7 @@ class Network:
         if self.size:
             outputs = np.array(self.shift) + np.array(self.size) * outputs
         outputs = scalar(outputs)
-        return host(outputs if self.transform is None else scalar(_array(self.transform(x, outputs))))
+        return host(outputs if self.transform is None else scalar(as_array(self.transform(x, outputs))))
 
     def laplacian(self, params: Any, x: Any, directions: Any) -> jax.Array:
         """The sum of the second derivatives at the point x along `directions`, (k, d), layer by layer.
@@ -124,7 +124,7 @@ class Network:
         one = z.value.shape == (1,)
         z = jax.tree.map(lambda a: a[..., 0], z) if one else z
         start = _Jet((x, z.value), (directions, z.slopes), (jnp.zeros_like(x), z.laplacian))
-        return scalar(_composed(lambda pair: _array(self.transform(*pair)), start).laplacian)  # type: ignore[misc]
+        return scalar(_composed(lambda pair: as_array(self.transform(*pair)), start).laplacian)  # type: ignore[misc]
 
 
 class _Jet(NamedTuple):
@@ -156,7 +156,8 @@ def _activated(activation: Callable[[Any], Any], z: _Jet) -> _Jet:
     return _Jet(value, first * z.slopes, first * z.laplacian + second * jnp.sum(z.slopes**2, axis=0))
 
 
-def _array(value: Any) -> jax.Array:
+def as_array(value: Any) -> jax.Array:
+    """A value, or a list of components, as one array."""
     return jnp.stack([jnp.asarray(v) for v in value]) if isinstance(value, list | tuple) else jnp.asarray(value)
 
 

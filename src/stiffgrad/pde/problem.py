@@ -315,7 +315,7 @@ class Problem:
     def residual(self, name: str, params: Params, points: Any) -> np.ndarray:
         """What a condition leaves at some points, (N, k), unweighted."""
         function = residual_of(self._terms[name]).plain
-        left = np.asarray(_batched(function, params, jnp.asarray(points, self.objective.w0.dtype)))
+        left = np.asarray(batched(function, params, jnp.asarray(points, self.objective.w0.dtype)))
         return left - self._values(name, points) if self.conditions[name].value is not None else left
 
     def _values(self, name: str, points: Any) -> np.ndarray:
@@ -336,7 +336,7 @@ class Problem:
             return np.asarray(Solution(self.network, weights)(where))
         if where.ndim != 2 or where.shape[1] != len(self.domain):
             raise ValueError(f"points have shape {where.shape}; give (N, {len(self.domain)}), one row for each point")
-        return np.asarray(_batched(self.network, weights, jnp.asarray(where, self.objective.w0.dtype)))
+        return np.asarray(batched(self.network, weights, jnp.asarray(where, self.objective.w0.dtype)))
 
     def __repr__(self) -> str:
         lines = [f"Problem on {' x '.join(f'[{low:g}, {high:g}]' for low, high in self.domain)}: {self.objective}"]
@@ -440,4 +440,4 @@ def _each(function: Any, params: Params, points: Any) -> jax.Array:
 # What runs a few times is compiled quickly.
 energy = Compiled(derivatives.value, QUICK)
 _traces_of = Program(_traces, QUICK, static_argnums=0)
-_batched = Program(_each, QUICK, static_argnums=0)
+batched = Program(_each, QUICK, static_argnums=0)
