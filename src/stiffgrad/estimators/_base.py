@@ -186,10 +186,8 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             return None
         used = weights > 0
         columns = _screening.few_of(X[used], y[used], weights[used])
-        if columns is not None and not self._stops_by_validation(len(X), len(columns), y.shape[1]):
-            return columns
-        self._stops_by_validation(len(X), X.shape[1], y.shape[1])
-        return None
+        self._dense = columns is not None and self._is_dense(len(X), len(columns), y.shape[1])
+        return columns if self._dense else None
 
     def _of_columns(self, tasks: list[Task]) -> list[Task]:
         """Tasks of the columns that the fit is to."""
@@ -249,9 +247,13 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         return self._alone if isinstance(self.hidden_layer_sizes, str) else _hidden(self.hidden_layer_sizes)
 
     def _stops_by_validation(self, samples: int, inputs: int, outputs: int) -> bool:
-        count = Network((inputs, *self._networks()[0 if self._regression else -1], outputs)).size
-        self._dense = count <= DENSE and min(samples, ROWS) * outputs * count <= ENTRIES
+        self._dense = self._is_dense(samples, inputs, outputs)
         return bool(self.early_stopping or (isinstance(self.alpha, str) and not self._dense))
+
+    def _is_dense(self, samples: int, inputs: int, outputs: int) -> bool:
+        """Whether the curvature of the networks is a matrix that can be formed."""
+        count = Network((inputs, *self._networks()[0 if self._regression else -1], outputs)).size
+        return count <= DENSE and min(samples, ROWS) * outputs * count <= ENTRIES
 
     def _set_scale(self, X: Matrix, weights: Matrix) -> None:
         self._x_mean, self._x_scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
