@@ -10,6 +10,7 @@ condition forbids.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,10 +21,12 @@ from numpy.typing import NDArray
 from stiffgrad._config import QUICK, Program
 from stiffgrad._float64 import float64
 from stiffgrad._types import Params
+from stiffgrad.objective import Term
 from stiffgrad.objective.networks import ACTIVATIONS
 from stiffgrad.pde.conditions import residual_of
 from stiffgrad.pde.networks import Network, as_array, scalar
-from stiffgrad.pde.points import Domain, Points
+from stiffgrad.pde.pieces import Framed, Onset, Piece
+from stiffgrad.pde.points import Domain, Points, interior_points
 from stiffgrad.pde.problem import Problem, batched
 
 Values = NDArray[np.float64]
@@ -32,6 +35,7 @@ UNITS = 32  # of each width, and in two dimensions or more twice as many
 ALIKE = 1e-12  # functions are combinations of others, where so little of them is left
 ROWS = 2  # for each function at least: of more functions some vanish on all points, whatever the conditions are
 UNSEEN = 1e-7  # what a change of the solution by its size leaves in all residuals, where nothing determines it
+SPREAD = 200  # points of a piece, on which functions are told from each other
 LEAST = 1e-12  # an answer below it is rounding
 
 
@@ -56,11 +60,59 @@ def defect(problem: Problem, params: Params, points: Points) -> Defect:
     around = Around(problem.network, problem.domain)
     weights = params["network"] if problem.inverse else params
     unknowns = params["unknowns"] if problem.inverse else {}
-    size, terms = np.array(problem.scales.size), problem.looked_at()
+    terms = [
+        dataclasses.replace(term, function=dataclasses.replace(residual_of(term), network=around))
+        for term in problem.looked_at()
+    ]
+    change, free = _correction(around, terms, weights, unknowns, np.array(problem.scales.size), points)
+    return Defect(_changed(around, weights, change, points), free)
+
+
+@float64
+def defect_of_pieces(onset: Onset, pieces: Sequence[Piece], points: Points) -> Defect:
+    """The same for a solution in pieces of time, at points (N, d): each begins with the change at the end of the last.
+
+    So what is left early grows, or dies out, as the solution's neighbours do.
+    """
+    axis, outputs = onset.axis, len(pieces[0].frame.size)
+    around = Around(onset.network, ((-1.0, 1.0),) * points.shape[1])
+    moved_onset, found, free = onset.of(around), np.zeros((len(points), outputs)), 0
+    last: Any = None
+    for piece in pieces:
+        frame = piece.frame
+        terms = [dataclasses.replace(term, function=term.function.of(around)) for term in piece.terms]  # type: ignore[attr-defined]  # of pieces
+        if last is not None:
+            targets = np.asarray(terms[-1].targets) + last * onset.factor(frame)
+            terms[-1] = dataclasses.replace(terms[-1], targets=targets)
+        inside = (points[:, axis] >= frame.low[axis]) & (points[:, axis] <= frame.high[axis])
+        placed = 2.0 * (points[inside] - frame.low) / (frame.high - frame.low) - 1.0
+        spread = interior_points(around.sides, SPREAD, "grid")
+        change, unseen = _correction(around, terms, piece.weights, {}, np.ones(outputs), spread)
+        free = max(free, unseen)
+        if len(placed):
+            found[inside] = frame.size * _changed(around, piece.weights, change, placed).reshape(-1, outputs)
+        end = frame.low.copy()
+        end[axis] = frame.high[axis]
+        last = _moved_onset(moved_onset, frame, piece.weights, change, end)
+    return Defect(found if outputs > 1 else found[:, 0], free)
+
+
+def _correction(
+    around: Around, terms: Sequence[Term], weights: Params, unknowns: Any, size: Values, points: Points
+) -> tuple[Values, int]:
+    """The change in its functions' coefficients, (functions, k), and how many combinations of them leave no trace.
+
+    `terms`: the conditions on `around`; `points`: where functions are told from each other.
+    """
     functions = np.asarray(_functions_at(around, weights, jnp.asarray(points)))
     start = {"change": np.zeros((functions.shape[1], len(size))), "unknowns": unknowns}
-    residuals: Any = tuple(dataclasses.replace(residual_of(term), network=around) for term in terms)
-    answers = _answers(residuals, start, weights, size, tuple(np.asarray(term.samples) for term in terms))
+    answers = _answers(
+        tuple(t.function for t in terms),
+        start,
+        weights,
+        size,
+        tuple(jax.tree.map(np.asarray, t.samples) for t in terms),
+    )
     count = sum(np.size(r) for r, _ in answers) // (ROWS * len(size))
     _, spread, directions = np.linalg.svd(functions, full_matrices=False)
     kept = np.flatnonzero(spread > ALIKE * spread[0])[: max(count, 1)]
@@ -78,11 +130,16 @@ def defect(problem: Problem, params: Params, points: Points) -> Defect:
     seen = singular > LEAST
     moved = -(v[seen].T / singular[seen]) @ (u[:, seen].T @ np.concatenate(left))
     change = size * (basis @ moved[: basis.shape[1] * len(size)].reshape(basis.shape[1], len(size)))
+    return change, int(np.sum(singular < UNSEEN))
+
+
+def _changed(around: Around, weights: Params, change: Values, points: Points) -> Values:
+    """What a change does to the solution at points, (N,) or (N, k)."""
     changed, same = (
         np.asarray(batched(around, {"network": weights, "change": c}, jnp.asarray(points)))
         for c in (change, 0 * change)
     )
-    return Defect(changed - same, int(np.sum(singular < UNSEEN)))
+    return np.asarray(changed - same)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +184,8 @@ def _ask(residuals: Any, start: Any, weights: Any, size: Any, samples: Any) -> A
     def one(function: Any, x: Any) -> Any:
         def residual(p: Any) -> Any:
             network = {"network": weights, "change": size * p["change"]}
-            params = {"network": network, "unknowns": p["unknowns"]} if function.inverse else network
+            inverse = getattr(function, "inverse", False)
+            params = {"network": network, "unknowns": p["unknowns"]} if inverse else network
             left = jnp.ravel(function(params, x))
             return left, left
 
@@ -141,5 +199,14 @@ def _functions(around: Around, weights: Any, points: Any) -> Any:
     return jax.vmap(around.functions, in_axes=(None, 0))(weights, points)
 
 
+def _onset(onset: Onset, frame: Any, weights: Any, change: Any, x: Any) -> Any:
+    def at(change: Any) -> Any:
+        framed = Framed(onset.network, frame)
+        return onset.seen(lambda z: framed({"network": weights, "change": change}, z), x)
+
+    return at(change) - at(0.0 * change)
+
+
+_moved_onset = Program(_onset, QUICK, static_argnums=0)
 _answers = Program(_ask, QUICK, static_argnums=0)
 _functions_at = Program(_functions, QUICK, static_argnums=0)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stiffgrad._types import Params
 from stiffgrad.objective import Term
-from stiffgrad.pde.jumps import answers
+from stiffgrad.pde.jumps import answers, power
 from stiffgrad.pde.points import Domain
 from stiffgrad.pde.scales import Scales
 
@@ -62,13 +62,10 @@ def fastest(terms: list[Term], sides: Domain, scales: Scales, params: Params) ->
     highest = 0.0
     for term in terms:
         found = answers(term, sides, scales, params, FREQUENCIES)
-        for entry in found.T:
-            if not np.all(np.isfinite(entry)) or not entry[-1] > 0 or not entry[-2] > 0:
-                continue
-            order = round(float(np.log(entry[-1] / entry[-2]) / np.log(FREQUENCIES[-1] / FREQUENCIES[-2])))
-            alone = entry[-1] * (FREQUENCIES / FREQUENCIES[-1]) ** order
+        for entry, order in zip(found.T, power(found, FREQUENCIES), strict=True):
+            alone = entry[-1] * (FREQUENCIES / FREQUENCIES[-1]) ** float(order)
             other = np.flatnonzero(entry > AWAY * alone)
-            if order > 0 and len(other):
+            if order > 0 and np.all(np.isfinite(entry)) and len(other):
                 highest = max(highest, float(FREQUENCIES[other[-1]]))
     length = sides[0][1] - sides[0][0]
     return length / highest if highest > STIFF else 0.0

@@ -36,7 +36,7 @@ BATCH = 1024
 HALVINGS = 50  # to neighbouring numbers
 LEAST = 1e-4  # of the range of values: a smaller jump is none
 MOST = 24  # kinks that a network is given
-RIPPLES = (1e3, 1e4)  # high frequencies, along the domain
+RIPPLES = np.array([1e3, 1e4])  # high frequencies, along the domain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,26 +116,46 @@ def kinks(found: Mapping[str, Jumps], sides: Domain) -> tuple[float, ...]:
 
 
 def order(terms: list[Term], sides: Domain, scales: Scales, params: Params) -> int:
-    """The highest order of the equations, in one dimension: with which power they answer to ripples of a frequency."""
-    orders = [1]
-    for term in terms:
-        lower, higher = answers(term, sides, scales, params, np.array(RIPPLES))
-        seen = (lower > 0) & np.isfinite(lower) & np.isfinite(higher)
-        orders += [round(float(rise)) for rise in np.log10(higher[seen] / lower[seen])]
-    return max(orders)
+    """The highest order of the equations, in one dimension."""
+    return max(orders(terms, sides, scales, params))
 
 
-def answers(term: Term, sides: Domain, scales: Scales, params: Params, frequencies: Values) -> Values:
-    """How the entries of an equation answer to ripples of some frequencies on a trial function, (frequencies, j)."""
-    (low, high) = sides[0]
-    points = np.linspace(low, high, 9)[1:-1, None]
-    function = dataclasses.replace(residual_of(term), network=_Rippled(Trial(sides), high - low))
+def orders(terms: list[Term], sides: Domain, scales: Scales, params: Params, axis: int = 0) -> tuple[int, ...]:
+    """The highest order along an axis of the equations in each component, at least 1."""
+    found = []
+    for unit in np.eye(len(scales.size)):
+        powers = [power(answers(term, sides, scales, params, RIPPLES, axis, unit), RIPPLES) for term in terms]
+        found.append(max(1, *(int(n) for seen in powers for n in seen)))
+    return tuple(found)
+
+
+def power(answered: Values, frequencies: Values) -> NDArray[np.int_]:
+    """With which power of the last two frequencies each entry rises, (j,); 0 where it does not answer."""
+    lower, higher = answered[-2:]
+    seen = (lower > 0) & (higher > 0) & np.isfinite(lower) & np.isfinite(higher)
+    rises = np.log(np.where(seen, higher, 1.0) / np.where(seen, lower, 1.0))
+    return np.asarray(np.rint(rises / np.log(frequencies[-1] / frequencies[-2])), int)
+
+
+def answers(
+    term: Term, sides: Domain, scales: Scales, params: Params, frequencies: Values, axis: int = 0, unit: Any = 1.0
+) -> Values:
+    """How the entries of an equation answer to ripples along an axis on a trial function, (frequencies, j).
+
+    `unit`: how much of them each component has, (k,) or the same for all.
+    """
+    low, high = np.array(sides).T
+    points = low + (high - low) * np.linspace(0.0, 1.0, 9)[1:-1, None]
+    function = dataclasses.replace(
+        residual_of(term), network=_Rippled(Trial(sides), float(high[axis] - low[axis]), axis)
+    )
     size = np.array(scales.size)
     trial = {"constant": np.array(scales.shift), "waves": np.full((2 * MODES, len(size)), MODES**-0.5) * size}
     unknowns = params["unknowns"] if function.inverse else {}
     # A cosine and a sine, whose squares add up to one wherever the points lie.
     both = [
-        [_answers(function, trial, unknowns, size, f, phase, points) for phase in (0.0, np.pi / 2)] for f in frequencies
+        [_answers(function, trial, unknowns, unit * size, f, phase, points) for phase in (0.0, np.pi / 2)]
+        for f in frequencies
     ]
     return np.array(np.sqrt(np.mean(np.sum(np.square(both), axis=1), axis=1)))
 
@@ -149,10 +169,11 @@ class _Rippled:
 
     trial: Trial
     length: float
+    axis: int
 
     def __call__(self, params: Any, x: Any) -> Any:
         x = as_array(x)
-        ripple = jnp.cos(params["frequency"] * x[0] / self.length + params["phase"])
+        ripple = jnp.cos(params["frequency"] * x[self.axis] / self.length + params["phase"])
         return scalar(jnp.atleast_1d(self.trial(params["trial"], x)) + params["size"] * ripple)
 
 

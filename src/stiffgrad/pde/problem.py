@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from stiffgrad._config import QUICK, Program
 from stiffgrad._float64 import float64
@@ -28,6 +30,7 @@ TRACE_SAMPLES = 256  # so many samples of a term tell the trace of its kernel to
 OUTLIER = 100.0
 HELD_OUT_SEED = 2**20  # far from the seeds of the points that are trained on
 MOST_HELD_OUT = 1024
+HIDDEN = (20, 20)
 UNSEEN = 1e-8  # a change of all residuals, in units of the solution
 
 
@@ -114,6 +117,9 @@ class Problem:
         self.conditions = _named(conditions)
         self.inverse = unknowns is not None
         own = not isinstance(network, tuple)  # made here, so that its outputs can be given the units of the problem
+        self.hidden: tuple[int, ...] | None = None
+        if own:
+            self.hidden = HIDDEN if network is None else tuple(network)
         self.network, weights = _network(network, self.domain, outputs, seed)
         self.params: Params = weights
         if unknowns is not None:
@@ -167,6 +173,36 @@ class Problem:
         self.faces = tuple(name for name, c in self.conditions.items() if self._on_faces(c))
         self._fresh = self._fresh_points(seed)
         self.held_out = self.held_out_until(1.0)
+
+    @property
+    def terms(self) -> Mapping[str, Term]:
+        """The conditions by name, as terms of the objective."""
+        return self._terms
+
+    @property
+    def divisible(self) -> bool:
+        """Whether its time can be divided: an ordinary equation from a start, with a network that is made here."""
+        drawn = bool(self.interiors) and self.drawn == self.interiors
+        alone = not (self.inverse or self.observed) and len(self.domain) == 1 and self.hidden is not None
+        return self.time is not None and alone and drawn
+
+    @property
+    def stops(self) -> NDArray[np.float64]:
+        """Times inside of the interval at which an ordinary equation jumps."""
+        return np.array(kinks(self.jumps, self.domain))
+
+    @float64
+    def with_network(self, network: Any, params: Params) -> Problem:
+        """The same problem for another network of as many components."""
+        other = copy.copy(self)
+        other.network, other.params, other.times = network, params, None
+        other._terms = {
+            name: dataclasses.replace(term, function=dataclasses.replace(residual_of(term), network=network))
+            for name, term in self._terms.items()
+        }
+        other.objective = Objective(params, list(other._terms.values()), dtype=self._dtype)
+        other.held_out = other.held_out_until(1.0)
+        return other
 
     def _on_faces(self, condition: Condition) -> bool:
         """Whether it holds between its points as well: on faces, drawn there, which are more than single points."""

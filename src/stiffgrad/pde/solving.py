@@ -16,12 +16,13 @@ from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.objective import Objective
 from stiffgrad.pde import verdict
 from stiffgrad.pde.confidence import Path
-from stiffgrad.pde.defect import defect
+from stiffgrad.pde.defect import Defect, defect, defect_of_pieces
+from stiffgrad.pde.division import GOAL, STEPS, Division
 from stiffgrad.pde.measures import Errors, errors, grid_points, reference_values
 from stiffgrad.pde.points import Points, interior_points
 from stiffgrad.pde.problem import Problem, energy
 from stiffgrad.pde.resampling import check_resample, redrawn, root_means
-from stiffgrad.pde.verdict import FAR, UNSOLVED
+from stiffgrad.pde.verdict import FAR, TRUSTED, UNSOLVED
 from stiffgrad.run.driver import Callback, Step, Until
 from stiffgrad.run.driver import solve as integrate
 from stiffgrad.run.promotion import continued
@@ -46,6 +47,8 @@ SHARPER = (3.0, 9.0)  # starts to try in turn, where after STAGE_STEPS the loss 
 FIRST_POINTS = 1024  # of an interior condition, at first
 APART = 2.0  # a held-out residual so many times the training one, and more points come in before all are
 LOOK_SECONDS, MOST_STEPS = 0.05, 25  # between two looks at the held-out points
+SHORTENED = 1  # a part of the time so often, and it is divided where it can be
+DIVIDED = 500  # steps on all of the time, after which it is divided where the loss is far from a solution
 MANY = 2**14  # points of one coordinate, on which equations are looked at once at the end
 JUDGED = 1024  # points on which solutions along the run are compared
 TARGET = 1e-15  # of the loss, whose root is about the relative error or some times as much
@@ -202,38 +205,67 @@ def solve(
         energy(problem.held_out, problem.objective.w0)  # compiled here, and not in solving time
     rounds = _Rounds(problem, resolve(solver), until, resample, {"progress": progress, "throw": False}, callback)
     points = {name: problem.points[name] for name in problem.interiors}
-    inside = lambda: sum(len(points[name]) for name in problem.interiors)  # noqa: E731
-    whole = inside()
     if stages and resample == "auto":
         points |= problem.some_points(FIRST_POINTS)
     if stages and problem.interiors:
         points = _run_stages(problem, points, rounds)
+    if not rounds.divided:
+        _run_whole(problem, points, rounds, until.loss, stages)
+    if rounds.divided and rounds.going:
+        _run_pieces(problem, rounds, until.loss)
+    solution = _judged(rounds.problem, rounds)
+    if throw and solution.outcome.failure:
+        raise SolveError(solution.run.message, solution.outcome, solution)
+    return solution
+
+
+def _run_whole(problem: Problem, points: dict[str, Points], rounds: _Rounds, loss: float | None, stages: bool) -> None:
+    """Run on all of the problem, on more and more of its points and then beyond them, down to a loss.
+
+    Where time can be divided, a run that is still far from a solution after DIVIDED steps ends.
+    """
+    inside = lambda: sum(len(points[name]) for name in problem.interiors)  # noqa: E731
+    whole = sum(len(problem.points[name]) for name in problem.interiors)
     few = inside() < whole
+    divisible = stages and rounds.divisible
 
     def run(params: Params, trial: bool = False) -> None:
         objective = problem.with_points(points, params) if rounds.count or few else problem.objective
         nothing = None if problem.observed else rounds.nothing
-        nowhere = UNSOLVED * nothing if trial and nothing is not None else None
-        rounds.run(objective, until.loss, apart=APART if few else None, nowhere=nowhere)
+        nowhere, patience = (None if nothing is None else UNSOLVED * nothing) if trial else None, STAGE_STEPS
+        if divisible and not trial:
+            nowhere, patience = TRUSTED**2, DIVIDED
+        rounds.run(objective, loss, apart=APART if few else None, nowhere=nowhere, patience=patience)
+        rounds.divided = rounds.divided or (divisible and rounds.nowhere and not trial)
 
     if stages and not rounds.count:
         _start_well(problem, rounds, run)
     elif rounds.going:
         run(rounds.params)
-    while rounds.going and few:
+    while rounds.going and few and not rounds.divided:
         if rounds.wants_points:
             points = redrawn(problem, points, rounds.params, rounds.count, keep=True)
         else:
             points = points | {name: problem.points[name] for name in problem.interiors}
         few = rounds.wants_points and inside() < whole
         run(rounds.params)
-    while rounds.going and rounds.wants_points:
-        points = redrawn(problem, points, rounds.params, rounds.count, keep=resample == "auto")
+    while rounds.going and rounds.wants_points and not rounds.divided:
+        points = redrawn(problem, points, rounds.params, rounds.count, keep=rounds.adds)
         run(rounds.params)
-    solution = _judged(problem, rounds)
-    if throw and solution.outcome.failure:
-        raise SolveError(solution.run.message, solution.outcome, solution)
-    return solution
+
+
+def _run_pieces(problem: Problem, rounds: _Rounds, loss: float | None) -> None:
+    """March through the time in pieces, each with its own network; where that fails, go on with the one network."""
+    before, division = rounds.params, Division(problem)
+    while rounds.going and not (division.done or division.hopeless):
+        objective, held_out = division.next()
+        rounds.run(objective, GOAL, steps=STEPS, held_out=held_out)
+        division.judge(rounds.params, rounds.energy, rounds.steps)
+    if division.found and not (rounds.going and division.hopeless):
+        rounds.end_with(problem.with_network(*division.whole), division)
+    elif rounds.going:
+        rounds.back_to(before)
+        rounds.run(problem.with_points({}, before), loss)
 
 
 def _start_well(problem: Problem, rounds: _Rounds, run: Callable[[Params, bool], None]) -> Params:
@@ -299,6 +331,9 @@ def _march(problem: Problem, points: dict[str, Points], rounds: _Rounds) -> dict
         if rounds.wants_points or (rounds.may_draw and rounds.loss <= end and rounds.between > FAR**2 * end):
             rounds.doublings += 1
             points = redrawn(problem, points, begin, rounds.count, keep=True, part=part)
+        elif stuck and rounds.divisible and (part == 1.0 or failures == SHORTENED):
+            rounds.divided = True
+            return points
         elif part == 1.0 and not strict and stuck:
             lowest, strict = (rounds.energy, rounds.params), True
             begin = good = start
@@ -346,11 +381,11 @@ class _Rounds:
         options: dict[str, Any],
         callback: Callback | None,
     ) -> None:
-        self._problem, self._solver, self._until, self._resample = problem, solver, until, resample
+        self.problem, self._solver, self._until, self._resample = problem, solver, until, resample
         self._options, self._callback = options, callback
         self._total: Run | None = None
         self._held_out = problem.held_out
-        self._limit, self.nowhere = np.inf, False  # the last run led nowhere
+        self._limit, self._patience, self.nowhere = np.inf, STAGE_STEPS, False  # the last run led nowhere
         self._seen: dict[float, float] = {}  # held-out energies of this run, by its number of steps
         self.whole = False  # whether the last run was on the problem itself, and not on an easier one
         self.objective = problem.objective  # of the last run
@@ -362,6 +397,8 @@ class _Rounds:
         self._back: Params | None = None
         self.doublings = 0
         self.going = True
+        self.divided = False  # whether the time is to be divided
+        self.division: Division | None = None  # and how it was
         self.wants_points = False
 
     @property
@@ -369,7 +406,7 @@ class _Rounds:
         """Where the next run starts."""
         if self._back is not None:
             return self._back
-        return self._problem.params if self._total is None else self._total.params
+        return self.problem.params if self._total is None else self._total.params
 
     def back_to(self, params: Params) -> None:
         """Let the next run start at parameters of before."""
@@ -378,12 +415,12 @@ class _Rounds:
     @functools.cached_property
     def nothing(self) -> float | None:
         """The loss of a network that gives nothing."""
-        return _of_nothing(self._problem)
+        return _of_nothing(self.problem)
 
     @functools.cached_property
     def end(self) -> float:
         """The loss at which an equation holds on its points well enough for a stage."""
-        start = float(energy(self._problem.objective, self._problem.objective.w0))
+        start = float(energy(self.problem.objective, self.problem.objective.w0))
         return STAGE_END * min(start, self.nothing or start)
 
     @property
@@ -402,9 +439,24 @@ class _Rounds:
         return next(reversed(self._seen.values()), np.nan)
 
     @property
+    def steps(self) -> int:
+        """Of the last run."""
+        return len(self._last_losses) - 1
+
+    @property
+    def divisible(self) -> bool:
+        """Whether the time can be divided, for a solver of Gauss-Newton steps: others need too many for a piece."""
+        return self.problem.divisible and hasattr(self._solver, "h0")
+
+    @property
+    def adds(self) -> bool:
+        """Whether new points come beside the old ones."""
+        return self._resample == "auto"
+
+    @property
     def may_draw(self) -> bool:
         """Whether points may be added."""
-        return bool(self._resample == "auto" and self._problem.drawn and self.doublings < DOUBLINGS)
+        return bool(self._resample == "auto" and self.problem.drawn and self.doublings < DOUBLINGS)
 
     @property
     def stuck(self) -> bool:
@@ -424,12 +476,13 @@ class _Rounds:
         held_out: Objective | None = None,
         nowhere: float | None = None,
         whole: bool = False,
+        patience: int = STAGE_STEPS,
     ) -> None:
         """Down to a loss, for so many steps, or until new points are wanted; if the budgets allow any.
 
         `apart`: points are waiting, and are wanted where the held-out residual is so many times the training one.
         `held_out`: the held-out points, where these are not the problem's.
-        `nowhere`: a loss above which a run leads nowhere, and ends, after STAGE_STEPS steps.
+        `nowhere`: a loss above which a run leads nowhere, and ends, after `patience` steps.
         `whole`: a stage that is on all of the time interval.
         """
         if not self.going:
@@ -442,8 +495,8 @@ class _Rounds:
         most = left.steps if steps is None else steps if left.steps is None else min(steps, left.steps)
         doubles = self.may_draw and not stage
         self._apart = apart if apart is not None else FAR if self.may_draw and self.whole else None
-        self._limit, self.nowhere = np.inf if nowhere is None else nowhere, False
-        self._held_out = held_out = self._problem.held_out if held_out is None else held_out
+        self._limit, self.nowhere, self._patience = np.inf if nowhere is None else nowhere, False, patience
+        self._held_out = held_out = self.problem.held_out if held_out is None else held_out
         self.wants_points, self._seen = False, {} if held_out is None else {0.0: float(energy(held_out, objective.w0))}
         own = dataclasses.replace(left, loss=loss, steps=most)
         watch = _Watch(self._watch, _looks_every(objective))
@@ -471,6 +524,18 @@ class _Rounds:
             self.doublings += 1
             if run.outcome in ENDS:  # an end on these points, and on no others
                 self.wants_points = _far(run.trace.row(-1), FAR) and self.doublings <= DOUBLINGS
+
+    def end_with(self, problem: Problem, division: Division) -> None:
+        """Let what a division has found be the end of all runs, on a problem whose network it is."""
+        assert self._total is not None
+        objective = problem.objective
+        w, loss = objective.w0, float(energy(objective, objective.w0))
+        within = self._until.loss is not None and loss <= self._until.loss
+        outcome = self._total.outcome if not division.done else Outcome.TARGET if within else Outcome.OUT_OF_STEPS
+        self._total = dataclasses.replace(
+            self._total, params=problem.params, w=np.asarray(w), loss=loss, outcome=outcome, best_params=None
+        )
+        self.problem, self.objective, self.division, self.whole = problem, objective, division, division.done
 
     def _begun(self) -> Solver:
         """The solver, to begin with the step at which the last run left off, where both follow the flow by steps."""
@@ -501,7 +566,7 @@ class _Rounds:
         return self._apart == APART or rises or row["steps"] >= PATIENCE
 
     def _leads_nowhere(self, row: Mapping[str, float]) -> bool:
-        return bool(row["steps"] >= STAGE_STEPS and row["loss"] > self._limit)
+        return bool(row["steps"] >= self._patience and row["loss"] > self._limit)
 
     def _look(self, w: Any, row: Mapping[str, float]) -> float:
         """The energy on the held-out points, noted."""
@@ -559,6 +624,7 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
     residuals = root_means(objective, run.w, weights)
     held_out: dict[str, float] = {}
     error, unbound = float("nan"), False
+    left: Defect | None
     free = problem.free_constants(run.params)
     values = lambda w, points: problem.evaluate(objective.unflatten(w), points)  # noqa: E731
     if problem.held_out is not None:
@@ -570,15 +636,21 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
             worst, held_out[name] = worst + max(more, 0.0), max(held_out[name], dense)
         if not problem.observed or run.loss <= WITHOUT_NOISE * (rounds.nothing or 0.0):
             points = _judged_at(problem)
-            error = rounds.path.error(worst, run.w, lambda w: _less_constants(values(w, points), free))
-            if np.isfinite(error):
-                left = defect(problem, run.params, points)
-                size = float(np.linalg.norm(_less_constants(values(run.w, points), free)))
-                error = max(error, float(np.linalg.norm(_less_constants(left.change, free))) / size)
+            size = float(np.linalg.norm(_less_constants(values(run.w, points), free)))
+            if rounds.division is not None:
+                left = defect_of_pieces(rounds.division.onset, rounds.division.found, points)
+            else:
+                error = rounds.path.error(worst, run.w, lambda w: _less_constants(values(w, points), free))
+                left = defect(problem, run.params, points) if np.isfinite(error) else None
+            if left is not None:
+                error = float(np.fmax(error, np.linalg.norm(_less_constants(left.change, free)) / size))
                 unbound = left.free > len(free)
     # With observations their noise leaves a loss that no solution takes away.
     nothing = None if problem.observed else rounds.nothing
     told = verdict.unsolved(run.loss, nothing) if rounds.whole else verdict.IN_A_STAGE
+    division = rounds.division
+    if division is not None:
+        told = verdict.in_pieces(len(division.found), division.at, problem.domain[division.axis][1])
     untold = np.isnan(error) and not (told or problem.observed or problem.held_out is None)
     if not rounds.whole:  # what was seen of the whole problem was before
         error = float("nan")

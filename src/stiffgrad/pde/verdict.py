@@ -36,6 +36,17 @@ def unsolved(loss: float, nothing: float | None) -> str:
     )
 
 
+def in_pieces(count: int, at: float, end: float) -> str:
+    """A sentence about a solution in pieces of time, each by a network of its own."""
+    pieces = f"{count} piece{'s' if count > 1 else ''} of time, each with a network of its own"
+    if at >= end:
+        return f"Found in {pieces}. "
+    return (
+        f"Not solved: the budget ended at {at:.6g} of {end:.6g}, in {pieces}; up to there it is solved, and beyond the "
+        "last piece is no more than continued. Give it more time. "
+    )
+
+
 def between(
     residuals: Mapping[str, float], held_out: Mapping[str, float], fall: float, parts: Mapping[str, float] | None = None
 ) -> str:
