@@ -169,7 +169,7 @@ class Division:
     def _factor(self, function: InFrame, frame: Frame, points: Points) -> Values:
         """How much the network's outputs change with its weights, over how much entries of a condition do, (j,)."""
         some = points[:: -(-len(points) // SAMPLES)]
-        by_entry, by_output = _slopes(function, self._weights, _placed(some, frame, np.ones(())))
+        by_entry, by_output = _slopes(function, self._start, _placed(some, frame, np.ones(())))
         answers = np.sqrt(np.asarray(by_output) / np.maximum(np.asarray(by_entry), TINY))
         return np.where((answers < np.sqrt(1 / TINY)) & np.isfinite(answers), answers, 1.0)
 

@@ -36,7 +36,7 @@ BATCH = 1024
 HALVINGS = 50  # to neighbouring numbers
 LEAST = 1e-4  # of the range of values: a smaller jump is none
 MOST = 24  # kinks that a network is given
-RIPPLES = np.array([1e3, 1e4])  # high frequencies, along the domain
+RIPPLES = np.array([1e7, 1e8])  # frequencies so high, along the domain, that the highest derivative answers alone
 
 
 @dataclasses.dataclass(frozen=True)
