@@ -36,6 +36,7 @@ ALIKE = 1e-12  # functions are combinations of others, where so little of them i
 ROWS = 2  # for each function at least: of more functions some vanish on all points, whatever the conditions are
 UNSEEN = 1e-7  # what a change of the solution by its size leaves in all residuals, where nothing determines it
 SPREAD = 200  # points of a piece, on which functions are told from each other
+FALLEN = 1 / 100  # and so much of what the half of all functions leaves at least, in more than one dimension
 LEAST = 1e-12  # an answer below it is rounding
 
 
@@ -126,11 +127,24 @@ def _correction(
         others = [np.asarray(leaf).reshape(r.size, -1) for leaf in jax.tree.leaves(slopes["unknowns"])]
         rows.append(factor * np.concatenate([change, *others], axis=1))
         left.append(factor * r.ravel())
-    u, singular, v = np.linalg.svd(np.concatenate(rows), full_matrices=False)
+    q, r = np.linalg.qr(np.concatenate(rows))
+    u, singular, v = np.linalg.svd(r)
     seen = singular > LEAST
-    moved = -(v[seen].T / singular[seen]) @ (u[:, seen].T @ np.concatenate(left))
+    moved = -(v[seen].T / singular[seen]) @ (u[:, seen].T @ (q.T @ np.concatenate(left)))
     change = size * (basis @ moved[: basis.shape[1] * len(size)].reshape(basis.shape[1], len(size)))
-    return change, int(np.sum(singular < UNSEEN))
+    fewer = r[: r.shape[1] // 2, : r.shape[1] // 2] if points.shape[1] > 1 else np.zeros((0, 0))
+    return change, _free(singular, np.linalg.svd(fewer, compute_uv=False))
+
+
+def _free(singular: Values, of_fewer: Values) -> int:
+    """How many functions leave no trace, by what functions of size one leave in all conditions.
+
+    With enough conditions the least of these hardly changes as functions come in: it is the constant of stability
+    (Brezzi and Fortin 1991, section II.1). Without, functions of ever finer shape leave ever less, and none nothing:
+    solutions of the heat equation that begin with zero, and are driven from an end where nothing is given.
+    """
+    least = np.min(of_fewer[of_fewer >= UNSEEN], initial=np.inf)
+    return int(np.sum(singular < max(UNSEEN, FALLEN * least if np.isfinite(least) else 0.0)))
 
 
 def _changed(around: Around, weights: Params, change: Values, points: Points) -> Values:
