@@ -3,8 +3,8 @@
     python benchmarks/ode_systems.py --seconds 60
     python benchmarks/ode_systems.py --only lorenz --only kepler --steps 2000
 
-Errors are relative L2 on 10,000 points over all components, then with each in units of its own root mean square, against
-SciPy's `Radau` to 10 digits (`solve_bvp` for Blasius). All in one process.
+Errors are relative L2 on 10,000 points over all components, then with each in units of its own root mean square,
+against SciPy's `Radau` to 10 digits (`solve_bvp` for Blasius). All in one process.
 """
 
 import argparse

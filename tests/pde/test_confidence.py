@@ -34,3 +34,25 @@ def test_what_is_not_good_to_five_digits_is_said():
     assert "not to be trusted to 1e-05" in trusted(2e-5)
     assert "not to be trusted" not in trusted(9e-6)
     assert "about 9e-06" in trusted(9e-6)
+
+
+def test_observations_that_are_missed_by_more_than_their_noise_are_no_fit():
+    t = np.linspace(0, 3, 40)
+    y = np.exp(-t) + 0.01 * np.random.default_rng(0).normal(size=40)
+    seen = pde.observations(t[:, None], y)
+    decay = pde.interior(lambda u, t, p: pde.derivative(u, t) + p["k"] * u(t))
+    wrong = pde.interior(lambda u, t, p: pde.derivative(u, t) + p["k"])  # a line
+    for equation, missed in ((decay, False), (wrong, True)):
+        problem = pde.Problem([(0, 3)], [equation, pde.initial(1.0), seen], [8], unknowns={"k": 0.5})
+        solution = pde.solve(problem, until=Until(steps=150, wall_seconds=None))
+        assert solution.verdict.startswith("Not to be trusted: observations 'observations' are missed") == missed
+
+
+def test_noise_is_read_off_the_lines_between_neighbours():
+    """Also at uneven points, of several components; not of few."""
+    generator = np.random.default_rng(1)
+    x = np.sort(generator.uniform(0, 1, 2000))
+    y = np.stack([3 * x, np.cos(3 * x)], axis=1) + 0.05 * generator.normal(size=(2000, 2))
+    assert scatter(x, y) == pytest.approx(0.05, rel=0.05)
+    assert scatter(x, 3 * x) < 1e-12
+    assert np.isnan(scatter(x[:5], y[:5]))

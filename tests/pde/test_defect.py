@@ -1,5 +1,6 @@
 """What would take away what is left: against errors that are known, and where nothing determines a solution."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -73,3 +74,23 @@ def test_what_grows_along_the_way_is_part_of_the_error():
     error = solution.errors(lambda t: np.cos(t[0])).relative_l2
     assert solution.error_estimate > 0.2 * error
     assert solution.error_estimate == pytest.approx(error, rel=30)
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_an_end_where_nothing_is_given_is_said(missing):
+    """Heat flows in from there as it likes: the finer a function is, the less it leaves, and none leaves nothing."""
+    heat = pde.interior(lambda u, z: D(u, z, 1) - 0.25 * D(u, z, 0, 0))
+    ends = [] if missing else [pde.boundary(0.0)]
+    problem = pde.Problem([(0, 1), (0, 1)], [heat, pde.initial(lambda z: np.sin(np.pi * z[0])), *ends])
+    assert (defect(problem, problem.params, problem.points["interior"]).free > 0) == missing
+
+
+def test_an_equation_that_is_not_straight_as_far_as_the_change_is_said():
+    """u'^2 = 1 with 0 at both ends: from u = 0.01 sin(pi x) a step of Newton's method goes far beyond 1 / 2."""
+    eikonal = pde.interior(lambda u, x: D(u, x) ** 2 - 1, 256)
+    network = lambda w, x: w["a"] * jnp.sin(jnp.pi * x[0])  # noqa: E731
+    problem = pde.Problem([(0, 1)], [eikonal, pde.boundary(0.0)], (network, {"a": np.array(0.01)}), balance=False)
+    assert defect(problem, problem.params, T).bent
+    straight = pde.interior(lambda u, x: D(u, x, 0, 0) + 1, 256)
+    problem = pde.Problem([(0, 1)], [straight, pde.boundary(0.0)], (network, {"a": np.array(0.01)}), balance=False)
+    assert not defect(problem, problem.params, T).bent

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 2  # points of the run that are kept, for each power of ten of the energy
+FEW = 8  # observations that do not tell their noise
 NEAR, EARLY = 4.0, 1e4  # energies over the last one between which the quotient is taken
 
 
@@ -48,3 +49,25 @@ class Path:
         moved = [(e, float(np.linalg.norm(evaluate(v) - last))) for e, v in near]
         quotient = max(distance / (np.sqrt(e) - np.sqrt(energy)) for e, distance in moved)
         return float(quotient * np.sqrt(energy) / size)
+
+
+def scatter(x: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    """The standard deviation of noise in observations at x (N,), by how far each is from the line of its neighbours.
+
+    Whatever smooth function lies below (Gasser, Sroka and Jennen-Steinmetz 1986, Biometrika 73, section 2); NaN for
+    fewer than `FEW` of them. `values` are (N,) or (N, k).
+
+    Examples
+    --------
+    >>> x = np.linspace(0, 1, 400)
+    >>> noise = np.random.default_rng(0).normal(size=400)
+    >>> bool(abs(scatter(x, np.sin(x) + 0.1 * noise) - 0.1) < 0.01)
+    True
+    """
+    at, first = np.unique(x, return_index=True)
+    if len(at) < FEW:
+        return float("nan")
+    y = np.asarray(values, float).reshape(len(x), -1)[first]
+    before = ((at[2:] - at[1:-1]) / (at[2:] - at[:-2]))[:, None]
+    off = before * y[:-2] + (1.0 - before) * y[2:] - y[1:-1]
+    return float(np.sqrt(np.mean(off**2 / (before**2 + (1.0 - before) ** 2 + 1.0))))

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from numpy.typing import NDArray
 
 from stiffgrad._config import QUICK, Program
@@ -37,6 +38,8 @@ ROWS = 2  # for each function at least: of more functions some vanish on all poi
 UNSEEN = 1e-7  # what a change of the solution by its size leaves in all residuals, where nothing determines it
 SPREAD = 200  # points of a piece, on which functions are told from each other
 FALLEN = 1 / 100  # and so much of what the half of all functions leaves at least, in more than one dimension
+BENT = 2.0  # what is left with a change, over what is left without, where equations are not straight
+ROUNDING = 1e-9  # so little left is no sign of it
 LEAST = 1e-12  # an answer below it is rounding
 
 
@@ -49,10 +52,13 @@ class Defect(NamedTuple):
         What would take away what is left, at the points asked for.
     free : int
         How many functions may be added to the solution without a trace.
+    bent : bool
+        Whether the equations are not straight as far as the change goes: with it they leave more than without.
     """
 
     change: Values
     free: int
+    bent: bool
 
 
 @float64
@@ -65,8 +71,8 @@ def defect(problem: Problem, params: Params, points: Points) -> Defect:
         dataclasses.replace(term, function=dataclasses.replace(residual_of(term), network=around))
         for term in problem.looked_at()
     ]
-    change, free = _correction(around, terms, weights, unknowns, np.array(problem.scales.size), points)
-    return Defect(_changed(around, weights, change, points), free)
+    change, free, bent = _correction(around, terms, weights, unknowns, np.array(problem.scales.size), points)
+    return Defect(_changed(around, weights, change, points), free, bent)
 
 
 @float64
@@ -77,7 +83,7 @@ def defect_of_pieces(onset: Onset, pieces: Sequence[Piece], points: Points) -> D
     """
     axis, outputs = onset.axis, len(pieces[0].frame.size)
     around = Around(onset.network, ((-1.0, 1.0),) * points.shape[1])
-    moved_onset, found, free = onset.of(around), np.zeros((len(points), outputs)), 0
+    moved_onset, found, free, bent = onset.of(around), np.zeros((len(points), outputs)), 0, False
     last: Any = None
     for piece in pieces:
         frame = piece.frame
@@ -88,55 +94,67 @@ def defect_of_pieces(onset: Onset, pieces: Sequence[Piece], points: Points) -> D
         inside = (points[:, axis] >= frame.low[axis]) & (points[:, axis] <= frame.high[axis])
         placed = 2.0 * (points[inside] - frame.low) / (frame.high - frame.low) - 1.0
         spread = interior_points(around.sides, SPREAD, "grid")
-        change, unseen = _correction(around, terms, piece.weights, {}, np.ones(outputs), spread)
-        free = max(free, unseen)
+        change, unseen, bends = _correction(around, terms, piece.weights, {}, np.ones(outputs), spread)
+        free, bent = max(free, unseen), bent or bends
         if len(placed):
             found[inside] = frame.size * _changed(around, piece.weights, change, placed).reshape(-1, outputs)
         end = frame.low.copy()
         end[axis] = frame.high[axis]
         last = _moved_onset(moved_onset, frame, piece.weights, change, end)
-    return Defect(found if outputs > 1 else found[:, 0], free)
+    return Defect(found if outputs > 1 else found[:, 0], free, bent)
 
 
 def _correction(
     around: Around, terms: Sequence[Term], weights: Params, unknowns: Any, size: Values, points: Points
-) -> tuple[Values, int]:
-    """The change in its functions' coefficients, (functions, k), and how many combinations of them leave no trace.
+) -> tuple[Values, int, bool]:
+    """The change in its functions' coefficients, (functions, k), how many of them leave no trace, and if it is bent.
 
     `terms`: the conditions on `around`; `points`: where functions are told from each other.
     """
     functions = np.asarray(_functions_at(around, weights, jnp.asarray(points)))
+    residuals: Any = tuple(term.function for term in terms)
+    samples = tuple(jax.tree.map(np.asarray, term.samples) for term in terms)
     start = {"change": np.zeros((functions.shape[1], len(size))), "unknowns": unknowns}
-    answers = _answers(
-        tuple(t.function for t in terms),
-        start,
-        weights,
-        size,
-        tuple(jax.tree.map(np.asarray, t.samples) for t in terms),
-    )
-    count = sum(np.size(r) for r, _ in answers) // (ROWS * len(size))
+    answers = _answers(residuals, start, weights, size, samples)
+    left = _left(terms, answers)
+    count = len(left) // (ROWS * len(size))
     _, spread, directions = np.linalg.svd(functions, full_matrices=False)
     kept = np.flatnonzero(spread > ALIKE * spread[0])[: max(count, 1)]
     # Combinations of the functions that are orthogonal and of size one on the points.
     basis = directions[kept].T / spread[kept] * len(points) ** 0.5
-    rows, left = [], []
-    for term, (r, slopes) in zip(terms, answers, strict=True):
-        r = np.asarray(r) - (0.0 if term.targets is None else np.asarray(term.targets))
-        factor = (term.weight / len(r)) ** 0.5
-        change = np.einsum("njfk,fb->njbk", np.asarray(slopes["change"]), basis).reshape(r.size, -1)
-        others = [np.asarray(leaf).reshape(r.size, -1) for leaf in jax.tree.leaves(slopes["unknowns"])]
-        rows.append(factor * np.concatenate([change, *others], axis=1))
-        left.append(factor * r.ravel())
-    q, r = np.linalg.qr(np.concatenate(rows))
+    q, r = np.linalg.qr(_derivatives(terms, answers, basis))
     u, singular, v = np.linalg.svd(r)
     seen = singular > LEAST
-    moved = -(v[seen].T / singular[seen]) @ (u[:, seen].T @ (q.T @ np.concatenate(left)))
-    change = size * (basis @ moved[: basis.shape[1] * len(size)].reshape(basis.shape[1], len(size)))
-    fewer = r[: r.shape[1] // 2, : r.shape[1] // 2] if points.shape[1] > 1 else np.zeros((0, 0))
-    return change, _free(singular, np.linalg.svd(fewer, compute_uv=False))
+    step = -(v[seen].T / singular[seen]) @ (u[:, seen].T @ (q.T @ left))
+    change = basis @ step[: basis.shape[1] * len(size)].reshape(basis.shape[1], len(size))
+    flat, unflatten = ravel_pytree(unknowns)
+    there = {"change": change, "unknowns": unflatten(flat + step[change[0].size * basis.shape[1] :])}
+    after = np.linalg.norm(_left(terms, _answers(residuals, there, weights, size, samples)))
+    bent = not after <= np.maximum(BENT * np.linalg.norm(left), ROUNDING)
+    fewer = r[: r.shape[1] // 2, : r.shape[1] // 2] if points.shape[1] > 1 else r[:0, :0]
+    return size * change, _free(singular, np.linalg.svd(fewer, compute_uv=False)), bent
 
 
-def _free(singular: Values, of_fewer: Values) -> int:
+def _left(terms: Sequence[Term], answers: Any) -> Values:
+    """What all conditions leave, each by the root of its weight."""
+    rows = []
+    for term, (r, _) in zip(terms, answers, strict=True):
+        left = np.asarray(r) - (0.0 if term.targets is None else np.asarray(term.targets))
+        rows.append((term.weight / len(left)) ** 0.5 * left.ravel())
+    return np.concatenate(rows)
+
+
+def _derivatives(terms: Sequence[Term], answers: Any, basis: Values) -> Values:
+    """The derivatives of that in combinations of functions, for each in all components, and in the unknowns."""
+    rows = []
+    for term, (r, slopes) in zip(terms, answers, strict=True):
+        change = np.einsum("njfk,fb->njbk", np.asarray(slopes["change"]), basis).reshape(np.size(r), -1)
+        others = [np.asarray(leaf).reshape(np.size(r), -1) for leaf in jax.tree.leaves(slopes["unknowns"])]
+        rows.append((term.weight / len(r)) ** 0.5 * np.concatenate([change, *others], axis=1))
+    return np.concatenate(rows)
+
+
+def _free(singular: Any, of_fewer: Any) -> int:
     """How many functions leave no trace, by what functions of size one leave in all conditions.
 
     With enough conditions the least of these hardly changes as functions come in: it is the constant of stability

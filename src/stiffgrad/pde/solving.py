@@ -15,7 +15,7 @@ from stiffgrad._float64 import float64
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.objective import Objective
 from stiffgrad.pde import verdict
-from stiffgrad.pde.confidence import Path
+from stiffgrad.pde.confidence import Path, scatter
 from stiffgrad.pde.defect import Defect, defect, defect_of_pieces
 from stiffgrad.pde.division import GOAL, STEPS, Division
 from stiffgrad.pde.measures import Errors, errors, grid_points, reference_values
@@ -290,11 +290,11 @@ def _start_well(problem: Problem, rounds: _Rounds, run: Callable[[Params, bool],
 
 def _run_stages(problem: Problem, points: dict[str, Points], rounds: _Rounds) -> dict[str, Points]:
     """Easier problems that come first, each down to a loss or for some steps; returns the points to go on with."""
-    if problem.time is not None:
-        return _march(problem, points, rounds)
     if problem.inverse and problem.observed:
         for share in SHARES:
             rounds.run(problem.with_points(points, rounds.params, share), rounds.end, steps=SHARE_STEPS)
+    elif problem.time is not None:
+        return _march(problem, points, rounds)
     return points
 
 
@@ -623,7 +623,7 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
     run, objective, weights = rounds.solution(), rounds.objective, problem.weights
     residuals = root_means(objective, run.w, weights)
     held_out: dict[str, float] = {}
-    error, unbound = float("nan"), False
+    error, unbound, bent = float("nan"), False, False
     left: Defect | None
     free = problem.free_constants(run.params)
     values = lambda w, points: problem.evaluate(objective.unflatten(w), points)  # noqa: E731
@@ -644,7 +644,7 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
                 left = defect(problem, run.params, points) if np.isfinite(error) else None
             if left is not None:
                 error = float(np.fmax(error, np.linalg.norm(_less_constants(left.change, free)) / size))
-                unbound = left.free > len(free)
+                unbound, bent = left.free > len(free), left.bent
     # With observations their noise leaves a loss that no solution takes away.
     nothing = None if problem.observed else rounds.nothing
     told = verdict.unsolved(run.loss, nothing) if rounds.whole else verdict.IN_A_STAGE
@@ -654,12 +654,21 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
     untold = np.isnan(error) and not (told or problem.observed or problem.held_out is None)
     if not rounds.whole:  # what was seen of the whole problem was before
         error = float("nan")
-    doubts = verdict.lost(problem.jumps) + (verdict.OPEN if unbound else "")
+    doubts = verdict.lost(problem.jumps) + (verdict.OPEN if unbound else verdict.BENT if bent else "")
     error, told = (float("nan"), doubts + told) if doubts else (error, told)
+    told = "".join(verdict.missed(name, *_fit(problem, name, residuals[name])) for name in problem.observed) + told
     parts = {name: (run.loss / weight / len(weights)) ** 0.5 for name, weight in weights.items()}
     told += verdict.between(residuals, held_out, _start(run), parts) + verdict.trusted(error)
     told += (verdict.UNTOLD if untold else "") + verdict.undetermined(free, len(problem.scales.size))
     return Solution(problem, run, residuals, held_out, error, told)
+
+
+def _fit(problem: Problem, name: str, left: float) -> tuple[float, float]:
+    """How far observations are missed, and how far they are scattered themselves; NaN where that cannot be seen."""
+    points, condition = problem.points[name], problem.conditions[name]
+    values = np.asarray(condition.value, float).reshape(len(points), -1)
+    noise = scatter(points[:, 0], values) if len(problem.domain) == 1 else float("nan")
+    return left / values.shape[1] ** 0.5, noise
 
 
 def _on_many(problem: Problem, params: Params) -> dict[str, float]:

@@ -11,6 +11,7 @@ from stiffgrad.pde.jumps import Jumps
 FAR = 5.0  # a held-out residual so many times the training one: few points (Hao et al.: resample from there on)
 SOLVED = 1000.0  # a held-out residual that has fallen so many times is small, if larger than the training one
 UNSOLVED = 1e-3  # a loss so many times that of a network that gives nothing is no solution
+MISSED = 2.5  # observations missed by so many times their noise are not fitted
 TRUSTED = 1e-5  # a relative error above it is said in the verdict
 IN_A_STAGE = (
     "Not solved: the budget ended in a stage, which trains on a part of the time interval, or on equations that weigh "
@@ -19,6 +20,10 @@ IN_A_STAGE = (
 OPEN = (
     "Not to be trusted: the conditions do not determine the solution. A function may be added to it that none of them "
     "sees. Is a condition missing, as a second one at the start for a second derivative in time? "
+)
+BENT = (
+    "Not to be trusted: a step of Newton's method from here makes the residuals larger, so that there may be no "
+    "solution near, or several. Does it have kinks, as that of an eikonal equation, or is there more than one? "
 )
 UNTOLD = (
     " How large the error is cannot be told, because the residuals of the whole problem hardly fell in this run: not "
@@ -44,6 +49,18 @@ def in_pieces(count: int, at: float, end: float) -> str:
     return (
         f"Not solved: the budget ended at {at:.6g} of {end:.6g}, in {pieces}; up to there it is solved, and beyond the "
         "last piece is no more than continued. Give it more time. "
+    )
+
+
+def missed(name: str, left: float, noise: float) -> str:
+    """A sentence, or none: where observations are off by more than their own noise."""
+    if not left > MISSED * noise:
+        return ""
+    return (
+        f"Not to be trusted: observations {name!r} are missed by {left:.1e}, {left / noise:.1f} times as much as they "
+        "are scattered themselves, so that this is no fit of them, and its error bars have no meaning. It may be a "
+        "minimum beside the one that is meant (try other starts of the unknowns), a run that was too short, or the "
+        "wrong equation. "
     )
 
 
