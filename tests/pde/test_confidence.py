@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from stiffgrad.pde.confidence import Path
+from stiffgrad import Until, pde
+from stiffgrad.pde.confidence import Path, scatter
 from stiffgrad.pde.verdict import trusted
 
 

@@ -316,6 +316,17 @@ class Problem:
         points = {name: self.points[name] for name in self.interiors} if points is None else points
         return {name: self.until(part, some) if name in self.interiors else some for name, some in points.items()}
 
+    @property
+    def lengthens(self) -> bool:
+        """Whether it can be solved on a shorter interval first: an ordinary equation between two ends, nothing else."""
+        alone = len(self.domain) == 1 and self.time is None and not (self.inverse or self.observed)
+        return alone and bool(self.interiors) and all(c.drawn for c in self.conditions.values())
+
+    def shortened(self, part: float) -> dict[str, Points]:
+        """The points of all conditions, moved into the first part of an interval: its far end is nearer."""
+        low = self.domain[0][0]
+        return {name: low + part * (points - low) for name, points in self.points.items()}
+
     def until(self, part: float, points: Points) -> Points:
         """Points with their times moved into the first part of the time interval."""
         moved = points.copy()
@@ -338,10 +349,10 @@ class Problem:
             Where a name is unknown, or a point lies outside of the domain.
         """
         terms = dict(self._terms)
+        known = list(self.conditions) if self.lengthens else [*self.interiors, *self.faces]
         for name, replaced in points.items():
-            if name not in self.interiors + self.faces:
-                known = ", ".join(self.interiors + self.faces)
-                raise ValueError(f"points of {name!r} cannot be replaced; only of {known}")
+            if name not in known:
+                raise ValueError(f"points of {name!r} cannot be replaced; only of {', '.join(known)}")
             terms[name] = self._moved(name, check_inside(self.domain, replaced, f"{name}: points"))
         for name in self.interiors:
             terms[name] = dataclasses.replace(terms[name], weight=share * terms[name].weight)

@@ -48,6 +48,7 @@ FIRST_POINTS = 1024  # of an interior condition, at first
 APART = 2.0  # a held-out residual so many times the training one, and more points come in before all are
 LOOK_SECONDS, MOST_STEPS = 0.05, 25  # between two looks at the held-out points
 SHORTENED = 1  # a part of the time so often, and it is divided where it can be
+LENGTHENED, LEAST_PART = 150, 1 / 64  # steps after which a part of an interval is tried, and by how much it is longer
 DIVIDED = 500  # steps on all of the time, after which it is divided where the loss is far from a solution
 MANY = 2**14  # points of one coordinate, on which equations are looked at once at the end
 JUDGED = 1024  # points on which solutions along the run are compared
@@ -227,21 +228,23 @@ def _run_whole(problem: Problem, points: dict[str, Points], rounds: _Rounds, los
     inside = lambda: sum(len(points[name]) for name in problem.interiors)  # noqa: E731
     whole = sum(len(problem.points[name]) for name in problem.interiors)
     few = inside() < whole
-    divisible = stages and rounds.divisible
+    divisible, lengthens = stages and rounds.divisible, stages and problem.lengthens
 
     def run(params: Params, trial: bool = False) -> None:
         objective = problem.with_points(points, params) if rounds.count or few else problem.objective
         nothing = None if problem.observed else rounds.nothing
-        nowhere, patience = (None if nothing is None else UNSOLVED * nothing) if trial else None, STAGE_STEPS
-        if divisible and not trial:
-            nowhere, patience = TRUSTED**2, DIVIDED
+        nowhere = UNSOLVED * nothing if trial and nothing is not None else None
+        patience = DIVIDED if divisible else LENGTHENED if lengthens else None
         rounds.run(objective, loss, apart=APART if few else None, nowhere=nowhere, patience=patience)
-        rounds.divided = rounds.divided or (divisible and rounds.nowhere and not trial)
+        rounds.divided = rounds.divided or (divisible and rounds.far)
 
     if stages and not rounds.count:
         _start_well(problem, rounds, run)
     elif rounds.going:
         run(rounds.params)
+    if rounds.going and lengthens and rounds.far:
+        lengthens = False
+        run(_lengthened(problem, rounds) if rounds.slow else rounds.params)
     while rounds.going and few and not rounds.divided:
         if rounds.wants_points:
             points = redrawn(problem, points, rounds.params, rounds.count, keep=True)
@@ -252,6 +255,28 @@ def _run_whole(problem: Problem, points: dict[str, Points], rounds: _Rounds, los
     while rounds.going and rounds.wants_points and not rounds.divided:
         points = redrawn(problem, points, rounds.params, rounds.count, keep=rounds.adds)
         run(rounds.params)
+
+
+def _lengthened(problem: Problem, rounds: _Rounds) -> Params:
+    """Continuation in the length of an interval: where to begin on all of it, from a solution on a part of it.
+
+    The condition at the far end of a boundary layer is met by something else before it is met by the solution; near to
+    the wall it is not (Allgower and Georg 1990, chapter 1, for continuation). A part that is not met is begun again,
+    half as much longer than the last.
+    """
+    lowest, loss = rounds.params, rounds.loss
+    params, reached, longer = problem.params, 0.0, PART
+    while rounds.going and reached < 1.0 and longer >= LEAST_PART:
+        part = min(reached + longer, 1.0)
+        rounds.back_to(params)
+        rounds.run(problem.with_points(problem.shortened(part), params), TRUSTED**2, steps=STAGE_STEPS)
+        if rounds.loss <= TRUSTED**2:
+            params, reached, longer = rounds.params, part, min(2.0 * longer, PART)
+        else:
+            longer *= 0.5
+    found = reached == 1.0 and rounds.loss < loss
+    rounds.back_to(params if found else lowest)
+    return params if found else lowest
 
 
 def _run_pieces(problem: Problem, rounds: _Rounds, loss: float | None) -> None:
@@ -385,7 +410,8 @@ class _Rounds:
         self._options, self._callback = options, callback
         self._total: Run | None = None
         self._held_out = problem.held_out
-        self._limit, self._patience, self.nowhere = np.inf, STAGE_STEPS, False  # the last run led nowhere
+        self._limit, self.nowhere = np.inf, False  # the last run led nowhere
+        self._patience, self.far = np.inf, False  # or ended far from a solution
         self._seen: dict[float, float] = {}  # held-out energies of this run, by its number of steps
         self.whole = False  # whether the last run was on the problem itself, and not on an easier one
         self.objective = problem.objective  # of the last run
@@ -464,6 +490,11 @@ class _Rounds:
         assert self._total is not None
         if self._total.outcome is not Outcome.OUT_OF_STEPS:
             return self._total.outcome in (Outcome.STATIONARY, Outcome.STALLED)
+        return self.slow
+
+    @property
+    def slow(self) -> bool:
+        """Whether it fell by little in the second half of its steps."""
         loss = self._last_losses
         return bool(loss[-1] > STUCK * loss[len(loss) // 2])
 
@@ -476,13 +507,14 @@ class _Rounds:
         held_out: Objective | None = None,
         nowhere: float | None = None,
         whole: bool = False,
-        patience: int = STAGE_STEPS,
+        patience: int | None = None,
     ) -> None:
         """Down to a loss, for so many steps, or until new points are wanted; if the budgets allow any.
 
         `apart`: points are waiting, and are wanted where the held-out residual is so many times the training one.
         `held_out`: the held-out points, where these are not the problem's.
-        `nowhere`: a loss above which a run leads nowhere, and ends, after `patience` steps.
+        `nowhere`: a loss above which a run leads nowhere, and ends, after STAGE_STEPS steps.
+        `patience`: steps after which a run that is far from a solution ends.
         `whole`: a stage that is on all of the time interval.
         """
         if not self.going:
@@ -495,7 +527,8 @@ class _Rounds:
         most = left.steps if steps is None else steps if left.steps is None else min(steps, left.steps)
         doubles = self.may_draw and not stage
         self._apart = apart if apart is not None else FAR if self.may_draw and self.whole else None
-        self._limit, self.nowhere, self._patience = np.inf if nowhere is None else nowhere, False, patience
+        self._limit, self.nowhere = np.inf if nowhere is None else nowhere, False
+        self._patience, self.far = np.inf if patience is None else patience, False
         self._held_out = held_out = self.problem.held_out if held_out is None else held_out
         self.wants_points, self._seen = False, {} if held_out is None else {0.0: float(energy(held_out, objective.w0))}
         own = dataclasses.replace(left, loss=loss, steps=most)
@@ -504,7 +537,7 @@ class _Rounds:
         run = integrate(objective, self._begun(), until=own, callback=watch, **self._options)
         self._back = None
         self._last_losses = run.trace["loss"]
-        self.nowhere = self._leads_nowhere(run.trace.row(-1))
+        self.nowhere, self.far = self._leads_nowhere(run.trace.row(-1)), self._is_far(run.trace.row(-1))
         if held_out is not None:
             self._look(run.w, run.trace.row(-1))
         run = dataclasses.replace(run, trace=self._with_held_out(run.trace))
@@ -514,7 +547,7 @@ class _Rounds:
         spent = any(
             number is not None and number <= 0 for number in (left.wall_seconds, left.steps, left.presentations)
         )
-        stopped = run.outcome is Outcome.INTERRUPTED and not (self.wants_points or self.nowhere)
+        stopped = run.outcome is Outcome.INTERRUPTED and not (self.wants_points or self.nowhere or self.far)
         self.going = not (spent or stopped or run.outcome.failure)
         if apart is not None:
             return
@@ -554,7 +587,7 @@ class _Rounds:
             self._looked = looks
             step = dataclasses.replace(step, row={**step.row, "validation": self._look(step.w, step.row)})
             self.wants_points = self._too_few(step.row)
-        if self._leads_nowhere(step.row) or self.wants_points:
+        if self._leads_nowhere(step.row) or self._is_far(step.row) or self.wants_points:
             return True
         return bool(self._callback is not None and self._callback(step))
 
@@ -566,7 +599,10 @@ class _Rounds:
         return self._apart == APART or rises or row["steps"] >= PATIENCE
 
     def _leads_nowhere(self, row: Mapping[str, float]) -> bool:
-        return bool(row["steps"] >= self._patience and row["loss"] > self._limit)
+        return bool(row["steps"] >= STAGE_STEPS and row["loss"] > self._limit)
+
+    def _is_far(self, row: Mapping[str, float]) -> bool:
+        return bool(row["steps"] >= self._patience and row["loss"] > TRUSTED**2)
 
     def _look(self, w: Any, row: Mapping[str, float]) -> float:
         """The energy on the held-out points, noted."""
