@@ -10,8 +10,10 @@ import stiffgrad as sg
 from stiffgrad import flow
 from stiffgrad.objective import derivatives
 from stiffgrad.solvers import _compiled
+from stiffgrad.solvers.descent import Descent
 from stiffgrad.solvers.minimisers import MINPACK
 from stiffgrad.solvers.peers import LevenbergMarquardt, OptaxLBFGS, OptimistixBFGS, SSBroyden
+from stiffgrad.solvers.relay import AdamLBFGS
 
 LEAST_SQUARES = ["levenberg-marquardt", "minpack"]
 GRADIENTS = ["optimistix-bfgs", "ssbroyden", "optax-lbfgs"]
@@ -215,3 +217,27 @@ def test_a_second_run_compiles_nothing(sine):
         before = _compiled._quick._cache_size()
         sg.solve(sine, solver, until=sg.Until(steps=3))
         assert _compiled._quick._cache_size() == before
+
+
+def test_adam_hands_on_to_lbfgs_after_its_part_of_the_steps():
+    """Counts go on, the loss goes on from where Adam ended, and each part is what its method does alone."""
+    valley = sg.minimise(lambda w: (1 - w[0]) ** 2 + 100 * (w[1] - w[0] ** 2) ** 2, np.array([-1.0, 1.0]))
+    solution = sg.solve(valley, AdamLBFGS(part=0.25), until=sg.Until(steps=40, wall_seconds=None))
+    trace, second = solution.trace, solution.trace["second"].astype(bool)
+    adam = sg.solve(valley, Descent("adam", learning_rate=1e-3), until=sg.Until(steps=10))
+    last = np.flatnonzero(~second)[-1]
+    assert trace["steps"][last] == 10
+    assert trace["loss"][last] == adam.loss
+    rest = sg.solve(valley.with_start(adam.params), "optax-lbfgs", until=sg.Until(steps=solution.statistics.steps - 10))
+    np.testing.assert_array_equal(solution.w, rest.w)
+    assert solution.statistics.presentations == adam.statistics.presentations + rest.statistics.presentations
+    assert np.all(np.diff(trace["steps"]) == 1)
+    assert solution.loss < 1e-6 * adam.loss
+
+
+def test_adam_hands_on_after_its_part_of_the_seconds():
+    valley = sg.minimise(lambda w: (1 - w[0]) ** 2 + 100 * (w[1] - w[0] ** 2) ** 2, np.array([-1.0, 1.0]))
+    solution = sg.solve(valley, "adam-lbfgs", until=sg.Until(loss=1e-25, wall_seconds=0.4))
+    first = solution.trace["wall_seconds"][np.argmax(solution.trace["second"])]
+    assert solution.trace["second"][-1] == 1.0
+    assert 0.1 < first < 0.4

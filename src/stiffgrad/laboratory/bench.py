@@ -72,7 +72,7 @@ SUITES: dict[str, Suite] = {
         "seconds to a small residual of differential equations with networks",
         ("poisson2d", "heat1d", "poisson5d", "kovasznay"),
         ("auto",),
-        ("levenberg-marquardt", "lbfgs", "optimistix-bfgs", "ssbroyden", "adam"),
+        ("levenberg-marquardt", "lbfgs", "optimistix-bfgs", "ssbroyden", "adam", "adam-lbfgs"),
     ),
     "success": Suite(
         "from how many of 100 random starts the target is reached",

@@ -52,10 +52,11 @@ _REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
     "optax-lbfgs": ("peers:OptaxLBFGS", {}),
     "minpack": ("minimisers:MINPACK", {}),
     "ssbroyden": ("peers:SSBroyden", {}),
+    "adam-lbfgs": ("relay:AdamLBFGS", {}),
 }
 
 # Modules whose library is no dependency of stiffgrad itself -> the extra that brings it.
-_EXTRAS = {"sundials": "sundials", "diffrax": "diffrax", "descent": "peers", "peers": "peers"}
+_EXTRAS = {"sundials": "sundials", "diffrax": "diffrax", "descent": "peers", "peers": "peers", "relay": "peers"}
 
 
 def names() -> list[str]:
