@@ -87,6 +87,11 @@ def unwrap(value: Any) -> Any:
     return jax.tree.map(bare, value)
 
 
+def as_array(value: Any) -> jax.Array:
+    """A value, or a list of components, as one array."""
+    return jnp.stack([jnp.asarray(v) for v in value]) if isinstance(value, list | tuple) else jnp.asarray(value)
+
+
 @dataclasses.dataclass(frozen=True)
 class WithNumPy:
     """A function of traced arrays (or of functions of them) that is written with NumPy; equal where the function is."""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stiffgrad.objective import Term
-from stiffgrad.pde._numpy import accepting, unwrap
+from stiffgrad.pde._numpy import accepting, as_array, unwrap
 from stiffgrad.pde.networks import Network, scalar
 from stiffgrad.pde.points import (
     Domain,
@@ -341,7 +341,7 @@ class Solution:
 
     def __call__(self, x: Any) -> jax.Array:
         x = unwrap(x)
-        x = jnp.stack([jnp.asarray(v) for v in x]) if isinstance(x, list | tuple) else x
+        x = as_array(x) if isinstance(x, list | tuple) else x  # an array of NumPy's raises beyond its end
         return scalar(jnp.asarray(self._network(self._weights, x)))
 
 
@@ -349,14 +349,10 @@ def _vector(value: Any) -> jax.Array:
     """A residual as an array of at most one dimension. Raises ValueError or TypeError for others."""
     if value is None or callable(value):
         raise TypeError(f"it returns {'nothing' if value is None else 'a function'}, not what must vanish")
-    parts = [jnp.asarray(v) for v in value] if isinstance(value, list | tuple) else None
-    if parts is not None:
-        if len({part.shape for part in parts}) != 1:
-            raise ValueError(
-                f"its entries have different shapes {[part.shape for part in parts]}; give one number each"
-            )
-        value = jnp.stack(parts)
-    array = jnp.asarray(value)
+    shapes = [jnp.shape(entry) for entry in value] if isinstance(value, list | tuple) else [()]
+    if len(set(shapes)) != 1:
+        raise ValueError(f"its entries have different shapes {shapes}; give one number each")
+    array = as_array(value)
     if array.ndim > 1 and array.size > max(array.shape):
         raise ValueError(f"it has shape {array.shape}; give one number, or a list with one for each equation")
     return array

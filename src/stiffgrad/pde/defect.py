@@ -24,8 +24,9 @@ from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.objective import Term
 from stiffgrad.objective.networks import ACTIVATIONS
+from stiffgrad.pde._numpy import as_array
 from stiffgrad.pde.conditions import residual_of
-from stiffgrad.pde.networks import Network, as_array, scalar
+from stiffgrad.pde.networks import Network, scalar
 from stiffgrad.pde.pieces import Framed, Onset, Piece
 from stiffgrad.pde.points import Domain, Points, interior_points
 from stiffgrad.pde.problem import Problem, batched

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from stiffgrad._config import QUICK, Program
 from stiffgrad._types import Params
 from stiffgrad.objective import Term
+from stiffgrad.pde._numpy import as_array
 from stiffgrad.pde.conditions import residual_of
-from stiffgrad.pde.networks import as_array, scalar
+from stiffgrad.pde.networks import scalar
 from stiffgrad.pde.operators import differentiated
 from stiffgrad.pde.points import Domain, Points, interior_points
 from stiffgrad.pde.scales import MODES, Scales, Trial

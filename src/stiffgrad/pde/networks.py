@@ -13,7 +13,7 @@ import numpy as np
 from stiffgrad import _checks
 from stiffgrad._float64 import float64, host
 from stiffgrad.objective.networks import ACTIVATIONS, MLP, mlp
-from stiffgrad.pde._numpy import accepting
+from stiffgrad.pde._numpy import accepting, as_array
 from stiffgrad.pde.points import Domain, box
 
 Transform = Callable[[Any, Any], Any]
@@ -154,11 +154,6 @@ def _activated(activation: Callable[[Any], Any], z: _Jet) -> _Jet:
 
     (value, first), (_, second) = jax.jvp(slope, (z.value,), (one,))
     return _Jet(value, first * z.slopes, first * z.laplacian + second * jnp.sum(z.slopes**2, axis=0))
-
-
-def as_array(value: Any) -> jax.Array:
-    """A value, or a list of components, as one array."""
-    return jnp.stack([jnp.asarray(v) for v in value]) if isinstance(value, list | tuple) else jnp.asarray(value)
 
 
 def scalar(outputs: jax.Array) -> jax.Array:

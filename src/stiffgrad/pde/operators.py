@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stiffgrad._float64 import float64, host
-from stiffgrad.pde._numpy import Traced, accepting, unwrap, wrap
+from stiffgrad.pde._numpy import Traced, accepting, as_array, unwrap, wrap
 
 Field = Callable[[Any], Any]
 _seen: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("seen", default=None)
@@ -163,9 +163,9 @@ def _traceable(u: Field, x: Any, name: str) -> tuple[Callable[[Any], jax.Array],
     point = point if jnp.issubdtype(point.dtype, jnp.floating) else point.astype(float)
     if not isinstance(x, Traced) and not isinstance(point, jax.core.Tracer):  # called by itself, not in an equation
         with _unseen():
-            u = accepting(u, lambda f: jax.eval_shape(_stacked(f), point), f"{name}: u")[0]
+            u = accepting(u, lambda f: jax.eval_shape(lambda z: as_array(f(z)), point), f"{name}: u")[0]
     enter = wrap if isinstance(x, Traced) else lambda z: z
-    function, seen = _stacked(lambda z: unwrap(u(enter(z)))), _seen.get()
+    function, seen = (lambda z: as_array(unwrap(u(enter(z))))), _seen.get()
     if seen is None:
         return function, point
 
@@ -175,16 +175,6 @@ def _traceable(u: Field, x: Any, name: str) -> tuple[Callable[[Any], jax.Array],
 
     seen.append(alone(point))
     return alone, point
-
-
-def _stacked(function: Callable[[Any], Any]) -> Callable[[Any], jax.Array]:
-    """The same function, with a list of components as one array."""
-
-    def call(z: Any) -> jax.Array:
-        value = function(z)
-        return jnp.stack([jnp.asarray(v) for v in value]) if isinstance(value, list | tuple) else jnp.asarray(value)
-
-    return call
 
 
 def _as(x: Any, value: Any) -> Any:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from stiffgrad._types import Params
 from stiffgrad.objective import Term
+from stiffgrad.pde._numpy import as_array
 from stiffgrad.pde.conditions import Residual
-from stiffgrad.pde.networks import Network, as_array, scalar
+from stiffgrad.pde.networks import Network, scalar
 
 Values = NDArray[np.float64]
 

@@ -117,10 +117,8 @@ class Problem:
         self.conditions = _named(conditions)
         self.inverse = unknowns is not None
         own = not isinstance(network, tuple)  # made here, so that its outputs can be given the units of the problem
-        self.hidden: tuple[int, ...] | None = None
-        if own:
-            self.hidden = HIDDEN if network is None else tuple(network)
         self.network, weights = _network(network, self.domain, outputs, seed)
+        self.hidden: tuple[int, ...] | None = (HIDDEN if network is None else tuple(network)) if own else None
         self.params: Params = weights
         if unknowns is not None:
             self.params = {"network": weights, "unknowns": _unknowns(unknowns)}
