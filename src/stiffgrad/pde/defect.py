@@ -10,6 +10,7 @@ condition forbids.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -149,7 +150,7 @@ def _derivatives(terms: Sequence[Term], answers: Any, basis: Values) -> Values:
     """The derivatives of that in combinations of functions, for each in all components, and in the unknowns."""
     rows = []
     for term, (r, slopes) in zip(terms, answers, strict=True):
-        change = np.einsum("njfk,fb->njbk", np.asarray(slopes["change"]), basis).reshape(np.size(r), -1)
+        change = (np.moveaxis(np.asarray(slopes["change"]), 2, 3) @ basis).swapaxes(2, 3).reshape(np.size(r), -1)
         others = [np.asarray(leaf).reshape(np.size(r), -1) for leaf in jax.tree.leaves(slopes["unknowns"])]
         rows.append((term.weight / len(r)) ** 0.5 * np.concatenate([change, *others], axis=1))
     return np.concatenate(rows)
@@ -168,6 +169,9 @@ def _free(singular: Any, of_fewer: Any) -> int:
 
 def _changed(around: Around, weights: Params, change: Values, points: Points) -> Values:
     """What a change does to the solution at points, (N,) or (N, k)."""
+    if around.transform is None:
+        moved = np.asarray(_functions_at(around, weights, jnp.asarray(points))) @ change
+        return moved if change.shape[1] > 1 else moved[:, 0]
     changed, same = (
         np.asarray(batched(around, {"network": weights, "change": c}, jnp.asarray(points)))
         for c in (change, 0 * change)
@@ -185,30 +189,48 @@ class Around:
     def __call__(self, params: Any, x: Any) -> Any:
         """The changed solution at one point."""
         x = as_array(x)
-        weights, transform = params["network"], getattr(self.network, "transform", None)
-        plain = dataclasses.replace(self.network, transform=None) if transform is not None else self.network
-        outputs = scalar(jnp.atleast_1d(plain(weights, x)) + self.functions(weights, x) @ params["change"])
-        return outputs if transform is None else scalar(as_array(transform(x, outputs)))
+        outputs, functions = self.both(params["network"], x)
+        changed = scalar(outputs + functions @ params["change"])
+        return changed if self.transform is None else scalar(as_array(self.transform(x, changed)))
 
-    def functions(self, weights: Any, x: Any) -> jax.Array:
-        """The other functions at one point: random units, a constant, and the network's own hidden units."""
+    @property
+    def transform(self) -> Any:
+        """What a network of `pde.network` does to its outputs, if anything."""
+        return getattr(self.network, "transform", None)
+
+    def both(self, weights: Any, x: Any) -> tuple[jax.Array, jax.Array]:
+        """The outputs (k,) before the transform, and the other functions at one point.
+
+        These are random units, a constant, and the network's own hidden units, evaluated once.
+        """
         if not isinstance(self.network, Network):
             low, high = np.array(self.sides).T
-            return self._random((2.0 * x - (low + high)) / (high - low))
+            return jnp.atleast_1d(self.network(weights, x)), self._random((2.0 * x - (low + high)) / (high - low))
         z = self.network.features(x)
         functions = [self._random(z)]
         for layer in weights[:-1]:
             z = ACTIVATIONS[self.network.mlp.activation](layer["weight"] @ z + layer["bias"])
             functions.append(z)
-        return jnp.concatenate(functions)
+        outputs = weights[-1]["weight"] @ z + weights[-1]["bias"]
+        if self.network.size:
+            outputs = np.array(self.network.shift) + np.array(self.network.size) * outputs
+        return outputs, jnp.concatenate(functions)
 
     def _random(self, z: Any) -> Any:
         """Units that turn at points spread over the domain, and a constant."""
-        generator = np.random.default_rng(0)
-        directions = generator.normal(size=(len(WIDTHS), UNITS * min(len(self.sides), 2), z.shape[0]))
-        directions /= np.linalg.norm(directions, axis=2, keepdims=True)
-        turns = np.sum(directions * generator.uniform(-1, 1, directions.shape), axis=2)
-        return jnp.append(jnp.tanh(np.array(WIDTHS)[:, None] * (directions @ z - turns)).ravel(), 1.0)
+        weights, biases = _units(UNITS * min(len(self.sides), 2), z.shape[0])
+        return jnp.append(jnp.tanh(weights @ z - biases), 1.0)
+
+
+@functools.cache
+def _units(count: int, inputs: int) -> tuple[Values, Values]:
+    """Weights and biases of so many random units of each width, (units, inputs) and (units,)."""
+    generator = np.random.default_rng(0)
+    directions = generator.normal(size=(len(WIDTHS), count, inputs))
+    directions /= np.linalg.norm(directions, axis=2, keepdims=True)
+    turns = np.sum(directions * generator.uniform(-1, 1, directions.shape), axis=2)
+    widths = np.array(WIDTHS)[:, None]
+    return (widths[:, :, None] * directions).reshape(-1, inputs), (widths * turns).ravel()
 
 
 def _ask(residuals: Any, start: Any, weights: Any, size: Any, samples: Any) -> Any:
@@ -229,7 +251,7 @@ def _ask(residuals: Any, start: Any, weights: Any, size: Any, samples: Any) -> A
 
 
 def _functions(around: Around, weights: Any, points: Any) -> Any:
-    return jax.vmap(around.functions, in_axes=(None, 0))(weights, points)
+    return jax.vmap(lambda x: around.both(weights, x)[1])(points)
 
 
 def _onset(onset: Onset, frame: Any, weights: Any, change: Any, x: Any) -> Any:
