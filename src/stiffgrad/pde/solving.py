@@ -166,8 +166,9 @@ def solve(
     stages : bool
         Begin with easier problems, which lead to the solution that is meant. With an initial condition: all points in
         the first quarter of the time interval, then in half, in three quarters and in all of it; otherwise an equation
-        is often met at late times first, by another solution than that which begins here. With unknowns and
-        observations, and no initial condition: equations that weigh 1e-4, then 1e-2 of what they do in the end. A stage
+        is often met at late times first, by another solution than that which begins here. The time of an ordinary
+        equation in which this is stuck is divided: each piece has a network of its own, and `params` is a list. With
+        unknowns and observations: equations that weigh 1e-4, then 1e-2 of what they do in the end. A stage
         ends at 1e-4 (for all of the time: 1e-7) of the loss at the start, or of the network with all weights zero if
         that is less, or after 100 steps (200 for all of the time, 40 for the latter). With resample="auto" an interior
         equation begins with 1,024 of its points: steps on few points are cheap, and far from the solution as good.

@@ -19,7 +19,7 @@ IN_A_STAGE = (
 )
 OPEN = (
     "Not to be trusted: the conditions do not determine the solution. A function may be added to it that none of them "
-    "sees. Is a condition missing, as a second one at the start for a second derivative in time? "
+    "sees. Is a condition missing, as one at an end, or a second one at the start for a second derivative in time? "
 )
 BENT = (
     "Not to be trusted: a step of Newton's method from here makes the residuals larger, so that there may be no "
