@@ -181,8 +181,12 @@ class Problem:
     def divisible(self) -> bool:
         """Whether its time can be divided: an ordinary equation from a start, with a network that is made here."""
         drawn = bool(self.interiors) and self.drawn == self.interiors
-        alone = not (self.inverse or self.observed) and len(self.domain) == 1 and self.hidden is not None
-        return self.time is not None and alone and drawn
+        return self.time is not None and self.hidden is not None and self._plain and drawn
+
+    @property
+    def _plain(self) -> bool:
+        """Whether it is an ordinary equation without unknowns or data, in numbers precise enough for 1e-11."""
+        return len(self.domain) == 1 and not (self.inverse or self.observed) and self._dtype == "float64"
 
     @property
     def stops(self) -> NDArray[np.float64]:
@@ -317,8 +321,8 @@ class Problem:
     @property
     def lengthens(self) -> bool:
         """Whether it can be solved on a shorter interval first: an ordinary equation between two ends, nothing else."""
-        alone = len(self.domain) == 1 and self.time is None and not (self.inverse or self.observed)
-        return alone and bool(self.interiors) and all(c.drawn for c in self.conditions.values())
+        drawn = bool(self.interiors) and all(condition.drawn for condition in self.conditions.values())
+        return self.time is None and self._plain and drawn
 
     def shortened(self, part: float) -> dict[str, Points]:
         """The points of all conditions, moved into the first part of an interval: its far end is nearer."""
