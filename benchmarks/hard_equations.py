@@ -80,6 +80,13 @@ def half_given():
     return [(0, 5)], [pde.interior(lambda u, t: D(u, t, 0, 0) + u(t)), pde.initial(1.0)], lambda z: np.cos(z[0])
 
 
+def advection():
+    """u_t + 9 u_x = 0 on the unit square, sin 2 pi x at first: nine waves pass."""
+    exact = lambda z: np.sin(2 * np.pi * (z[0] - 9 * z[1]))
+    equation = lambda u, z: D(u, z, 1) + 9 * D(u, z, 0)
+    return [(0, 1), (0, 1)], [pde.interior(equation), pde.boundary(exact, faces=[(0, 0.0)]), pde.initial(exact)], exact
+
+
 EQUATIONS = {
     "robertson": robertson,
     "relaxation": relaxation,
@@ -88,6 +95,7 @@ EQUATIONS = {
     "load": load,
     "unstable": unstable,
     "half-given": half_given,
+    "advection": advection,
 }
 
 

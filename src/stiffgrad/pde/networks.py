@@ -48,6 +48,8 @@ class Network:
         How many of its derivatives are continuous there.
     fast : float
         The shortest time in one dimension, whose logarithm enters as well; 0 for none.
+    seed : int or None
+        From which the first layer's start was drawn; None for one that does not turn all over the domain.
     """
 
     mlp: MLP
@@ -60,6 +62,31 @@ class Network:
     kinks: tuple[float, ...] = ()
     smooth: int = 0
     fast: float = 0.0
+    seed: int | None = dataclasses.field(default=None, compare=False)
+
+    def begun(self, params: Any, sharpness: Any) -> Any:
+        """The start of `network` as it is with another sharpness; parameters that are no such start as they are."""
+        if self.seed is None or not isinstance(params, list):
+            return params
+        first = self.first_layer(self.seed, 1.0)
+        if any(not np.array_equal(params[0][name], first[name]) for name in first):
+            return params
+        return [self.first_layer(self.seed, sharpness), *params[1:]]
+
+    def first_layer(self, seed: int, sharpness: Any) -> dict[str, np.ndarray]:
+        """Weights of one length in even directions, zero at points evenly drawn from [-1, 1]^inputs.
+
+        Those of coordinates that are not periodic are then multiplied by their `sharpness`.
+        """
+        waves = self.periodic or self.frequencies
+        factors = np.delete(_factors(sharpness, len(self.sides)), self.periodic)
+        shape = (self.mlp.sizes[1], self.mlp.sizes[0])
+        generator = np.random.default_rng([seed, 2])
+        weight = generator.normal(size=shape)
+        weight *= (1.0 if waves else SHARPNESS / len(self.sides) ** 0.5) / np.linalg.norm(weight, axis=1, keepdims=True)
+        weight[:, : len(factors)] *= factors
+        turns = generator.uniform(-1.0, 1.0, shape)
+        return {"weight": weight, "bias": -np.sum(weight * turns, axis=1)}
 
     def sharper(self, params: Any, times: float) -> Any:
         """Parameters whose first units turn at the same points, over a length so many times smaller."""
@@ -177,6 +204,7 @@ def network(
     kinks: Sequence[float] = (),
     smooth: int = 0,
     fast: float = 0.0,
+    sharpness: Any = 1.0,
     omega: float = 10.0,
     seed: int = 0,
 ) -> tuple[Network, list[dict[str, np.ndarray]]]:
@@ -219,6 +247,10 @@ def network(
         The shortest time of an equation in one dimension: log(1 + time / fast) enters as well, so that what happens in
         the first 1e-4 of an interval has as much room as the rest. `pde.Problem` finds it where it makes the network
         itself and there is an initial condition.
+    sharpness : number, or one for each coordinate
+        How many times sharper the first layer's units are at the start: of a solution that changes ten times as fast
+        along the second coordinate, (1, 10). `pde.Problem` finds it where it makes the network itself and there is an
+        initial condition.
     omega : float
         Frequency of the first layer, with "sine" only.
     seed : int
@@ -257,25 +289,15 @@ def network(
     width = len(sides) + len(axes) + len(bends) + bool(fast)  # a periodic coordinate enters twice
     frequencies = _frequencies(fourier, fourier_scale, width, seed)
     sizes = [width + 2 * len(frequencies), *_hidden(hidden), int(outputs)]
-    if activation == "sine":
-        perceptron, params = siren(sizes, omega, seed)
-    else:
-        perceptron, params = mlp(sizes, activation, seed)
-        waves = axes or frequencies
-        params[0] = _spread(params[0]["weight"], 1.0 if waves else SHARPNESS / len(sides) ** 0.5, seed)
+    perceptron, params = siren(sizes, omega, seed) if activation == "sine" else mlp(sizes, activation, seed)
     moved, scaled = units(shift, size, int(outputs))
     smoothness = int(smooth) if bends else 0
     made = Network(perceptron, sides, axes, frequencies, None, moved, scaled, bends, smoothness, float(fast))
+    _factors(sharpness, len(sides))
+    if activation != "sine":
+        made = dataclasses.replace(made, seed=seed)
+        params[0] = made.first_layer(seed, sharpness)
     return (made if transform is None else _transformed(made, params, transform)), params
-
-
-def _spread(like: np.ndarray, length: float, seed: int) -> dict[str, np.ndarray]:
-    """A first layer: weights of one length in even directions, zero at points evenly drawn from [-1, 1]^inputs."""
-    generator = np.random.default_rng([seed, 2])
-    weight = generator.normal(size=like.shape)
-    weight *= length / np.linalg.norm(weight, axis=1, keepdims=True)
-    turns = generator.uniform(-1.0, 1.0, like.shape)
-    return {"weight": weight, "bias": -np.sum(weight * turns, axis=1)}
 
 
 def siren(sizes: Sequence[int], omega: float = 30.0, seed: int = 0) -> tuple[MLP, list[dict[str, np.ndarray]]]:
@@ -313,6 +335,18 @@ def _axes(periodic: Any, dimension: int) -> tuple[int, ...]:
     if any(not -dimension <= axis < dimension for axis in periodic):
         raise ValueError(f"periodic={periodic!r} names a coordinate beyond 0 to {dimension - 1}")
     return tuple(sorted({int(axis) % dimension for axis in periodic}))
+
+
+def _factors(sharpness: Any, dimension: int) -> np.ndarray:
+    try:
+        factors = np.broadcast_to(np.asarray(sharpness, float), (dimension,))
+    except (TypeError, ValueError):
+        factors = np.array([np.nan])
+    if not np.all((factors > 0) & (factors < np.inf)):
+        raise ValueError(
+            f"sharpness={sharpness!r} must be a positive number, or one for each of {dimension} coordinates"
+        )
+    return factors
 
 
 def _kinks(kinks: Any, smooth: Any, sides: Domain) -> tuple[float, ...]:

@@ -23,6 +23,7 @@ from stiffgrad.pde.conditions import Condition, Residual, Solution, in_units, mo
 from stiffgrad.pde.fast import Stretched, fastest
 from stiffgrad.pde.jumps import jumps, kinks, order
 from stiffgrad.pde.networks import Network, network, units
+from stiffgrad.pde.pace import pace
 from stiffgrad.pde.points import Points, between, box, check_inside, interior_points
 from stiffgrad.pde.scales import scales
 
@@ -155,9 +156,12 @@ class Problem:
                     terms[name] = moved(terms[name], self.conditions[name], name, self.points[name])
             if features:
                 self.network, weights = _network(network, self.domain, outputs, seed, **features)
-                self.params = {**self.params, "network": weights} if self.inverse else weights
             shift, size = units(self.scales.shift, self.scales.size, len(self.scales.size))
             self.network = dataclasses.replace(self.network, shift=shift, size=size)
+        if isinstance(self.network, Network) and time is not None and len(self.domain) > 1:
+            waves = pace([terms[name] for name in self.interiors], self.domain, time, self.scales, self.params)
+            weights = self.network.begun(weights, np.where(np.arange(len(self.domain)) == time, waves, 1.0))
+        self.params = {**self.params, "network": weights} if self.inverse else weights
         terms = {
             name: in_units(term, self.network, self.scales.terms[name] if balance else ())
             for name, term in terms.items()
