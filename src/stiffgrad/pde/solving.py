@@ -36,6 +36,7 @@ ENDS = (Outcome.TARGET, Outcome.STATIONARY, Outcome.STALLED)
 DOUBLINGS = 4  # of the number of points, at most
 PATIENCE = 50  # steps on one set of points before more may be drawn
 RISEN = 2.0  # a held-out energy so many times its lowest of the run rises
+CERTAIN = 100.0  # a held-out residual so many times the training one needs no patience
 PART = 0.25  # of the time interval, which comes before all of it, and how much longer the next part may be
 SHORTER, RETRIES = 0.25, 6  # how much longer a part may be instead where the run is stuck, and how often it may be so
 STUCK = 0.3  # a run is stuck where its loss fell to no less than so much of it in the second half of its steps
@@ -596,8 +597,9 @@ class _Rounds:
         """Whether points are wanted: the held-out residual is far larger, and does not follow any more."""
         if self._apart is None or not _far(row, self._apart):
             return False
-        rises = row["loss"] <= self.end and row["validation"] > RISEN * min(self._seen.values())
-        return self._apart == APART or rises or row["steps"] >= PATIENCE
+        rises = row["validation"] > RISEN * min(self._seen.values())
+        certain = row["loss"] <= self.end and (rises or _far(row, CERTAIN))
+        return self._apart == APART or certain or row["steps"] >= PATIENCE
 
     def _leads_nowhere(self, row: Mapping[str, float]) -> bool:
         return bool(row["steps"] >= STAGE_STEPS and row["loss"] > self._limit)
