@@ -40,6 +40,7 @@ GAIN = (0.1, 0.01)  # nats, and nats a sample: less in so many steps is not wort
 EXACT = 1e-10  # variance of the noise, of that of the targets, below which a phase ends: data without noise have no end
 AGAIN = 3  # further steps of the weights at most with one matrix, in the first phase
 PATIENCE = (8, 6)  # steps without that gain that end each phase
+NEAR = (1, 3)  # the same from a fit to almost the same samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +100,9 @@ class _Counts:
         return {**dataclasses.asdict(self), "presentations": seen}
 
 
-def maximise(problem: Problem, w: Matrix, record: Record, start: Any = None) -> Hyper:
+def maximise(
+    problem: Problem, w: Matrix, record: Record, start: Any = None, patience: tuple[int, int] = PATIENCE
+) -> Hyper:
     """The point of the highest evidence; `start` are the first lambdas, one or one a group."""
     first = START * problem.samples if start is None else start
     loss = problem.value(problem.forward(w))
@@ -118,7 +121,7 @@ def maximise(problem: Problem, w: Matrix, record: Record, start: Any = None) -> 
         mark, idle = (log_evidence, 0) if log_evidence > mark + gain else (mark, idle + 1)
         if _report(problem, record, now, here, h, phase, counts):
             return best
-        if idle > PATIENCE[phase] or np.exp(-now.log_beta) < exact:
+        if idle > patience[phase] or np.exp(-now.log_beta) < exact:
             phase, idle, mark, h = phase + 1, 0, best.log_evidence, 1.0
             if phase == 2 or problem.loss != "squared":  # cross entropies have the first phase only
                 return best

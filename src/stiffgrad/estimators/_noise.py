@@ -42,7 +42,7 @@ CLEAR = 4.0  # nats by which something else must be likelier
 SURE = 3.0  # standard errors by which a variance that changes must be likelier
 OTHER = 0.5  # nats a sample from where squared residuals may be larger than those of the fit with normal noise
 ROUNDS = 8  # of precisions at most
-CHANGED = 0.1  # nats a sample that the first round gained, from where the second one begins anew too
+CHANGED = 0.25  # nats a sample that precisions gained, from where a fit with them begins anew: t noise alone gains 0.2
 GAIN = (0.5, 0.005)  # nats, and nats a sample: a round that gains less is the last one
 VARIED = 3  # fits of a variance function to the same residuals
 EM = 200  # iterations at most for a scale
@@ -189,26 +189,29 @@ def fitted(
     before, first = seen.known_noise(NORMAL), seen.known_noise(DEGREES)
     found, heavy = _widened(normal, before.variance), needed or _likelier(first, before)
     if heavy:
-        found, task = _followed(found, task, first, again, onwards, not needed and _is_nil(first, task))
+        gain = first.log_density - before.log_density
+        same = not needed and _is_nil(first, task)
+        found, task = _followed(found, task, first, onwards, again, gain, same)
     if needed or _is_nil(before, task):
         return found
     # Only now: around a fit that outliers bend, residuals are larger in some parts than in others.
     seen = _Residuals.of(task, found) if heavy else seen
     varied = _varied(seen, heavy)
-    return found if varied is None else _followed(found, task, varied, None, onwards)[0]
+    return found if varied is None else _followed(found, task, varied, onwards)[0]
 
 
 def _followed(
     before: Fitted,
     task: Task,
     first: Noise,
-    again: Callable[[Task], Fitted | None] | None,
     onwards: Callable[[Task, Fitted], Fitted],
+    again: Callable[[Task], Fitted | None] | None = None,
+    gain: float = 0.0,
     same: bool = False,
 ) -> tuple[Fitted, Task]:
     """The fit before with other noise, or, unless it must be the `same`, a fit for that; and its task.
 
-    The first two rounds begin `again`, where that is given.
+    Where so much is gained that something bends the fit before, the first two rounds begin `again`.
     """
     kept = _with(before, task, first)
     if first.variances is not None:
@@ -217,11 +220,11 @@ def _followed(
         return kept, task
     samples = float(task.weights.sum())
     enough = GAIN[0] + GAIN[1] * samples
-    best, best_noise, now, gain, last = None, first, first, np.inf, task
+    best, best_noise, now, last = None, first, first, task
     for number in range(ROUNDS):
         weighted = dataclasses.replace(task, precisions=now.precisions, variances=now.variances)
-        anew = again is not None and number < 2 and gain > CHANGED * samples
-        found = again(weighted) if again is not None and anew else onwards(weighted, best or before)
+        bent = number < 2 and gain > CHANGED * samples
+        found = again(weighted) if again is not None and bent else onwards(weighted, best or before)
         if found is None:
             break
         noise, now = now, _like(now, _Residuals.of(weighted, found))

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from stiffgrad._float64 import float64
-from stiffgrad.estimators import _columns, _noise, _starts, _training
+from stiffgrad.estimators import _noise, _starts, _training
 from stiffgrad.estimators._base import FlowEstimator, checked_weights, mean_and_scale
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix
 from stiffgrad.estimators._training import Fitted, Task, flat
@@ -254,7 +254,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             return self._best_network(weighted, None, random, 1)[0]
 
         def onwards(task: Task, last: Fitted) -> Fitted:
-            return _columns.onwards(task, last, self._settings(begin))
+            return _training.onwards(task, last, self._settings(begin))
 
         if len(found) > 1 and not _noise.heavy(tasks[0], found[0]):
             return _starts.mixed(found, tasks[0])
