@@ -16,7 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from stiffgrad._float64 import float64
 from stiffgrad.estimators import _noise, _starts, _training
-from stiffgrad.estimators._base import FlowEstimator, checked_weights, mean_and_scale
+from stiffgrad.estimators._base import FlowEstimator, checked_weights
+from stiffgrad.estimators._samples import mean_and_scale
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix
 from stiffgrad.estimators._training import Fitted, Task, flat
 
@@ -251,7 +252,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             if self.wall_seconds is not None and time.perf_counter() - begin > self.wall_seconds:
                 return None
             weighted = [dataclasses.replace(each, precisions=task.precisions) for each in tasks]
-            return self._best_network(weighted, None, random, 1)[0]
+            return self._best_network(weighted, None, random, 1)[0][0]
 
         def onwards(task: Task, last: Fitted) -> Fitted:
             return _training.onwards(task, last, self._settings(begin))
