@@ -138,8 +138,11 @@ class _Residuals:
             degrees, np.ones(len(self.weights)) if self.variances is None else self.variances, self.known
         )
 
-    def varied(self, heavy: bool, last: Candidate | None = None) -> Noise:
-        """Noise with a variance function, fitted from where the `last` one was; `heavy`: its tails may be."""
+    def varied(self, heavy: bool, last: Candidate | None = None) -> Noise | None:
+        """Noise with a variance function, fitted from where the `last` one was; `heavy`: its tails may be.
+
+        Nothing where already a first step towards one makes left-out samples no likelier.
+        """
         mean, scale = self.inputs.mean(0), self.inputs.std(0)
         scale = np.where(scale > 0, scale, 1.0)
         X, k = (self.inputs - mean) / scale, self.outputs
@@ -157,11 +160,16 @@ class _Residuals:
             return rest * _precisions(k * rest / np.exp(g), k, noise.degrees, noise.variance) / noise.variance
 
         now = self.noise_of(DEGREES if heavy else NORMAL, np.ones(len(X)), None)
-        waves = _variance.several(X.shape[1], k) if last is None else [last.waves]
         q = squares(now, np.zeros(len(X)) if last is None else last.log_variance)
-        best, *others = [noise(_variance.fitted(each, X, k, q, self.weights, last)) for each in waves]
-        for each in others:
-            best = each if _likelier(each, best) else best
+        if last is None:
+            waves = _variance.several(X.shape[1], k)
+            gains = [_variance.gain(each, X, k, q, self.weights) for each in waves]
+            if max(gains) <= 0.0:
+                return None
+            chosen = waves[int(np.argmax(gains))]
+        else:
+            chosen = last.waves
+        best = noise(_variance.fitted(chosen, X, k, q, self.weights, last))
         for _ in range(VARIED if last is not None or _likelier(best, now) else 0):
             last = best.candidate
             assert last is not None
@@ -211,7 +219,8 @@ def _followed(
 ) -> tuple[Fitted, Task]:
     """The fit before with other noise, or, unless it must be the `same`, a fit for that; and its task.
 
-    Where so much is gained that something bends the fit before, the first two rounds begin `again`.
+    Where so much is gained that something bends the fit before, the first two rounds begin `again`; the first one where
+    the network is not the task's too, for it was chosen under another noise.
     """
     kept = _with(before, task, first)
     if first.variances is not None:
@@ -223,7 +232,8 @@ def _followed(
     best, best_noise, now, last = None, first, first, task
     for number in range(ROUNDS):
         weighted = dataclasses.replace(task, precisions=now.precisions, variances=now.variances)
-        bent = number < 2 and gain > CHANGED * samples
+        chosen = best is None and (before.sizes, before.activation) != (task.sizes, task.activation)
+        bent = number < 2 and (chosen or gain > CHANGED * samples)
         found = again(weighted) if again is not None and bent else onwards(weighted, best or before)
         if found is None:
             break
@@ -250,6 +260,8 @@ def heavy(task: Task, fitted: Fitted) -> bool:
 def _varied(seen: _Residuals, heavy: bool) -> Noise | None:
     """Noise whose variance changes, where samples are likelier with it by more than their differences leave open."""
     same, varied = seen.known_noise(DEGREES if heavy else NORMAL), seen.varied(heavy)
+    if varied is None:
+        return None
     more = _leave_one_out.pays(-varied.densities, -same.densities, seen.weights, SURE)
     return varied if more and _likelier(varied, same) else None
 
@@ -258,7 +270,9 @@ def _like(noise: Noise, seen: _Residuals) -> Noise:
     """Noise of the same kind for other residuals."""
     if noise.candidate is None:
         return seen.known_noise(DEGREES)
-    return seen.varied(True, noise.candidate)
+    varied = seen.varied(True, noise.candidate)
+    assert varied is not None
+    return varied
 
 
 def _likelier(noise: Noise, other: Noise) -> bool:
