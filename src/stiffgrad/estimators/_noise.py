@@ -91,6 +91,7 @@ class _Residuals:
     everywhere: Matrix  # inputs and predictions at all samples
     known: Matrix | None  # what the task says of all
     noise: float  # s^2 of the fit
+    decays: int = 0  # of the fit, each of which is fitted too
 
     @classmethod
     def of(cls, task: Task, fitted: Fitted) -> _Residuals:
@@ -110,7 +111,8 @@ class _Residuals:
         residuals = point.left_out - judges.y
         weights = _leave_one_out.part(problem).weights  # a part tells no more than it has samples
         known = judges.variances, problem.variances
-        return cls(residuals, spread, weights, inputs, known[0], whole, everywhere, known[1], fitted.noise)
+        decays = len(np.unique(fitted.decay))
+        return cls(residuals, spread, weights, inputs, known[0], whole, everywhere, known[1], fitted.noise, decays)
 
     @property
     def outputs(self) -> int:
@@ -124,12 +126,14 @@ class _Residuals:
         if self.whole is not None:
             every = (self.whole**2).sum(1) / (1.0 if everywhere is None else everywhere)
         mean = float(np.average((self.left_out**2).mean(1), weights=self.weights))
+        free = k * float(self.weights.sum())
+        hidden = free / max(free - self.decays, 1.0)  # a sample is left out of the weights, and not of the decays
         for each in degrees:
             variance = most_likely(squares, self.weights, k, each)
             densities = _log_densities(squares, k, each, variance) - 0.5 * np.log(total).sum(1)
             precisions = _precisions(every, k, each, variance) / (1.0 if everywhere is None else everywhere)
             whole = float(self.weights @ densities)
-            found.append(Noise(precisions, each, variance, densities, whole, mean, everywhere))
+            found.append(Noise(precisions, each, hidden * variance, densities, whole, mean, everywhere))
         return max(found, key=lambda each: each.log_density)
 
     def known_noise(self, degrees: tuple[float, ...]) -> Noise:
@@ -237,10 +241,10 @@ def _followed(
         found = again(weighted) if again is not None and bent else onwards(weighted, best or before)
         if found is None:
             break
-        noise, now = now, _like(now, _Residuals.of(weighted, found))
+        now = _like(now, _Residuals.of(weighted, found))
         gain = now.log_density - best_noise.log_density
         if best is None or gain > 0:
-            best, best_noise, last = _widened(_with(found, weighted, noise, found.noise), now.variance), now, weighted
+            best, best_noise, last = _widened(_with(found, weighted, now, found.noise), now.variance), now, weighted
         if gain < enough:
             break
     if best is None or not _likelier(best_noise, first):
