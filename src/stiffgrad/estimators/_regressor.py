@@ -17,9 +17,9 @@ from sklearn.utils.validation import check_is_fitted
 from stiffgrad._float64 import float64
 from stiffgrad.estimators import _noise, _starts, _training
 from stiffgrad.estimators._base import FlowEstimator, checked_weights
-from stiffgrad.estimators._samples import mean_and_scale
 from stiffgrad.estimators._columns import by_column
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix
+from stiffgrad.estimators._samples import mean_and_scale
 from stiffgrad.estimators._training import Fitted, Task, flat
 
 
