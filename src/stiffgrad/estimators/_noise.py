@@ -241,10 +241,13 @@ def _followed(
         found = again(weighted) if again is not None and bent else onwards(weighted, best or before)
         if found is None:
             break
-        now = _like(now, _Residuals.of(weighted, found))
+        seen = _Residuals.of(weighted, found)
+        noise, now = now, _like(now, seen)
         gain = now.log_density - best_noise.log_density
         if best is None or gain > 0:
-            best, best_noise, last = _widened(_with(found, weighted, now, found.noise), now.variance), now, weighted
+            level = now if noise.candidate is None else seen.known_noise((noise.degrees,))  # of the fit's own function
+            best = _widened(_with(found, weighted, noise, found.noise), level.variance)
+            best_noise, last = now, weighted
         if gain < enough:
             break
     if best is None or not _likelier(best_noise, first):

@@ -2,7 +2,7 @@
 
 A network whose first layer is drawn for functions that vary slowly stays in the best straight line where a function
 oscillates: every weight between looks worse. A linear model of random waves sin(v'x + b) has no such traps, and what
-leaving out each sample costs it is a formula. So the scale of v is told by a few small singular value decompositions
+leaving out each sample costs it is a formula. So the scale of v is told by a few small decompositions
 (random features as in Rahimi and Recht 2007), and the first layer is drawn at that scale.
 """
 
