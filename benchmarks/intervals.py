@@ -111,10 +111,11 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--rows", type=int, nargs="*", default=[100, 300, 1000])
     parser.add_argument("--tables", nargs="*", default=list(TABLES))
+    parser.add_argument("--models", nargs="*", default=list(METHODS), help="of " + ", ".join(METHODS))
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    print("| data | rows |", " | ".join(METHODS), "|")
-    print("|---|---|" + "---|" * len(METHODS), flush=True)
+    print("| data | rows |", " | ".join(arguments.models), "|")
+    print("|---|---|" + "---|" * len(arguments.models), flush=True)
     cases: list[tuple[str, int, list[Any]]] = []
     for name, draw in TOYS.items():
         for rows in arguments.rows:
@@ -133,7 +134,7 @@ def main() -> None:
         cases.append((name, len(X) // 2, [(X[a], y[a], X[b], y[b], None) for a, b in folds]))
     for name, rows, parts in cases:
         cells = []
-        for method in METHODS.values():
+        for method in (METHODS[each] for each in arguments.models):
             begin, found = time.process_time(), []
             for X, y, points, values, order in parts:
                 other = np.arange(len(values)) if order is None else order

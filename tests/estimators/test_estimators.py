@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 import stiffgrad as sg
 from stiffgrad._types import Outcome
-from stiffgrad.estimators import FlowClassifier, FlowRegressor, _base, _leave_one_out, _training
+from stiffgrad.estimators import FlowClassifier, FlowRegressor, _base, _leave_one_out, _race, _training
 from stiffgrad.estimators._network import Network
 from stiffgrad.estimators._training import bucket
 from stiffgrad.objective.networks import ACTIVATIONS, mlp
@@ -569,6 +569,7 @@ def test_verbose_off_a_terminal_prints_lines(capsys):
 
 def test_decays_of_very_many_rows_come_from_a_part_and_weights_from_all(monkeypatch):
     monkeypatch.setattr(_leave_one_out, "ROWS", 150)
+    monkeypatch.setattr(_race, "JUDGES", 150)
     inputs, targets = make_friedman1(1500, noise=1.0, random_state=1)
     part = FlowRegressor(random_state=0).fit(inputs[:150], targets[:150])
     model = FlowRegressor(random_state=0).fit(inputs[:1000], targets[:1000])

@@ -198,3 +198,42 @@ def test_a_model_file_keeps_it(tmp_path):
     with pytest.raises(ValueError, match="not in order"):
         _files._variance({**settings["variance"], "low": 3.0, "high": 2.0}, 2)
     assert _files._variance(None, 2) == {}
+
+
+def test_each_decay_costs_the_variance_a_degree_of_freedom():
+    residuals = np.array([[1.0], [2.0], [-0.5], [0.5]])
+    plain = _noise._Residuals(
+        residuals, np.zeros((4, 1)), np.ones(4), np.zeros((4, 2)), None, None, np.zeros((4, 2)), None, 1.0
+    )
+    squares = 1.0 + 4.0 + 0.25 + 0.25
+    assert plain.known_noise(_noise.NORMAL).variance == pytest.approx(squares / 4)
+    fitted = dataclasses.replace(plain, decays=3)
+    assert fitted.known_noise(_noise.NORMAL).variance == pytest.approx(squares / (4 - 3))
+    assert fitted.known_noise(_noise.NORMAL).log_density == plain.known_noise(_noise.NORMAL).log_density
+
+
+def test_a_first_step_is_worth_what_it_is_without_each_sample():
+    """The best of ridge regressions, each sample predicted by the one without it."""
+    rng = np.random.default_rng(0)
+    inputs, weights = rng.normal(size=(150, 2)), np.ones(150)
+    squares = np.exp(inputs[:, 0]) * rng.chisquare(1, 150)
+    waves = _variance.several(2, 1)[0]
+    q, rows = squares / squares.mean(), np.column_stack([np.ones(150), waves.features(inputs)])
+    found = []
+    for decay in _variance.WEAK * _variance.RATIO ** np.arange(_variance.LEVELS):
+        g = np.empty(150)
+        for i in range(150):
+            rest = np.arange(150) != i
+            matrix = rows[rest].T @ rows[rest] + 2.0 * decay * np.eye(3)
+            g[i] = rows[i] @ np.linalg.solve(matrix, rows[rest].T @ (q[rest] - 1.0))
+        g = np.clip(g, -_variance.MOST, _variance.MOST)
+        found.append(0.5 * float((q - g - q * np.exp(-g)).sum()))
+    assert _variance.gain(waves, inputs, 1, squares, weights) == pytest.approx(max(found), rel=1e-9)
+    assert max(found) > 1.0
+
+
+def test_noise_that_is_the_same_everywhere_gets_no_variance_function():
+    rng = np.random.default_rng(1)
+    inputs, squares = rng.normal(size=(300, 2)), rng.chisquare(1, 300)
+    gains = [_variance.gain(waves, inputs, 1, squares, np.ones(300)) for waves in _variance.several(2, 1)]
+    assert max(gains) <= 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import copy
 import dataclasses
 import numbers
 import time
@@ -32,6 +31,7 @@ from stiffgrad.estimators._kept import Kept
 from stiffgrad.estimators._leave_one_out import ROWS
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix, Network
 from stiffgrad.estimators._race import Race, entrants
+from stiffgrad.estimators._samples import may_repeat, mean_and_scale, merged
 from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Member, Settings, Task
 from stiffgrad.objective import Objective
 from stiffgrad.run.driver import Until, solve
@@ -41,7 +41,6 @@ REST = Until(gradient_norm=1e-9, wall_seconds=20.0)
 CROWDED = 0.7  # part of the weights that the data determine, from which "auto" tries a larger network for regression
 ALONE = 1e6  # entries of the Jacobian up to which one BLAS thread is as fast as several
 LARGE = 2e6  # entries of the Jacobian up to which it does
-CONTINUOUS = 0.9  # different values for each different row, from which a column is one of numbers that do not repeat
 SENSED = 1000  # samples at which derivatives are taken for the importances of columns
 WEAK = 1e-4  # the decay beside a validation stop, beyond dense sizes
 
@@ -152,7 +151,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             held_out = (X[other], y[other], weights[other])
             X, y, weights = X[rows], y[rows], weights[rows]
         X, y, weights = merged(X, y, weights)
-        if isinstance(self.alpha, str) and not _may_repeat(X, y):
+        if isinstance(self.alpha, str) and not may_repeat(X, y):
             weights = weights * (len(weights) / weights.sum())
         self._set_scale(X, weights)
         targets = self._scaled_targets(y, weights)
@@ -173,11 +172,8 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             if self.alpha == "evidence" and held_out is None and not self._regression:
                 self._keep(*self._best_committee(tasks, random, screened))
             else:
-                begin, known = time.perf_counter(), None
-                if screened:
-                    self._columns, known = self._few_columns(tasks[0], random)
-                tasks = self._of_columns(tasks)
-                found = self._best_network(tasks, held_out, random, self._starts, known)
+                begin, tasks = time.perf_counter(), self._of_columns(tasks)
+                found, tasks = self._best_network(tasks, held_out, random, self._starts, screened)
                 self._keep(self._with_noise(found, tasks, held_out is not None, random, begin), tasks[-1])
 
     def _columns_that_can_be_judged(self, X: Matrix, y: Matrix, weights: Matrix) -> _screening.Columns | None:
@@ -206,20 +202,6 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             return found, tasks[-1]
         self._columns = columns
         return other, narrow[-1]
-
-    def _few_columns(self, task: Task, random: Any) -> tuple[_screening.Columns | None, Fitted | None]:
-        """Columns that are worth more than all of them, or else nothing; and a fit to those that are taken."""
-        begin, columns = time.perf_counter(), _screening.few(task)
-        if columns is None:
-            return None, None
-        draws = copy.deepcopy(random)  # as `_best_network` will draw
-        draws.randint(2**31 - 1)
-        whole = self._best_of_restarts(task, None, copy.deepcopy(draws))
-        if whole.solution.outcome is not Outcome.TARGET:
-            return None, whole
-        narrow = self._best_of_restarts(_screening.of_columns(task, columns), None, draws)
-        better = _screening.predicts_better(task, whole, columns, narrow, self._settings(begin))
-        return (columns, narrow) if better else (None, whole)
 
     def _with_noise(
         self, found: list[Fitted], tasks: list[Task], validated: bool, random: Any, begin: float
@@ -282,38 +264,58 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         return _committee.committee(tasks, self._settings(), start, starts)
 
     def _best_network(
-        self, tasks: list[Task], held_out: Any, random: Any, starts: int | None, known: Fitted | None = None
-    ) -> list[Fitted]:
+        self, tasks: list[Task], held_out: Any, random: Any, starts: int | None, screened: bool = False
+    ) -> tuple[list[Fitted], list[Task]]:
         """Without noise least squares; else the first architecture, and larger ones while they raise the evidence.
 
-        `known` is the fit of the first architecture, where it is known already.
+        `screened`: of few columns, where these are worth more than all. With the tasks of the columns that are taken.
         """
         begin = time.perf_counter()
         if held_out is not None or self.alpha != "evidence" or not self._regression or self.solver is not None:
-            return [self._best_of_restarts(tasks[0], held_out, random)]
-        race, last = None, self._last_task(tasks)
+            return [self._best_of_restarts(tasks[0], held_out, random)], tasks
+        last = self._last_task(tasks)
         if last is not None:
-            tasks = [last]
-        else:
-            race = self._race(tasks[0], random)
-            exact = race.finish(starts) if race.hopeful() else None
-            if exact is not None:
-                return exact
-        best = self._best_of_restarts(tasks[0], None, random, known)
+            return [self._with_columns(self._best_of_restarts(last, None, random), last, begin)], [last]
+        known = self._few_columns(tasks[0], random) if screened else None
+        if known is not None:
+            self._columns = known.columns
+            tasks = self._of_columns(tasks)
+        race = self._race(tasks[0], random)
+        exact = race.finish(starts) if race.hopeful() else None
+        if exact is not None:
+            return exact, tasks
+        best = self._best_of_restarts(tasks[0], None, random) if known is None else known.fitted
+        final = None if known is None else known.by_column
+        final = self._with_columns(best, tasks[0], begin) if final is None else final
         for task in tasks[1:]:
             late = self.wall_seconds is not None and time.perf_counter() - begin > self.wall_seconds
-            done = best.solution.outcome is not Outcome.TARGET or best.determined < CROWDED
+            done = best.solution.outcome is not Outcome.TARGET or final.determined < CROWDED
             wide = task is not tasks[1] and task.network.size > len(task.X) * task.y.shape[1]
             if late or done or wide or _entries(task) > LARGE:
                 break
             other = self._best_of_restarts(task, None, random)
             if _rank(other, False) <= _rank(best, False):
                 break
-            best = other
-        found = [best] if race is None else race.better(best, starts)
-        if len(found) > 1 or _entries(tasks[0]) > LARGE:
-            return found
-        return [by_column(found[0], tasks[0], self._settings(begin))]
+            best, final = other, self._with_columns(other, task, begin)
+        found = race.better(best, starts)
+        if len(found) == 1:
+            found = [final if found[0] is best else self._with_columns(found[0], tasks[0], begin)]
+        return found, tasks
+
+    def _with_columns(self, fitted: Fitted, task: Task, begin: float) -> Fitted:
+        """The fit with a decay for each column, where that is better; for large tables that is not asked."""
+        return fitted if _entries(task) > LARGE else by_column(fitted, task, self._settings(begin))
+
+    def _few_columns(self, task: Task, random: Any) -> _screening.Choice | None:
+        """A fit to few columns or to all of them, whichever is worth more; nothing where all are seen to matter."""
+        begin, columns = time.perf_counter(), _screening.few(task)
+        if columns is None:
+            return None
+        whole = self._best_of_restarts(task, None, random)
+        if whole.solution.outcome is not Outcome.TARGET:
+            return _screening.Choice(None, whole)
+        narrow = self._best_of_restarts(_screening.of_columns(task, columns), None, random)
+        return _screening.better(task, whole, columns, narrow, self._settings(begin))
 
     def _last_task(self, tasks: list[Task]) -> Task | None:
         """With `warm_start` that of the last fit's network, where it fits the data and what is asked for."""
@@ -331,7 +333,7 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         activation = self.activation if self.activation == "auto" else self._activation
         return Race(task, self._settings(), entrants(activation, hidden), int(random.randint(2**31 - 1)))
 
-    def _best_of_restarts(self, task: Task, held_out: Any, random: Any, known: Fitted | None = None) -> Fitted:
+    def _best_of_restarts(self, task: Task, held_out: Any, random: Any) -> Fitted:
         validation = None
         if held_out is not None:
             inputs, y, weights = self._inputs(held_out[0]), held_out[1], held_out[2]
@@ -343,8 +345,6 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         begin, jobs = time.perf_counter(), self._settings().jobs
         count = 1 if isinstance(self.restarts, str) else self.restarts
         drawn = [self._start(task, random, 0) for _ in range(count)]
-        if known is not None:
-            return known
         for batch in jobs.batches(drawn):
             settings = self._settings(begin)
             if settings.until.wall_seconds == 0.0 and results:
@@ -670,42 +670,6 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         return tags
 
 
-def mean_and_scale(X: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:
-    """Weighted mean and standard deviation of each column; a constant one gets the scale 1, or that of its rounding.
-
-    Columns are brought near 1 by a power of two first, which changes no digit, so that no square over- or underflows.
-    """
-    unit = np.exp2(np.floor(np.log2(np.maximum(np.abs(X).max(axis=0), np.finfo(float).tiny))))
-    X = X / unit
-    mean = np.average(X, axis=0, weights=weights)
-    scale = unit * np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weights))
-    mean = unit * mean
-    rounding = 10 * np.finfo(float).eps * np.abs(mean)
-    return mean, np.where(scale > rounding, scale, np.maximum(1.0, rounding))
-
-
-def merged(X: Matrix, y: Matrix, weights: Matrix) -> tuple[Matrix, Matrix, Matrix]:
-    """Different samples, in an order of their own, with the weights that their repetitions add up to.
-
-    So neither the order of samples matters, nor whether one is given several times or with a weight: not even rounding.
-    """
-    rows = np.ascontiguousarray(np.column_stack([X, y])[weights > 0]) + 0.0  # no negative zeros
-    keys = rows.view(f"V{rows.shape[1] * rows.itemsize}").ravel()
-    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
-    rows, total = rows[first], np.bincount(place, weights[weights > 0]).astype(np.float64)
-    return rows[:, : X.shape[1]].copy(), rows[:, X.shape[1] :].copy(), total
-
-
-def _may_repeat(X: Matrix, y: Matrix) -> bool:
-    """Whether alike rows are alike by chance, each a sample of its own: no column is of numbers that hardly repeat.
-
-    Else they are copies, from which nothing is learned about the noise; then weights, which are the same, count among
-    each other only, as in weighted least squares, and not as so many samples.
-    """
-    values = np.sort(np.column_stack([X, y]), axis=0)
-    return bool(np.all((np.diff(values, axis=0) != 0).sum(axis=0) + 1 < CONTINUOUS * len(X)))
-
-
 def _entries(task: Task) -> int:
     """Of the Jacobian of the rows that count."""
     return min(len(task.X), ROWS) * task.network.size * task.y.shape[1]
@@ -729,4 +693,4 @@ def checked_weights(sample_weight: Any, X: NDArray[Any]) -> Matrix:
     return np.asarray(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True))
 
 
-__all__ = ["FlowEstimator", "checked_weights", "mean_and_scale"]
+__all__ = ["FlowEstimator", "checked_weights"]

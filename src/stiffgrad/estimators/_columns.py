@@ -55,13 +55,3 @@ def _predicts_better(task: Task, settings: Settings) -> bool:
 
 def _trained(task: Task, settings: Settings, alpha: str) -> Fitted:
     return _training.train(task, dataclasses.replace(settings, alpha=alpha), _training.start_of(task, 0), None)
-
-
-def onwards(task: Task, last: Fitted, settings: Settings) -> Fitted:
-    """From a fit to a task like it, whose samples count otherwise; what has a decay for each column keeps them."""
-    task = task.like(last)
-    if last.by_column:
-        found = _training.with_decays_by_column(task, last, settings)
-        return dataclasses.replace(found, decays=last.decays, by_column=True)
-    found = _training.refined(task, _training.flat(last.solution.params), last.decays, settings)
-    return found if settings.alpha == "relevance" else by_column(found, task, settings)

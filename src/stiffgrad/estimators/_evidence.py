@@ -33,13 +33,15 @@ from stiffgrad.estimators._record import Record
 
 ATTEMPTS = 12  # step sizes tried from one point
 START = 0.01  # lambda/N at the start: strong; but still stronger, and weights fall into a linear network
-RATE = 0.2  # part of its way, in logarithms, that a decay goes in one step: fast updates prune inputs that matter
-MAX_CHANGE = 0.3  # of the logarithm of a decay in one step
+# Of each phase: the part of its way, in logarithms, that a decay goes in one step, and its largest change. Fast updates
+# prune inputs that matter, as long as nothing but MacKay's rule steers.
+RATE, MAX_CHANGE = (0.2, 0.5), (0.3, 1.0)
 LOG_RANGE = 18.0  # decays stay within exp(+-18): a group that is pruned does not run off to infinity
 GAIN = (0.1, 0.01)  # nats, and nats a sample: less in so many steps is not worth them
 EXACT = 1e-10  # variance of the noise, of that of the targets, below which a phase ends: data without noise have no end
 AGAIN = 3  # further steps of the weights at most with one matrix, in the first phase
-PATIENCE = (8, 6)  # steps without that gain that end each phase
+PATIENCE = (5, 3)  # steps without that gain that end each phase
+NEAR = (1, 3)  # the same from a fit to almost the same samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +101,9 @@ class _Counts:
         return {**dataclasses.asdict(self), "presentations": seen}
 
 
-def maximise(problem: Problem, w: Matrix, record: Record, start: Any = None) -> Hyper:
+def maximise(
+    problem: Problem, w: Matrix, record: Record, start: Any = None, patience: tuple[int, int] = PATIENCE
+) -> Hyper:
     """The point of the highest evidence; `start` are the first lambdas, one or one a group."""
     first = START * problem.samples if start is None else start
     loss = problem.value(problem.forward(w))
@@ -118,7 +122,7 @@ def maximise(problem: Problem, w: Matrix, record: Record, start: Any = None) -> 
         mark, idle = (log_evidence, 0) if log_evidence > mark + gain else (mark, idle + 1)
         if _report(problem, record, now, here, h, phase, counts):
             return best
-        if idle > PATIENCE[phase] or np.exp(-now.log_beta) < exact:
+        if idle > patience[phase] or np.exp(-now.log_beta) < exact:
             phase, idle, mark, h = phase + 1, 0, best.log_evidence, 1.0
             if phase == 2 or problem.loss != "squared":  # cross entropies have the first phase only
                 return best
@@ -185,8 +189,8 @@ def _step(
     beta = _beta(problem, float(gamma.sum()), loss)
     squares = np.bincount(problem.groups, w**2, problem.count)
     wanted = np.log(np.maximum(gamma, 1e-6) / np.maximum(beta * squares, np.finfo(float).tiny))
-    change = RATE * (np.clip(wanted, -LOG_RANGE, LOG_RANGE) - now.log_lambda)
-    log_lambda = now.log_lambda + np.clip(change, -MAX_CHANGE, MAX_CHANGE)
+    change = RATE[phase] * (np.clip(wanted, -LOG_RANGE, LOG_RANGE) - now.log_lambda)
+    log_lambda = now.log_lambda + np.clip(change, -MAX_CHANGE[phase], MAX_CHANGE[phase])
     return Hyper(w, log_lambda, float(np.log(beta)), loss, rows=rows), h, accepted
 
 

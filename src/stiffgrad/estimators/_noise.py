@@ -42,7 +42,7 @@ CLEAR = 4.0  # nats by which something else must be likelier
 SURE = 3.0  # standard errors by which a variance that changes must be likelier
 OTHER = 0.5  # nats a sample from where squared residuals may be larger than those of the fit with normal noise
 ROUNDS = 8  # of precisions at most
-CHANGED = 0.1  # nats a sample that the first round gained, from where the second one begins anew too
+CHANGED = 0.25  # nats a sample that precisions gained, from where a fit with them begins anew: t noise alone gains 0.2
 GAIN = (0.5, 0.005)  # nats, and nats a sample: a round that gains less is the last one
 VARIED = 3  # fits of a variance function to the same residuals
 EM = 200  # iterations at most for a scale
@@ -91,6 +91,7 @@ class _Residuals:
     everywhere: Matrix  # inputs and predictions at all samples
     known: Matrix | None  # what the task says of all
     noise: float  # s^2 of the fit
+    decays: int = 0  # of the fit, each of which is fitted too
 
     @classmethod
     def of(cls, task: Task, fitted: Fitted) -> _Residuals:
@@ -110,7 +111,8 @@ class _Residuals:
         residuals = point.left_out - judges.y
         weights = _leave_one_out.part(problem).weights  # a part tells no more than it has samples
         known = judges.variances, problem.variances
-        return cls(residuals, spread, weights, inputs, known[0], whole, everywhere, known[1], fitted.noise)
+        decays = len(np.unique(fitted.decay))
+        return cls(residuals, spread, weights, inputs, known[0], whole, everywhere, known[1], fitted.noise, decays)
 
     @property
     def outputs(self) -> int:
@@ -124,12 +126,14 @@ class _Residuals:
         if self.whole is not None:
             every = (self.whole**2).sum(1) / (1.0 if everywhere is None else everywhere)
         mean = float(np.average((self.left_out**2).mean(1), weights=self.weights))
+        free = k * float(self.weights.sum())
+        hidden = free / max(free - self.decays, 1.0)  # a sample is left out of the weights, and not of the decays
         for each in degrees:
             variance = most_likely(squares, self.weights, k, each)
             densities = _log_densities(squares, k, each, variance) - 0.5 * np.log(total).sum(1)
             precisions = _precisions(every, k, each, variance) / (1.0 if everywhere is None else everywhere)
             whole = float(self.weights @ densities)
-            found.append(Noise(precisions, each, variance, densities, whole, mean, everywhere))
+            found.append(Noise(precisions, each, hidden * variance, densities, whole, mean, everywhere))
         return max(found, key=lambda each: each.log_density)
 
     def known_noise(self, degrees: tuple[float, ...]) -> Noise:
@@ -138,8 +142,11 @@ class _Residuals:
             degrees, np.ones(len(self.weights)) if self.variances is None else self.variances, self.known
         )
 
-    def varied(self, heavy: bool, last: Candidate | None = None) -> Noise:
-        """Noise with a variance function, fitted from where the `last` one was; `heavy`: its tails may be."""
+    def varied(self, heavy: bool, last: Candidate | None = None) -> Noise | None:
+        """Noise with a variance function, fitted from where the `last` one was; `heavy`: its tails may be.
+
+        Nothing where already a first step towards one makes left-out samples no likelier.
+        """
         mean, scale = self.inputs.mean(0), self.inputs.std(0)
         scale = np.where(scale > 0, scale, 1.0)
         X, k = (self.inputs - mean) / scale, self.outputs
@@ -157,11 +164,16 @@ class _Residuals:
             return rest * _precisions(k * rest / np.exp(g), k, noise.degrees, noise.variance) / noise.variance
 
         now = self.noise_of(DEGREES if heavy else NORMAL, np.ones(len(X)), None)
-        waves = _variance.several(X.shape[1], k) if last is None else [last.waves]
         q = squares(now, np.zeros(len(X)) if last is None else last.log_variance)
-        best, *others = [noise(_variance.fitted(each, X, k, q, self.weights, last)) for each in waves]
-        for each in others:
-            best = each if _likelier(each, best) else best
+        if last is None:
+            waves = _variance.several(X.shape[1], k)
+            gains = [_variance.gain(each, X, k, q, self.weights) for each in waves]
+            if max(gains) <= 0.0:
+                return None
+            chosen = waves[int(np.argmax(gains))]
+        else:
+            chosen = last.waves
+        best = noise(_variance.fitted(chosen, X, k, q, self.weights, last))
         for _ in range(VARIED if last is not None or _likelier(best, now) else 0):
             last = best.candidate
             assert last is not None
@@ -189,26 +201,30 @@ def fitted(
     before, first = seen.known_noise(NORMAL), seen.known_noise(DEGREES)
     found, heavy = _widened(normal, before.variance), needed or _likelier(first, before)
     if heavy:
-        found, task = _followed(found, task, first, again, onwards, not needed and _is_nil(first, task))
+        gain = first.log_density - before.log_density
+        same = not needed and _is_nil(first, task)
+        found, task = _followed(found, task, first, onwards, again, gain, same)
     if needed or _is_nil(before, task):
         return found
     # Only now: around a fit that outliers bend, residuals are larger in some parts than in others.
     seen = _Residuals.of(task, found) if heavy else seen
     varied = _varied(seen, heavy)
-    return found if varied is None else _followed(found, task, varied, None, onwards)[0]
+    return found if varied is None else _followed(found, task, varied, onwards)[0]
 
 
 def _followed(
     before: Fitted,
     task: Task,
     first: Noise,
-    again: Callable[[Task], Fitted | None] | None,
     onwards: Callable[[Task, Fitted], Fitted],
+    again: Callable[[Task], Fitted | None] | None = None,
+    gain: float = 0.0,
     same: bool = False,
 ) -> tuple[Fitted, Task]:
     """The fit before with other noise, or, unless it must be the `same`, a fit for that; and its task.
 
-    The first two rounds begin `again`, where that is given.
+    Where so much is gained that something bends the fit before, the first two rounds begin `again`; the first one where
+    the network is not the task's too, for it was chosen under another noise.
     """
     kept = _with(before, task, first)
     if first.variances is not None:
@@ -217,17 +233,21 @@ def _followed(
         return kept, task
     samples = float(task.weights.sum())
     enough = GAIN[0] + GAIN[1] * samples
-    best, best_noise, now, gain, last = None, first, first, np.inf, task
+    best, best_noise, now, last = None, first, first, task
     for number in range(ROUNDS):
         weighted = dataclasses.replace(task, precisions=now.precisions, variances=now.variances)
-        anew = again is not None and number < 2 and gain > CHANGED * samples
-        found = again(weighted) if again is not None and anew else onwards(weighted, best or before)
+        chosen = best is None and (before.sizes, before.activation) != (task.sizes, task.activation)
+        bent = number < 2 and (chosen or gain > CHANGED * samples)
+        found = again(weighted) if again is not None and bent else onwards(weighted, best or before)
         if found is None:
             break
-        noise, now = now, _like(now, _Residuals.of(weighted, found))
+        seen = _Residuals.of(weighted, found)
+        noise, now = now, _like(now, seen)
         gain = now.log_density - best_noise.log_density
         if best is None or gain > 0:
-            best, best_noise, last = _widened(_with(found, weighted, noise, found.noise), now.variance), now, weighted
+            level = now if noise.candidate is None else seen.known_noise((noise.degrees,))  # of the fit's own function
+            best = _widened(_with(found, weighted, noise, found.noise), level.variance)
+            best_noise, last = now, weighted
         if gain < enough:
             break
     if best is None or not _likelier(best_noise, first):
@@ -247,6 +267,8 @@ def heavy(task: Task, fitted: Fitted) -> bool:
 def _varied(seen: _Residuals, heavy: bool) -> Noise | None:
     """Noise whose variance changes, where samples are likelier with it by more than their differences leave open."""
     same, varied = seen.known_noise(DEGREES if heavy else NORMAL), seen.varied(heavy)
+    if varied is None:
+        return None
     more = _leave_one_out.pays(-varied.densities, -same.densities, seen.weights, SURE)
     return varied if more and _likelier(varied, same) else None
 
@@ -255,7 +277,9 @@ def _like(noise: Noise, seen: _Residuals) -> Noise:
     """Noise of the same kind for other residuals."""
     if noise.candidate is None:
         return seen.known_noise(DEGREES)
-    return seen.varied(True, noise.candidate)
+    varied = seen.varied(True, noise.candidate)
+    assert varied is not None
+    return varied
 
 
 def _likelier(noise: Noise, other: Noise) -> bool:

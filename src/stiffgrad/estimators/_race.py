@@ -23,7 +23,7 @@ from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Settings, Tas
 
 ROWS = 500  # that choose
 ROUNDS = ((15, 4), (30, 4), (60, 3), (150, 2), (MATRICES, 1))  # so many matrices, of so many networks, the best before
-FEW = 300  # rows up to which all start: with more, the first one must get better between its first two rounds
+EARLY = 9  # matrices of the first one, after which it must still get better for the others to start
 FALL = 0.5  # by that factor of the left-out mean square, or random features must be better by as much
 STARTS = 4  # of the network that wins at most
 BUDGET = 2e6  # entries of the Jacobians of all of them
@@ -89,14 +89,13 @@ class Race:
     def hopeful(self) -> bool:
         """Whether short runs on a part of the samples predict those that they leave out as if there were no noise."""
         for number, each in enumerate(self._seeds):
-            run, _ = self._to(each, ROUNDS[0][0])
-            before = run.left_out
+            if number == 0:  # others take longer than a fit to a noisy table
+                before = self._to(each, EARLY)[0].left_out
+            self._to(each, ROUNDS[0][0])
             if self.left_out >= HOPE[0] * self._variance:  # the first one has not seen a function, nor random features
                 return False
-            if number == 0 and len(self._part.X) > FEW:  # others take longer than a fit to a noisy table
-                self._to(each, ROUNDS[1][0])
-                if self.left_out >= FALL * before:
-                    return False
+            if number == 0 and self.left_out >= FALL * before:
+                return False
         self._rounds(ROUNDS[1:2])
         return bool(self._runs) and self._runs[self._ranked()[0]][0].left_out < HOPE[1] * self._variance
 

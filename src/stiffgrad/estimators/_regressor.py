@@ -15,9 +15,11 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from stiffgrad._float64 import float64
-from stiffgrad.estimators import _columns, _noise, _starts, _training
-from stiffgrad.estimators._base import FlowEstimator, checked_weights, mean_and_scale
+from stiffgrad.estimators import _noise, _starts, _training
+from stiffgrad.estimators._base import FlowEstimator, checked_weights
+from stiffgrad.estimators._columns import by_column
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix
+from stiffgrad.estimators._samples import mean_and_scale
 from stiffgrad.estimators._training import Fitted, Task, flat
 
 
@@ -251,10 +253,13 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             if self.wall_seconds is not None and time.perf_counter() - begin > self.wall_seconds:
                 return None
             weighted = [dataclasses.replace(each, precisions=task.precisions) for each in tasks]
-            return self._best_network(weighted, None, random, 1)[0]
+            return self._best_network(weighted, None, random, 1)[0][0]
 
         def onwards(task: Task, last: Fitted) -> Fitted:
-            return _columns.onwards(task, last, self._settings(begin))
+            settings = self._settings(begin)
+            found = _training.onwards(task, last, settings)
+            asked = last.by_column or last.precisions is not None or settings.alpha == "relevance"
+            return found if asked else by_column(found, task, settings)
 
         if len(found) > 1 and not _noise.heavy(tasks[0], found[0]):
             return _starts.mixed(found, tasks[0])

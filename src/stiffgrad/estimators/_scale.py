@@ -2,7 +2,7 @@
 
 A network whose first layer is drawn for functions that vary slowly stays in the best straight line where a function
 oscillates: every weight between looks worse. A linear model of random waves sin(v'x + b) has no such traps, and what
-leaving out each sample costs it is a formula. So the scale of v is told by a few small singular value decompositions
+leaving out each sample costs it is a formula. So the scale of v is told by a few small decompositions
 (random features as in Rahimi and Recht 2007), and the first layer is drawn at that scale.
 """
 
@@ -20,6 +20,7 @@ FEATURES = 100
 ROWS = 500  # that judge
 COLUMNS = 100  # inputs up to which scales are tried: random waves of more tell nothing
 DECAYS = np.logspace(-12, 1, 14)
+ROUNDING = 1e-12  # of the largest eigenvalue: directions of less are of rounding
 BEND = 0.3  # deviation of the biases of a second layer
 
 
@@ -48,8 +49,15 @@ def scale_of(X: Matrix, y: Matrix, weights: Matrix) -> Scale:
 def _left_out(X: Matrix, y: Matrix, root: Matrix, unit: Matrix, waves: Matrix, phases: Matrix) -> float:
     """Mean square error of samples that are left out, with the decay for which it is least."""
     features = np.sqrt(2.0 / len(phases)) * np.sin(X @ waves.T + phases)
-    u, s, _ = np.linalg.svd(root * np.column_stack([np.ones(len(X)), X, features]), full_matrices=False)
-    kept = DECAYS[:, None] / (s**2 + DECAYS[:, None])  # of each direction, in the residuals
+    rows = root * np.column_stack([np.ones(len(X)), X, features])
+    if len(rows) > rows.shape[1]:  # from the eigenvectors of their products: a fraction of the time of a SVD
+        squares, v = np.linalg.eigh(rows.T @ rows)
+        real = squares > ROUNDING * squares[-1]
+        squares, u = squares[real], rows @ v[:, real] / np.sqrt(squares[real])
+    else:
+        u, s, _ = np.linalg.svd(rows, full_matrices=False)
+        squares = s**2
+    kept = DECAYS[:, None] / (squares + DECAYS[:, None])  # of each direction, in the residuals
     seen, outside = u.T @ (root * y), np.zeros_like(y)
     free = np.zeros(len(X))  # what of a sample no direction reaches
     if u.shape[0] > u.shape[1]:

@@ -111,17 +111,27 @@ def of_columns(task: Task, columns: Columns) -> Task:
     return dataclasses.replace(task, X=task.X[:, columns], sizes=(len(columns), *task.sizes[1:]))
 
 
-def predicts_better(task: Task, whole: Fitted, columns: Columns, narrow: Fitted, settings: Settings) -> bool:
-    """Whether a fit to some columns of the task is worth more than the fit to the whole."""
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The columns that a fit is to, nothing meaning all, and the fit."""
+
+    columns: Columns | None
+    fitted: Fitted
+    by_column: Fitted | None = None  # what `_columns.by_column` made of it, where that was asked
+
+
+def better(task: Task, whole: Fitted, columns: Columns, narrow: Fitted, settings: Settings) -> Choice:
+    """The fit to some columns of the task where it is worth more than the fit to the whole, else that."""
     if len(task.X) < SAMPLES * task.X.shape[1]:
-        return _parts_say_so(task, settings)
+        return Choice(columns, narrow) if _parts_say_so(task, settings) else Choice(None, whole)
     part = of_columns(task, columns)
     gain = _gain(task, whole, part, narrow)
     if gain > OTHER * task.weights.sum():
-        return True
+        return Choice(columns, narrow)
     if gain < CLEAR:
-        return False
-    return _gain(task, by_column(whole, task, settings), part, by_column(narrow, part, settings)) >= CLEAR
+        return Choice(None, whole)
+    wide, slim = by_column(whole, task, settings), by_column(narrow, part, settings)
+    return Choice(columns, narrow, slim) if _gain(task, wide, part, slim) >= CLEAR else Choice(None, whole, wide)
 
 
 def _gain(task: Task, whole: Fitted, part: Task, narrow: Fitted) -> float:
@@ -172,4 +182,4 @@ def restricted(member: Member, columns: Columns) -> Member:
     return dataclasses.replace(member, sizes=(len(columns), *member.sizes[1:]), params=params)
 
 
-__all__ = ["columns_of", "few", "few_of", "of_columns", "predicts_better", "restricted", "widened"]
+__all__ = ["Choice", "better", "columns_of", "few", "few_of", "of_columns", "restricted", "widened"]

@@ -272,12 +272,24 @@ def refined(task: Task, w: Matrix, decays: Any, settings: Settings) -> Fitted:
 
 
 def with_decays_by_column(task: Task, fitted: Fitted, settings: Settings) -> Fitted:
-    """The evidence with a decay for each input column, from a fit."""
-    problem = problem_of(task, fitted.solution.params, True)
+    """The evidence with a decay for each input column, from a fit with one for all of them."""
+    return _from(task, fitted, settings, True, _evidence.PATIENCE)
+
+
+def onwards(task: Task, last: Fitted, settings: Settings) -> Fitted:
+    """The evidence from a fit to a task like it, whose samples count otherwise, with decays of the same kind."""
+    by_column = last.by_column or settings.alpha == "relevance"
+    found = _from(task.like(last), last, settings, by_column, _evidence.NEAR)
+    return dataclasses.replace(found, decays=last.decays, by_column=True) if last.by_column else found
+
+
+def _from(task: Task, fitted: Fitted, settings: Settings, by_column: bool, patience: tuple[int, int]) -> Fitted:
+    """The evidence from the weights and decays of a fit."""
+    problem = problem_of(task, fitted.solution.params, by_column)
     decays = np.empty(problem.count)
     decays[problem.groups] = fitted.decay * problem.samples
     with Record("evidence", settings.until, 0, settings.progress, None) as record:
-        return _by_evidence(problem, flat(fitted.solution.params), record, decays)
+        return _by_evidence(problem, flat(fitted.solution.params), record, decays, patience)
 
 
 def paced(task: Task, w: Matrix, noise: float, settings: Settings) -> Fitted:
@@ -304,10 +316,16 @@ def _left_out(task: Task, fitted: Fitted) -> tuple[Problem, Matrix]:
     return problem, _leave_one_out.judge(problem, flat(fitted.solution.params), fitted.decays[problem.groups]).left_out
 
 
-def _by_evidence(problem: Problem, w: Matrix, record: Record, start_decays: Matrix | None) -> Fitted:
+def _by_evidence(
+    problem: Problem,
+    w: Matrix,
+    record: Record,
+    start_decays: Matrix | None,
+    patience: tuple[int, int] = _evidence.PATIENCE,
+) -> Fitted:
     """Decays and noise of tables with very many rows are those of a part; then the weights are fitted to all rows."""
     part = _leave_one_out.part(problem)
-    best = _evidence.maximise(part, w, record, start_decays)
+    best = _evidence.maximise(part, w, record, start_decays, patience)
     if part is not problem:
         decay = np.exp(best.log_lambda)[problem.groups]
         lower = _leave_one_out.factor_at(_leave_one_out.judging(problem), best.w, decay)
