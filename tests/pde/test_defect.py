@@ -94,3 +94,20 @@ def test_an_equation_that_is_not_straight_as_far_as_the_change_is_said():
     straight = pde.interior(lambda u, x: D(u, x, 0, 0) + 1, 256)
     problem = pde.Problem([(0, 1)], [straight, pde.boundary(0.0)], (network, {"a": np.array(0.01)}), balance=False)
     assert not defect(problem, problem.params, T).bent
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 3.0])
+def test_few_points_inside_are_no_missing_condition(sharpness):
+    """An equation that draws its points is looked at on as many as there are functions, however few it is trained on."""
+    start = pde.initial(lambda u, z: [u(z) - np.sin(np.pi * z[0]), D(u, z, 1)], 257)
+    equation = pde.interior(lambda u, z: D(u, z, 1, 1) - 4 * D(u, z, 0, 0), 40)
+    problem = pde.Problem([(0, 1)] * 2, [equation, pde.boundary(0.0, 202), start])
+    assert defect(problem, problem.sharper(sharpness), pde.grid_points(problem.domain)[::20]).free == 0
+
+
+def test_points_of_ones_own_limit_the_functions():
+    """On points that the user gives nothing can be seen between them: no more functions than these can tell."""
+    inside = np.random.default_rng(0).uniform(size=(40, 2))
+    equation = pde.interior(lambda u, z: pde.laplacian(u, z), inside)
+    problem = pde.Problem([(0, 1)] * 2, [equation, pde.boundary(0.0, 400)])
+    assert defect(problem, problem.params, pde.grid_points(problem.domain)[::20]).free == 0

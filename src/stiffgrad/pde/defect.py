@@ -36,7 +36,7 @@ Values = NDArray[np.float64]
 WIDTHS = (1.0, 3.0, 9.0, 27.0)  # lengths of the random units' weights, where the domain is [-1, 1]
 UNITS = 32  # of each width, and in two dimensions or more twice as many
 ALIKE = 1e-12  # functions are combinations of others, where so little of them is left
-ROWS = 2  # for each function at least: of more functions some vanish on all points, whatever the conditions are
+ROWS = 2  # inside for each function at least: of more functions some vanish on all points, whatever the conditions are
 UNSEEN = 1e-7  # what a change of the solution by its size leaves in all residuals, where nothing determines it
 SPREAD = 200  # points of a piece, on which functions are told from each other
 FALLEN = 1 / 100  # and so much of what the half of all functions leaves at least, in more than one dimension
@@ -73,7 +73,8 @@ def defect(problem: Problem, params: Params, points: Points) -> Defect:
         dataclasses.replace(term, function=dataclasses.replace(residual_of(term), network=around))
         for term in problem.looked_at()
     ]
-    change, free, bent = _correction(around, terms, weights, unknowns, np.array(problem.scales.size), points)
+    inside = [name in problem.interiors for name in problem.terms]
+    change, free, bent = _correction(around, terms, inside, weights, unknowns, np.array(problem.scales.size), points)
     return Defect(_changed(around, weights, change, points), free, bent)
 
 
@@ -96,7 +97,8 @@ def defect_of_pieces(onset: Onset, pieces: Sequence[Piece], points: Points) -> D
         inside = (points[:, axis] >= frame.low[axis]) & (points[:, axis] <= frame.high[axis])
         placed = 2.0 * (points[inside] - frame.low) / (frame.high - frame.low) - 1.0
         spread = interior_points(around.sides, SPREAD, "grid")
-        change, unseen, bends = _correction(around, terms, piece.weights, {}, np.ones(outputs), spread)
+        equations = [True] * (len(terms) - 1) + [False]  # the last is how the piece begins
+        change, unseen, bends = _correction(around, terms, equations, piece.weights, {}, np.ones(outputs), spread)
         free, bent = max(free, unseen), bent or bends
         if len(placed):
             found[inside] = frame.size * _changed(around, piece.weights, change, placed).reshape(-1, outputs)
@@ -107,11 +109,18 @@ def defect_of_pieces(onset: Onset, pieces: Sequence[Piece], points: Points) -> D
 
 
 def _correction(
-    around: Around, terms: Sequence[Term], weights: Params, unknowns: Any, size: Values, points: Points
+    around: Around,
+    terms: Sequence[Term],
+    inside: Sequence[bool],
+    weights: Params,
+    unknowns: Any,
+    size: Values,
+    points: Points,
 ) -> tuple[Values, int, bool]:
     """The change in its functions' coefficients, (functions, k), how many of them leave no trace, and if it is bent.
 
-    `terms`: the conditions on `around`; `points`: where functions are told from each other.
+    `terms`: the conditions on `around`, and which of them hold inside; `points`: where functions are told from each
+    other.
     """
     functions = np.asarray(_functions_at(around, weights, jnp.asarray(points)))
     residuals: Any = tuple(term.function for term in terms)
@@ -119,7 +128,8 @@ def _correction(
     start = {"change": np.zeros((functions.shape[1], len(size))), "unknowns": unknowns}
     answers = _answers(residuals, start, weights, size, samples)
     left = _left(terms, answers)
-    count = len(left) // (ROWS * len(size))
+    rows = sum(np.size(r) for (r, _), within in zip(answers, inside, strict=True) if within)
+    count = rows // (ROWS * len(size))
     _, spread, directions = np.linalg.svd(functions, full_matrices=False)
     kept = np.flatnonzero(spread > ALIKE * spread[0])[: max(count, 1)]
     # Combinations of the functions that are orthogonal and of size one on the points.

@@ -268,10 +268,14 @@ class Problem:
         return Objective(self.params, terms, dtype=self._dtype)
 
     def looked_at(self) -> list[Term]:
-        """All terms, on points that are not trained on where there are such."""
-        return [
-            self._moved(name, self._fresh[name]) if name in self._fresh else term for name, term in self._terms.items()
-        ]
+        """All terms, on points that are not trained on where there are such: inside as many as are held out at most."""
+
+        def points(name: str) -> Points:
+            if name in self.drawn:
+                return self.draw(name, MOST_HELD_OUT, "sobol", HELD_OUT_SEED)
+            return self._fresh[name]
+
+        return [self._moved(name, points(name)) if name in self._fresh else term for name, term in self._terms.items()]
 
     def _moved(self, name: str, points: Points) -> Term:
         return moved(self._terms[name], self.conditions[name], name, points)
