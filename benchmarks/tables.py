@@ -414,62 +414,124 @@ def run(names: list[str], wanted: list[str], repeats: int, limit: float, out: Pa
     return [*found.values()]
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    """Tables in Markdown: scores and losses of each task, then mean ranks and seconds."""
-    frame = pd.DataFrame(rows)
-    for task, titles in (("classification", ("accuracy", "log loss")), ("regression", ("R2", "relative error"))):
-        part = frame[frame["task"] == task]
-        if part.empty:
+Form = tuple[str, str, Callable[[pd.Series], float] | None]  # title, how numbers are written, which is the best
+SCORES: dict[str, dict[str, Form]] = {
+    "classification": {
+        "score": ("accuracy", "{:.3f}", max),
+        "loss": ("log loss", "{:.3f}", min),
+        "calibration": ("calibration error", "{:.3f}", min),
+    },
+    "regression": {
+        "score": ("R2", "{:.4f}", max),
+        "loss": ("relative error", "{:.1e}", min),
+        "nll": ("negative log likelihood", "{:.2f}", min),
+        "coverage": ("coverage of 90% intervals", "{:.2f}", None),
+    },
+}
+UNRANKED = ("GP", *DISTRIBUTIONS)  # the GP was run on small tables only
+
+
+def compared(rows: list[dict[str, Any]], wanted: list[str], repeats: int) -> pd.DataFrame:
+    """Rows of these models that were run; of each table those folds that all its models have."""
+    kept = [row for row in rows if "skipped" not in row and row["fold"] < 2 * repeats]
+    frame = pd.DataFrame([row for row in kept if not wanted or row["model"] in wanted])
+    here = frame.groupby(["data", "fold"])["model"].transform("nunique")
+    return frame[here == frame.groupby("data")["model"].transform("nunique")]
+
+
+def means(part: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Means over folds, a row for each table and a column for each model, Flow first."""
+    pivot = part.pivot_table(index="data", columns="model", values=column, sort=False)
+    names = [model for model in dict.fromkeys(["Flow", *pivot]) if model in pivot]
+    hidden = DISTRIBUTIONS if column in ("score", "loss") else ()
+    return pivot[[model for model in names if model not in hidden]]
+
+
+def mean_ranks(pivot: pd.DataFrame, best: Any) -> tuple[pd.Series, int]:
+    """Over the tables that all models have which are ranked, and how many these are."""
+    ranked = pivot.drop(columns=[model for model in UNRANKED if model in pivot]).dropna()
+    return ranked.rank(axis=1, ascending=best is min).mean(), len(ranked)
+
+
+def print_table(title: str, cells: pd.DataFrame) -> None:
+    print(f"\n| {title} | {' | '.join(cells)} |\n|{'---|' * (cells.shape[1] + 1)}")
+    for name, row in cells.iterrows():
+        print(f"| {name} | {' | '.join(row)} |")
+
+
+def show(frame: pd.DataFrame) -> None:
+    """Markdown: a summary of each task, then each score of each table, and the revisions that rows are of."""
+    parts = {task: frame[frame["task"] == task] for task in SCORES if (frame["task"] == task).any()}
+    for task, part in parts.items():
+        summary(task, part)
+    print('\n<details markdown="1">\n<summary>Each table</summary>')
+    for task, part in parts.items():
+        for column, (title, form, best) in SCORES[task].items():
+            if column in part:
+                each(title, means(part, column), form, best)
+    for revision, group in frame.groupby("revision", sort=False):
+        print(f"\nRevision {revision}: {', '.join(group['model'].unique())}.")
+    print("\n</details>")
+
+
+def each(title: str, pivot: pd.DataFrame, form: str, best: Any) -> None:
+    """A score of each table, the best in bold."""
+    cells = pivot.map(lambda value: "" if np.isnan(value) else form.format(value))
+    if best is not None:
+        first = pivot.eq(pivot.agg(best.__name__, axis=1), axis=0)
+        cells = cells.where(~first, "**" + cells + "**")
+    print_table(title, cells)
+
+
+def summary(task: str, part: pd.DataFrame) -> None:
+    """A line for each model: on how many tables, where Flow is ahead, mean ranks, and medians of seconds."""
+    seconds = means(part, "seconds")
+    cells = pd.DataFrame({"tables": seconds.count().astype(str)})
+    for column, (title, form, best) in SCORES[task].items():
+        if column not in part or (task, column) == ("regression", "loss"):  # as R2 says
             continue
-        order = sorted(dict.fromkeys(part["model"]), key=lambda model: model != "Flow")
-        names = list(dict.fromkeys(part["data"]))
-        for values, title in zip(("score", "loss"), titles, strict=True):
-            pivot = part.pivot_table(index="data", columns="model", values=values).reindex(names)
-            pivot = pivot[[model for model in order if model in pivot]]
-            ranks = pivot.rank(axis=1, ascending=values == "loss", na_option="bottom").mean()
-            print(f"\n| {title} | {' | '.join(pivot)} |\n|{'---|' * (pivot.shape[1] + 1)}")
-            for name, row in pivot.iterrows():
-                best = row.min() if values == "loss" else row.max()
-                digits = (
-                    "{:.1e}"
-                    if task == "regression" and values == "loss"
-                    else "{:.4f}"
-                    if task == "regression"
-                    else "{:.3f}"
-                )
-                cells = ["" if value != value else digits.format(value) for value in row]
-                cells = [f"**{text}**" if value == best else text for text, value in zip(cells, row, strict=True)]
-                print(f"| {name} | {' | '.join(cells)} |")
-            print(f"| mean rank | {' | '.join(f'{ranks[model]:.2f}' for model in pivot)} |")
-    seconds = frame.groupby("model")["seconds"].sum()
-    print(
-        "\nseconds of processor time of all fits:", ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
-    )
-    if "coverage" in frame:
-        print(
-            f"coverage of Flow's 90% intervals, mean over tables: {frame.groupby('data')['coverage'].mean().mean():.3f}"
-        )
+        pivot = means(part, column)
+        if best is None:
+            cells[f"mean {title}"] = pivot.mean().map(form.format)
+            continue
+        cells[f"Flow ahead in {title}"] = flow_ahead(pivot, best)
+        if column != "nll":  # few models have one
+            ranks, n = mean_ranks(pivot, best)
+            cells[f"mean rank in {title}, {n} tables"] = ranks.map("{:.2f}".format)
+    cells["fit, s"] = seconds.median().map("{:.2g}".format)
+    cells["predict, s"] = means(part, "predict_seconds").median().map("{:.1g}".format)
+    if "Flow" in seconds:
+        cells["fit, of Flow's"] = np.exp(np.log(seconds.div(seconds["Flow"], axis=0)).mean()).map("{:.2g}".format)
+    folds = part.groupby("data")["fold"].nunique()
+    several = f"{folds.min()}" if folds.min() == folds.max() else f"{folds.min()} to {folds.max()}"
+    print_table(f"{task}: {len(folds)} tables, {several} folds", cells.fillna(""))
 
 
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
+def flow_ahead(pivot: pd.DataFrame, best: Any) -> pd.Series:
+    """Of how many of the tables that Flow and a model have, its mean score is the better one."""
+    if "Flow" not in pivot:
+        return pd.Series("", pivot.columns)
+    others = pivot.drop(columns="Flow")[pivot["Flow"].notna()]
+    ahead = others.lt(pivot["Flow"], axis=0) if best is max else others.gt(pivot["Flow"], axis=0)
+    return ahead.sum().astype(str) + " of " + others.count().astype(str)
+
+
+def draw(frame: pd.DataFrame, path: Path) -> None:
     """Critical-difference diagrams (Demsar 2006): mean ranks, and bars over models that are alike by Nemenyi's test.
 
-    A model counts in those tables on which all others of the diagram were run; a table counts once, by its mean score.
+    A table counts once, by its mean score, where all models that are ranked were run on it.
     """
     import matplotlib.pyplot as plt
     import scikit_posthocs
 
-    frame = pd.DataFrame(rows)
-    figure, axes = plt.subplots(2, 1, figsize=(8, 5.2), layout="constrained")
+    figure, axes = plt.subplots(2, 1, figsize=(8, 6.2), layout="constrained")
     for ax, task, title in zip(axes, ("regression", "classification"), ("R2", "accuracy"), strict=True):
-        part = frame[(frame["task"] == task) & (frame["model"] != "GP")]  # GP was run on small tables only
-        scores = part.pivot_table(index="data", columns="model", values="score").dropna()
-        ranks = scores.rank(axis=1, ascending=False).mean()
-        alike = scikit_posthocs.posthoc_nemenyi_friedman(scores.to_numpy())
-        alike.index = alike.columns = scores.columns
+        pivot = means(frame[frame["task"] == task], "score")
+        ranks, n = mean_ranks(pivot, max)
+        alike = scikit_posthocs.posthoc_nemenyi_friedman(pivot[ranks.index].dropna().to_numpy())
+        alike.index = alike.columns = ranks.index
         scikit_posthocs.critical_difference_diagram(ranks, alike, ax=ax, text_h_margin=0.3)
-        ax.set_title(f"mean rank in {title} over {len(scores)} tables; bars: not told apart at 5%", fontsize=10)
-        print(f"mean ranks in {title} over {len(scores)} tables:", ranks.sort_values().round(2).to_dict())
+        ax.set_title(f"mean rank in {title} over {n} tables; bars: not told apart at 5%", fontsize=10)
     figure.savefig(path, metadata={"Date": None})
 
 
@@ -480,17 +542,22 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--limit", type=float, default=60.0, help="predicted seconds of a fit that are too many")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/tables.json"))
+    parser.add_argument("--table", action="store_true", help="run nothing: print what is there")
     parser.add_argument("--diagram", type=Path, help="where the critical-difference diagram is drawn (SVG)")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    names: list[str] = []
-    groups = {"toys": lambda: [*TOYS], "today": lambda: TODAY, "rule": by_rule, "classes": by_second_rule}
-    for name in arguments.data or groups:
-        names += groups[name]() if name in groups else [name]
-    rows = run(names, arguments.models, arguments.repeats, arguments.limit, arguments.out)
-    show(rows)
+    if arguments.table:
+        rows = json.loads(arguments.out.read_text())["rows"]
+    else:
+        names: list[str] = []
+        groups = {"toys": lambda: [*TOYS], "today": lambda: TODAY, "rule": by_rule, "classes": by_second_rule}
+        for name in arguments.data or groups:
+            names += groups[name]() if name in groups else [name]
+        rows = run(names, arguments.models, arguments.repeats, arguments.limit, arguments.out)
+    frame = compared(rows, arguments.models, arguments.repeats)
+    show(frame)
     if arguments.diagram:
-        draw(rows, arguments.diagram)
+        draw(frame, arguments.diagram)
 
 
 if __name__ == "__main__":
