@@ -448,8 +448,9 @@ def means(part: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def mean_ranks(pivot: pd.DataFrame, best: Any) -> tuple[pd.Series, int]:
-    """Over the tables that all models have which are ranked, and how many these are."""
-    ranked = pivot.drop(columns=[model for model in UNRANKED if model in pivot]).dropna()
+    """Of models on two thirds of the tables or more, over the tables that all of these have; and how many these are."""
+    often = [model for model in pivot if model not in UNRANKED and 3 * pivot[model].count() >= 2 * len(pivot)]
+    ranked = pivot[often].dropna()
     return ranked.rank(axis=1, ascending=best is min).mean(), len(ranked)
 
 
@@ -519,7 +520,7 @@ def flow_ahead(pivot: pd.DataFrame, best: Any) -> pd.Series:
 def draw(frame: pd.DataFrame, path: Path) -> None:
     """Critical-difference diagrams (Demsar 2006): mean ranks, and bars over models that are alike by Nemenyi's test.
 
-    A table counts once, by its mean score, where all models that are ranked were run on it.
+    A table counts once, by its mean score, where all models that are ranked (`mean_ranks`) were run on it.
     """
     import matplotlib.pyplot as plt
     import scikit_posthocs
