@@ -171,7 +171,7 @@ def cell(model: Any, X: np.ndarray, y: np.ndarray, points: np.ndarray, values: n
         model.fit(X, y)
     except (ValueError, RuntimeError, np.linalg.LinAlgError) as error:  # a failed cell is a result too
         return {"seconds": time.process_time() - begin, "error": None, "why": str(error)[:200]}
-    row = {"seconds": time.process_time() - begin}
+    row: dict[str, Any] = {"seconds": time.process_time() - begin}
     row["error"] = float(np.sqrt(np.mean((np.ravel(model.predict(points)) - values) ** 2)) / values.std())
     if isinstance(model, FlowRegressor):
         low, high = model.predict(points, quantiles=[0.05, 0.95])
