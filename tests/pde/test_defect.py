@@ -98,7 +98,7 @@ def test_an_equation_that_is_not_straight_as_far_as_the_change_is_said():
 
 @pytest.mark.parametrize("sharpness", [1.0, 3.0])
 def test_few_points_inside_are_no_missing_condition(sharpness):
-    """An equation that draws its points is looked at on as many as there are functions, however few it is trained on."""
+    """An equation that draws its points is looked at on enough of them, however few it is trained on."""
     start = pde.initial(lambda u, z: [u(z) - np.sin(np.pi * z[0]), D(u, z, 1)], 257)
     equation = pde.interior(lambda u, z: D(u, z, 1, 1) - 4 * D(u, z, 0, 0), 40)
     problem = pde.Problem([(0, 1)] * 2, [equation, pde.boundary(0.0, 202), start])

@@ -261,8 +261,6 @@ class TraceBuilder:
         order = np.argsort(numbers)
 
         def column(name: str) -> NDArray[np.float64]:
-            if len(numbers) == len(pieces):  # single rows, whose arrays would take many times as long
-                return np.array([piece.columns.get(name, np.nan) for piece in pieces], float).ravel()[order]
             parts = [np.atleast_1d(p.columns[name]) if name in p.columns else np.full(len(p), np.nan) for p in pieces]
             return np.concatenate(parts).astype(float)[order]
 
