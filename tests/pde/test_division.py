@@ -114,6 +114,7 @@ def test_what_turns_in_little_time_is_solved_in_pieces_and_says_so():
     error = solution.errors(lambda t: path(t[0])[0]).relative_l2
     assert error < 1e-4
     assert error / 5 < solution.error_estimate < 5 * error
+    assert solution.outcome is sg.Outcome.TARGET  # of each piece
     assert "pieces of time" in solution.verdict
     assert len(solution.params) > 4
 

@@ -289,10 +289,12 @@ def _run_pieces(problem: Problem, rounds: _Rounds, loss: float | None) -> None:
         rounds.run(objective, GOAL, steps=STEPS, held_out=held_out)
         division.judge(rounds.params, rounds.energy, rounds.steps)
     if division.found and not (rounds.going and division.hopeless):
-        rounds.end_with(problem.with_network(*division.whole), division)
-    elif rounds.going:
-        rounds.back_to(before)
-        rounds.run(problem.with_points({}, before), loss)
+        whole = problem.with_network(*division.whole)
+        rounds.end_with(whole, whole.params, division)
+    else:
+        rounds.end_with(problem, before)
+        if rounds.going:
+            rounds.run(problem.with_points({}, before), loss)
 
 
 def _start_well(problem: Problem, rounds: _Rounds, run: Callable[[Params, bool], None]) -> Params:
@@ -560,17 +562,19 @@ class _Rounds:
             if run.outcome in ENDS:  # an end on these points, and on no others
                 self.wants_points = _far(run.trace.row(-1), FAR) and self.doublings <= DOUBLINGS
 
-    def end_with(self, problem: Problem, division: Division) -> None:
-        """Let what a division has found be the end of all runs, on a problem whose network it is."""
+    def end_with(self, problem: Problem, params: Params, division: Division | None = None) -> None:
+        """Let these be the end of all runs: of a problem whose network a division has found, or of the first."""
         assert self._total is not None
         objective = problem.objective
-        w, loss = objective.w0, float(energy(objective, objective.w0))
-        within = self._until.loss is not None and loss <= self._until.loss
-        outcome = self._total.outcome if not division.done else Outcome.TARGET if within else Outcome.OUT_OF_STEPS
+        w = objective.flatten(params)
+        loss, done = float(energy(objective, w)), division is not None and division.done
+        # Every piece has met its own target; only who asked for a lower one than that has not got it.
+        within = self._until.loss in (None, TARGET) or loss <= self._until.loss
+        outcome = self._total.outcome if not done else Outcome.TARGET if within else Outcome.OUT_OF_STEPS
         self._total = dataclasses.replace(
-            self._total, params=problem.params, w=np.asarray(w), loss=loss, outcome=outcome, best_params=None
+            self._total, params=params, w=np.asarray(w), loss=loss, outcome=outcome, best_params=None
         )
-        self.problem, self.objective, self.division, self.whole = problem, objective, division, division.done
+        self.problem, self.objective, self.division, self.whole = problem, objective, division, done
 
     def _begun(self) -> Solver:
         """The solver, to begin with the step at which the last run left off, where both follow the flow by steps."""
