@@ -87,7 +87,7 @@ def defect_of_pieces(onset: Onset, pieces: Sequence[Piece], points: Points) -> D
     axis, outputs = onset.axis, len(pieces[0].frame.size)
     around = Around(onset.network, ((-1.0, 1.0),) * points.shape[1])
     moved_onset, found, free, bent = onset.of(around), np.zeros((len(points), outputs)), 0, False
-    last: Any = None
+    spread, last = interior_points(around.sides, SPREAD, "grid"), None
     for piece in pieces:
         frame = piece.frame
         terms = [dataclasses.replace(term, function=term.function.of(around)) for term in piece.terms]  # type: ignore[attr-defined]  # of pieces
@@ -96,7 +96,6 @@ def defect_of_pieces(onset: Onset, pieces: Sequence[Piece], points: Points) -> D
             terms[-1] = dataclasses.replace(terms[-1], targets=targets)
         inside = (points[:, axis] >= frame.low[axis]) & (points[:, axis] <= frame.high[axis])
         placed = 2.0 * (points[inside] - frame.low) / (frame.high - frame.low) - 1.0
-        spread = interior_points(around.sides, SPREAD, "grid")
         equations = [True] * (len(terms) - 1) + [False]  # the last is how the piece begins
         change, unseen, bends = _correction(around, terms, equations, piece.weights, {}, np.ones(outputs), spread)
         free, bent = max(free, unseen), bent or bends

@@ -28,7 +28,7 @@ from stiffgrad.pde.conditions import residual_of
 from stiffgrad.pde.networks import scalar
 from stiffgrad.pde.operators import differentiated
 from stiffgrad.pde.points import Domain, Points, interior_points
-from stiffgrad.pde.scales import MODES, Scales, Trial
+from stiffgrad.pde.scales import MODES, Scales, Trial, smooth
 
 Values = NDArray[np.float64]
 CHOICES = ("select_n", "sign", "floor", "ceil", "round")  # what makes a jump
@@ -151,7 +151,7 @@ def answers(
         residual_of(term), network=_Rippled(Trial(sides), float(high[axis] - low[axis]), axis)
     )
     size = np.array(scales.size)
-    trial = {"constant": np.array(scales.shift), "waves": np.full((2 * MODES, len(size)), MODES**-0.5) * size}
+    trial = smooth(scales)
     unknowns = params["unknowns"] if function.inverse else {}
     # A cosine and a sine, whose squares add up to one wherever the points lie.
     both = [

@@ -22,7 +22,7 @@ from stiffgrad.objective import Term
 from stiffgrad.pde.conditions import residual_of
 from stiffgrad.pde.networks import as_array, scalar
 from stiffgrad.pde.points import Domain, interior_points
-from stiffgrad.pde.scales import MODES, Scales, Trial
+from stiffgrad.pde.scales import Scales, Trial, smooth
 
 HALF_WAVE = np.pi  # along a side of the domain: about what a start follows by itself
 COVERED, MOST = 3.0, 16.0  # times as many in time as in space that a start still follows, and is made to, at most
@@ -54,7 +54,7 @@ def _symbol(term: Term, sides: Domain, scales: Scales, params: Params, waves: An
     """What an equation leaves of plane waves (F, d) on a trial function, (F, points, j, k) for k components."""
     function = dataclasses.replace(residual_of(term), network=_Waved(Trial(sides), sides))
     size = np.array(scales.size)
-    trial = {"constant": np.array(scales.shift), "waves": np.full((2 * MODES, len(size)), MODES**-0.5) * size}
+    trial = smooth(scales)
     unknowns = params["unknowns"] if function.inverse else {}
     points = interior_points(sides, POINTS)
     real, imaginary = (

@@ -72,6 +72,12 @@ class Trial:
         return scalar(params["constant"] + phi @ params["waves"])
 
 
+def smooth(scales: Scales) -> dict[str, Values]:
+    """Parameters of a trial function as large as the solution, with all its waves."""
+    size = np.array(scales.size)
+    return {"constant": np.array(scales.shift), "waves": np.full((2 * MODES, len(size)), MODES**-0.5) * size}
+
+
 class _Seen(NamedTuple):
     """A term at c, for each of its entries j: what is left, and how it answers to the constant and the waves of i."""
 
