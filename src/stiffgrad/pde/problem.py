@@ -159,8 +159,9 @@ class Problem:
             shift, size = units(self.scales.shift, self.scales.size, len(self.scales.size))
             self.network = dataclasses.replace(self.network, shift=shift, size=size)
         if isinstance(self.network, Network) and time is not None and len(self.domain) > 1:
-            waves = pace([terms[name] for name in self.interiors], self.domain, time, self.scales, self.params)
-            weights = self.network.begun(weights, np.where(np.arange(len(self.domain)) == time, waves, 1.0))
+            starts = {name: (terms[name], c) for name, c in self.conditions.items() if c.kind == "initial"}
+            seen = [terms[name] for name in self.interiors], starts, self.domain, time, self.scales, self.params
+            weights = self.network.begun(weights, pace(*seen))
         self.params = {**self.params, "network": weights} if self.inverse else weights
         terms = {
             name: in_units(term, self.network, self.scales.terms[name] if balance else ())
