@@ -34,7 +34,8 @@ from stiffgrad.estimators._race import Race, entrants
 from stiffgrad.estimators._samples import may_repeat, mean_and_scale, merged
 from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Member, Settings, Task
 from stiffgrad.objective import Objective
-from stiffgrad.run.driver import Until, solve
+from stiffgrad.run.driver import solve
+from stiffgrad.run.until import Until
 from stiffgrad.solvers._base import Solver
 
 REST = Until(gradient_norm=1e-9, wall_seconds=20.0)

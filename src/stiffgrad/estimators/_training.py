@@ -25,8 +25,9 @@ from stiffgrad.estimators._record import Record
 from stiffgrad.estimators._variance import VarianceFunction
 from stiffgrad.objective import Objective, Term
 from stiffgrad.objective.networks import MLP, mlp
-from stiffgrad.run.driver import Step, Until, solve
+from stiffgrad.run.driver import Step, solve
 from stiffgrad.run.trace import Solution
+from stiffgrad.run.until import Until
 from stiffgrad.solvers._base import Solver
 
 BATCH = 1024  # samples whose error bars are computed at once

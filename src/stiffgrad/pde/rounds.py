@@ -15,11 +15,12 @@ from stiffgrad.pde.levels import Levels
 from stiffgrad.pde.problem import Problem, energy
 from stiffgrad.pde.verdict import FAR
 from stiffgrad.pde.watch import Watch
-from stiffgrad.run.driver import Callback, Until
+from stiffgrad.run.driver import Callback
 from stiffgrad.run.driver import solve as integrate
 from stiffgrad.run.promotion import continued
 from stiffgrad.run.trace import Solution as Run
 from stiffgrad.run.trace import Trace
+from stiffgrad.run.until import Until
 from stiffgrad.solvers._base import Solver
 
 ENDS = (Outcome.TARGET, Outcome.STATIONARY, Outcome.STALLED)

@@ -19,7 +19,8 @@ from stiffgrad.pde.solution import Solution
 from stiffgrad.pde.starts import start_well
 from stiffgrad.pde.verdict import UNSOLVED
 from stiffgrad.pde.watch import APART
-from stiffgrad.run.driver import Callback, Until
+from stiffgrad.run.driver import Callback
+from stiffgrad.run.until import Until
 from stiffgrad.solvers._base import Solver
 from stiffgrad.solvers._registry import resolve
 
