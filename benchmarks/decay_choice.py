@@ -21,7 +21,7 @@ from stiffgrad.estimators import _evidence, _leave_one_out, _training
 from stiffgrad.estimators._problem import LOSSES, Problem
 from stiffgrad.estimators._record import Record
 from stiffgrad.estimators._samples import mean_and_scale
-from stiffgrad.run.driver import Until
+from stiffgrad.run.until import Until
 
 NAMES = ["iris", "wine", "breast cancer", "churn", "credit", "digits"]
 

@@ -16,7 +16,7 @@ from scipy.integrate import solve_ivp
 
 import stiffgrad as sg
 from stiffgrad import pde
-from stiffgrad.pde import defect
+from stiffgrad.pde.defect import defect
 
 D = pde.derivative
 UNIT = (0.0, 1.0)
@@ -43,14 +43,12 @@ def constants():
     """The least that is left, for half of the functions and for all."""
     problems = {name: pde.Problem(*plain_equations.EQUATIONS[name]()[:2]) for name in PLAIN}
     problems |= {name: pde.Problem([UNIT, UNIT], conditions) for name, conditions in MISSING.items()}
-    count = defect._free
     for name, problem in problems.items():
-        seen = []
-        defect._free = lambda all_of, half, seen=seen: seen.append((half[-1], all_of[-1])) or count(all_of, half)
-        free = defect.defect(problem, problem.params, problem.points["interior"]).free
-        half, least = seen[0]
-        print(f"{name}: {half:.1e} of half, {least:.1e} of all, {half / least:.3g} times; {free} free", flush=True)
-    defect._free = count
+        found = defect(problem, problem.params, problem.points["interior"])
+        half, least = found.least_of_half, found.least
+        print(
+            f"{name}: {half:.1e} of half, {least:.1e} of all, {half / least:.3g} times; {found.free} free", flush=True
+        )
 
 
 def heat():

@@ -3,16 +3,15 @@
     python benchmarks/hard_equations.py --seconds 30
     python benchmarks/hard_equations.py --only robertson --only switch
 
-Errors are relative L2 on 10,000 points, against exact solutions or SciPy's `Radau` to 10 digits. All in one process.
+Errors are relative L2 on 10,000 points, against exact solutions or SciPy's `Radau` to 10 digits. All in one process,
+unless `--out` names a folder of cells.
 """
 # ruff: noqa: E731  a formula is one line
 
-import argparse
-
 import numpy as np
+from equation_runs import Equation, main
 from scipy.integrate import solve_ivp
 
-import stiffgrad as sg
 from stiffgrad import pde
 
 D = pde.derivative
@@ -35,7 +34,9 @@ def robertson():
         change = D(u, t)
         return [change[i] - rate for i, rate in enumerate(rates(t, u(t)))]
 
-    return [(0, 40)], [pde.interior(equation), pde.initial([1.0, 0.0, 0.0])], trajectory(rates, [1, 0, 0], 40)
+    return Equation(
+        [(0, 40)], [pde.interior(equation), pde.initial([1.0, 0.0, 0.0])], trajectory(rates, [1, 0, 0], 40), outputs=3
+    )
 
 
 def relaxation():
@@ -43,7 +44,7 @@ def relaxation():
     rates = lambda t, y: -1000 * (y - np.cos(t))
     equation = lambda u, t: D(u, t) + 1000 * (u(t) - np.cos(t[0]))
     path = trajectory(rates, [2], 3)
-    return [(0, 3)], [pde.interior(equation), pde.initial(2.0)], lambda z: path(z)[:, 0]
+    return Equation([(0, 3)], [pde.interior(equation), pde.initial(2.0)], lambda z: path(z)[:, 0])
 
 
 def van_der_pol():
@@ -52,39 +53,43 @@ def van_der_pol():
     equation = lambda u, t: D(u, t, 0, 0) - 20 * (1 - u(t) ** 2) * D(u, t) + u(t)
     start = pde.initial(lambda u, t: [u(t) - 2, D(u, t)])
     path = trajectory(rates, [2, 0], 20)
-    return [(0, 20)], [pde.interior(equation), start], lambda z: path(z)[:, 0]
+    return Equation([(0, 20)], [pde.interior(equation), start], lambda z: path(z)[:, 0])
 
 
 def switch():
     """y' = -y + (1 from t = 2 on), from 1 on [0, 5]."""
     equation = lambda u, t: D(u, t) + u(t) - np.where(t[0] > 2, 1.0, 0.0)
     exact = lambda z: np.exp(-z[0]) + np.where(z[0] > 2, 1 - np.exp(2 - z[0]), 0.0)
-    return [(0, 5)], [pde.interior(equation), pde.initial(1.0)], exact
+    return Equation([(0, 5)], [pde.interior(equation), pde.initial(1.0)], exact)
 
 
 def load():
     """-u'' = 10 up to x = 0.4 and 0 from there, 0 at both ends of [0, 1]."""
     equation = lambda u, x: D(u, x, 0, 0) + np.where(x[0] < 0.4, 10.0, 0.0)
     exact = lambda z: np.where(z[0] < 0.4, 3.2 * z[0] - 5 * z[0] ** 2, 0.8 * (1 - z[0]))
-    return [(0, 1)], [pde.interior(equation), pde.boundary(0.0)], exact
+    return Equation([(0, 1)], [pde.interior(equation), pde.boundary(0.0)], exact)
 
 
 def unstable():
     """y' = 10 (y - cos t) - sin t from 1 on [0, 3]: errors grow by e^30."""
     equation = lambda u, t: D(u, t) - 10 * (u(t) - np.cos(t[0])) + np.sin(t[0])
-    return [(0, 3)], [pde.interior(equation), pde.initial(1.0)], lambda z: np.cos(z[0])
+    return Equation([(0, 3)], [pde.interior(equation), pde.initial(1.0)], lambda z: np.cos(z[0]))
 
 
 def half_given():
     """u'' + u = 0, u(0) = 1, and no second condition; against cos t."""
-    return [(0, 5)], [pde.interior(lambda u, t: D(u, t, 0, 0) + u(t)), pde.initial(1.0)], lambda z: np.cos(z[0])
+    return Equation(
+        [(0, 5)], [pde.interior(lambda u, t: D(u, t, 0, 0) + u(t)), pde.initial(1.0)], lambda z: np.cos(z[0])
+    )
 
 
 def advection():
     """u_t + 9 u_x = 0 on the unit square, sin 2 pi x at first: nine waves pass."""
     exact = lambda z: np.sin(2 * np.pi * (z[0] - 9 * z[1]))
     equation = lambda u, z: D(u, z, 1) + 9 * D(u, z, 0)
-    return [(0, 1), (0, 1)], [pde.interior(equation), pde.boundary(exact, faces=[(0, 0.0)]), pde.initial(exact)], exact
+    return Equation(
+        [(0, 1), (0, 1)], [pde.interior(equation), pde.boundary(exact, faces=[(0, 0.0)]), pde.initial(exact)], exact
+    )
 
 
 EQUATIONS = {
@@ -99,22 +104,5 @@ EQUATIONS = {
 }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", choices=EQUATIONS, help="repeatable; by default all")
-    parser.add_argument("--seconds", type=float, default=30.0, help="budget of solving time of an equation")
-    parser.add_argument("--steps", type=int, default=None, help="budget of steps, for busy machines")
-    arguments = parser.parse_args()
-    for name in arguments.only or EQUATIONS:
-        domain, conditions, exact = EQUATIONS[name]()
-        problem = pde.Problem(domain, conditions, outputs=3 if name == "robertson" else 1)
-        until = sg.Until(loss=1e-15, wall_seconds=arguments.seconds, steps=arguments.steps)
-        solution = pde.solve(problem, until=until, throw=False)
-        points = pde.grid_points(domain)
-        error = pde.errors(solution.u(points), exact(points.T)).relative_l2
-        told, steps = solution.error_estimate, solution.run.statistics.steps
-        print(f"{name}: error {error:.1e}, estimated {told:.1e}, {steps} steps; {solution.verdict}", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    main(EQUATIONS, __doc__, seconds=30.0)

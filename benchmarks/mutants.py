@@ -42,6 +42,7 @@ TESTS = {  # the part of src/stiffgrad that is changed: the tests that should no
     "curvature/secant.py": "tests/curvature/test_secant.py tests/curvature/test_kronecker.py",
     "objective/losses.py": "tests/objective",
     "objective/derivatives.py": "tests/objective tests/curvature/test_rows.py",
+    "run/until.py": "tests/run/test_until.py",
     "solvers/_combination.py": "tests/solvers/test_control.py tests/solvers/test_auto.py tests/run/test_checkpoint.py",
     "solvers/_control.py": CONTROL,
     "solvers/_own.py": CONTROL,

@@ -4,23 +4,21 @@
     python benchmarks/ode_systems.py --only lorenz --only kepler --steps 2000
 
 Errors are relative L2 on 10,000 points over all components, then with each in units of its own root mean square,
-against SciPy's `Radau` to 10 digits (`solve_bvp` for Blasius). All in one process.
+against SciPy's `Radau` to 10 digits (`solve_bvp` for Blasius). All in one process, unless `--out` names a
+folder of cells.
 """
 
-import argparse
-import time
-
 import numpy as np
+from equation_runs import Equation, main
 from scipy.integrate import solve_bvp, solve_ivp
 
-import stiffgrad as sg
 from stiffgrad import pde
 
 D = pde.derivative
 
 
 def system(rates, start, end):
-    """A system y' = rates(t, y) from `start` on [0, end]: its domain, conditions, reference and number of outputs."""
+    """A system y' = rates(t, y) from `start` on [0, end]."""
 
     def equation(u, t):
         return [change - rate for change, rate in zip(D(u, t), rates(t[0], u(t)), strict=True)]
@@ -28,7 +26,7 @@ def system(rates, start, end):
     path = solve_ivp(rates, (0, end), start, method="Radau", rtol=1e-11, atol=1e-13 * np.max(np.abs(start)) + 1e-14,
                      dense_output=True).sol  # fmt: skip
     conditions = [pde.interior(equation), pde.initial([float(value) for value in start])]
-    return [(0, end)], conditions, lambda t: path(t).T, len(start)
+    return Equation([(0, end)], conditions, lambda z: path(z[0]).T, len(start))
 
 
 def sir():
@@ -57,9 +55,9 @@ def van_der_pol(mu, end):
     """x'' - mu (1 - x^2) x' + x = 0 from 2 at rest."""
     rates = lambda t, y: [y[1], mu * (1 - y[0] ** 2) * y[1] - y[0]]  # noqa: E731
     equation = lambda u, t: D(u, t, 0, 0) - mu * (1 - u(t) ** 2) * D(u, t) + u(t)  # noqa: E731
-    _, _, path, _ = system(rates, [2, 0], end)
+    path = system(rates, [2, 0], end).exact
     start = pde.initial(lambda u, t: [u(t) - 2, D(u, t)])
-    return [(0, end)], [pde.interior(equation), start], lambda t: path(t)[:, 0], 1
+    return Equation([(0, end)], [pde.interior(equation), start], lambda z: path(z)[:, 0])
 
 
 def lorenz():
@@ -125,7 +123,7 @@ def blasius():
     start = np.stack([x**2 / (x + 4), np.minimum(x / 4, 1), np.exp(-x) / 3])
     path = solve_bvp(lambda x, y: np.stack([y[1], y[2], -0.5 * y[0] * y[2]]),
                      lambda a, b: np.array([a[0], a[1], b[1] - 1]), x, start, tol=1e-11).sol  # fmt: skip
-    return [(0, 8)], conditions, lambda x: path(x)[0], 1
+    return Equation([(0, 8)], conditions, lambda z: path(z[0])[0])
 
 
 EQUATIONS = {
@@ -145,33 +143,5 @@ EQUATIONS = {
 }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", choices=EQUATIONS, help="repeatable; by default all")
-    parser.add_argument("--seconds", type=float, default=60.0, help="budget of solving time of an equation")
-    parser.add_argument("--steps", type=int, default=None, help="budget of steps, for busy machines")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    for name in arguments.only or EQUATIONS:
-        domain, conditions, exact, outputs = EQUATIONS[name]()
-        begin, used = time.perf_counter(), time.process_time()
-        problem = pde.Problem(domain, conditions, outputs=outputs, seed=arguments.seed)
-        until = sg.Until(loss=1e-15, wall_seconds=arguments.seconds, steps=arguments.steps)
-        solution = pde.solve(problem, until=until, throw=False)
-        whole, used = time.perf_counter() - begin, time.process_time() - used
-        points = pde.grid_points(domain)
-        right = exact(points[:, 0])
-        size = np.sqrt(np.mean(right**2, axis=0))
-        error = pde.errors(solution.u(points), right).relative_l2
-        alike = pde.errors(solution.u(points) / size, right / size).relative_l2
-        run = solution.run
-        print(
-            f"{name}: error {error:.1e}, estimated {solution.error_estimate:.1e}, components alike {alike:.1e}, "
-            f"{run.statistics.steps} steps, {run.wall_seconds:.1f} s solving of {whole:.1f} s ({used:.1f} s of CPU); "
-            f"{solution.verdict}",
-            flush=True,
-        )
-
-
 if __name__ == "__main__":
-    main()
+    main(EQUATIONS, __doc__, seconds=60.0)

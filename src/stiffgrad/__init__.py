@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from stiffgrad.objective import Objective, Term, least_squares, minimise, supervised
     from stiffgrad.objective.networks import MLP, mlp
     from stiffgrad.run.checkpoint import Checkpoint
-    from stiffgrad.run.driver import Step, Until, solve
+    from stiffgrad.run.driver import Step, solve
     from stiffgrad.run.multistart import multistart
     from stiffgrad.run.trace import FlowPath, Solution, Statistics, Trace, load
+    from stiffgrad.run.until import Until
     from stiffgrad.solvers._ode import ToleranceSchedule
 
 # Where each name lives. A module is imported when a name of it is first used: a run waits for what it needs, no more.

@@ -19,7 +19,7 @@ from stiffgrad._extras import needing
 from stiffgrad._float64 import float64
 from stiffgrad.objective import Objective
 from stiffgrad.run.checkpoint import identity
-from stiffgrad.run.driver import Until
+from stiffgrad.run.until import Until
 from stiffgrad.solvers._base import Solver
 from stiffgrad.solvers._registry import create
 

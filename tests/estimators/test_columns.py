@@ -6,7 +6,7 @@ import numpy as np
 
 from stiffgrad.estimators import FlowRegressor, _columns, _training
 from stiffgrad.estimators._training import Settings, Task
-from stiffgrad.run.driver import Until
+from stiffgrad.run.until import Until
 
 
 def table(rows, columns, seed=0):

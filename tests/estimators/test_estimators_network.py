@@ -9,7 +9,7 @@ from stiffgrad.estimators import _committee, _leave_one_out
 from stiffgrad.estimators._network import ACTIVATIONS, BENDS, Network
 from stiffgrad.estimators._problem import LOSSES, Problem, softmax
 from stiffgrad.estimators._record import Record
-from stiffgrad.run.driver import Until
+from stiffgrad.run.until import Until
 
 RNG = np.random.default_rng(0)
 

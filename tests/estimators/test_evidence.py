@@ -9,7 +9,7 @@ from stiffgrad.estimators._curvature import Curvature, cholesky, gram, inverse
 from stiffgrad.estimators._network import Network
 from stiffgrad.estimators._problem import Problem
 from stiffgrad.estimators._record import Record
-from stiffgrad.run.driver import Until
+from stiffgrad.run.until import Until
 
 
 @pytest.mark.parametrize("shape", [(9, 5), (4, 7), (10, 12)], ids=["primal", "dual", "primal, wider"])

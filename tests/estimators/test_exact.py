@@ -11,7 +11,7 @@ from stiffgrad.estimators import FlowRegressor, _exact, _files, _scale
 from stiffgrad.estimators._network import Network
 from stiffgrad.estimators._problem import Problem
 from stiffgrad.estimators._record import Record
-from stiffgrad.run.driver import Until
+from stiffgrad.run.until import Until
 
 RNG = np.random.default_rng(0)
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from stiffgrad.estimators import FlowClassifier, FlowRegressor, _committee, _files, _screening, _training
 from stiffgrad.estimators._training import Settings, Task
-from stiffgrad.run.driver import Until
+from stiffgrad.run.until import Until
 
 SETTINGS = Settings("evidence", None, Until(steps=1000), 10, False)
 

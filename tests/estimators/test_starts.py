@@ -7,7 +7,7 @@ import pytest
 
 from stiffgrad.estimators import FlowRegressor, _noise, _starts, _training
 from stiffgrad.estimators._training import Settings, Task
-from stiffgrad.run.driver import Until
+from stiffgrad.run.until import Until
 
 
 def surface(rows, inputs, seed=0):

@@ -82,7 +82,20 @@ def test_an_end_where_nothing_is_given_is_said(missing):
     heat = pde.interior(lambda u, z: D(u, z, 1) - 0.25 * D(u, z, 0, 0))
     ends = [] if missing else [pde.boundary(0.0)]
     problem = pde.Problem([(0, 1), (0, 1)], [heat, pde.initial(lambda z: np.sin(np.pi * z[0])), *ends])
-    assert (defect(problem, problem.params, problem.points["interior"]).free > 0) == missing
+    found = defect(problem, problem.params, problem.points["interior"])
+    assert (found.free > 0) == missing
+    assert (found.least_of_half > 100 * found.least) == missing
+
+
+def test_what_functions_leave_at_least_is_in_the_units_of_the_equation():
+    """3 u leaves three times what u does; in one dimension half of the functions are not asked for."""
+    found = []
+    for factor in (1.0, 3.0):
+        value = pde.interior(lambda u, x, factor=factor: factor * u(x), 256)
+        problem = pde.Problem([(0, 1)], [value], [4], balance=False)
+        found.append(defect(problem, problem.params, problem.points["interior"]))
+    assert found[1].least == pytest.approx(3.0 * found[0].least)
+    assert np.isnan(found[0].least_of_half)
 
 
 def test_an_equation_that_is_not_straight_as_far_as_the_change_is_said():

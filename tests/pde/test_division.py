@@ -113,7 +113,7 @@ def divided(monkeypatch):
         rounds.divided = True
         return points
 
-    monkeypatch.setattr(solving, "_march", march)
+    monkeypatch.setattr(solving, "march", march)
 
 
 @pytest.mark.usefixtures("divided")

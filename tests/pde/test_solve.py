@@ -8,7 +8,8 @@ from scipy.optimize import curve_fit
 import stiffgrad as sg
 from stiffgrad import pde
 from stiffgrad.objective.objective import _value_and_gradient
-from stiffgrad.pde import solving
+from stiffgrad.pde import solving, watch
+from stiffgrad.pde.confidence import Path
 from stiffgrad.pde.resampling import redrawn
 from stiffgrad.pde.verdict import between
 from stiffgrad.solvers import _compiled
@@ -205,7 +206,7 @@ def test_points_are_drawn_anew_where_the_training_residual_flatters():
 
 
 def test_points_come_in_soon_where_the_held_out_residual_rises(monkeypatch):
-    monkeypatch.setattr(solving, "LOOK_SECONDS", 0.0)  # a look after every step
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.0)  # a look after every step
     source = pde.interior(lambda u, z: pde.derivative(u, z, 0, 0) + 100 * np.sin(10 * z[0]), points=12)
     problem = pde.Problem([(0, 2)], [source, pde.boundary(lambda z: np.sin(10 * z[0]))])
     solution = pde.solve(problem, until=sg.Until(loss=1e-25, steps=60, wall_seconds=None), throw=False)
@@ -380,7 +381,7 @@ def test_a_narrow_start_is_met_between_its_points():
 
 
 def test_a_run_that_does_not_tell_its_error_is_not_trusted(problem, monkeypatch):
-    monkeypatch.setattr(solving.Path, "error", lambda *_: float("nan"))
+    monkeypatch.setattr(Path, "error", lambda *_: float("nan"))
     solution = pde.solve(problem, "rosenbrock", until=sg.Until(loss=1e-8, steps=300))
     assert "How large the error is cannot be told" in solution.verdict
     assert "Not solved" not in solution.verdict

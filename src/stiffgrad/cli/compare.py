@@ -68,7 +68,7 @@ def _own(
 ) -> list[dict[str, Any]]:
     """Results on the problem of FILE.py:NAME."""
     from stiffgrad._compare import compare as run
-    from stiffgrad.run.driver import Until
+    from stiffgrad.run.until import Until
 
     if problem or jobs != 1:
         raise ValueError(f"{source!r} goes neither with --problem nor with --jobs: its runs are in this process")

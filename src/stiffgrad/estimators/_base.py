@@ -24,23 +24,21 @@ from stiffgrad._config import one_blas_thread
 from stiffgrad._memory import require
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.analysis import minimum
-from stiffgrad.estimators import _committee, _onnx, _screening, _training
-from stiffgrad.estimators._columns import by_column
+from stiffgrad.estimators import _onnx, _screening, _training
 from stiffgrad.estimators._jobs import Jobs
 from stiffgrad.estimators._kept import Kept
 from stiffgrad.estimators._leave_one_out import ROWS
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix, Network
-from stiffgrad.estimators._race import Race, entrants
 from stiffgrad.estimators._samples import may_repeat, mean_and_scale, merged
+from stiffgrad.estimators._search import Before, Search, entries
 from stiffgrad.estimators._training import DENSE, ENTRIES, Fitted, Member, Settings, Task
 from stiffgrad.objective import Objective
-from stiffgrad.run.driver import Until, solve
+from stiffgrad.run.driver import solve
+from stiffgrad.run.until import Until
 from stiffgrad.solvers._base import Solver
 
 REST = Until(gradient_norm=1e-9, wall_seconds=20.0)
-CROWDED = 0.7  # part of the weights that the data determine, from which "auto" tries a larger network for regression
 ALONE = 1e6  # entries of the Jacobian up to which one BLAS thread is as fast as several
-LARGE = 2e6  # entries of the Jacobian up to which it does
 SENSED = 1000  # samples at which derivatives are taken for the importances of columns
 WEAK = 1e-4  # the decay beside a validation stop, beyond dense sizes
 
@@ -51,7 +49,6 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     _auto: tuple[tuple[int, ...], ...] = ((10,), (12, 12), (18, 18), (27, 27))  # what "auto" tries, by size
     _rows: Kept  # of all calls
     _columns: _screening.Columns | None = None  # that the fit is to, where these are not all
-    _before: list[Member]  # with `warm_start` the networks of the last fit, while the next one runs
     _alone: tuple[int, ...] = (20,)  # hidden layers where "auto" fits one network only
 
     _parameter_constraints: dict[str, Any] = {  # noqa: RUF012  # scikit-learn's own convention
@@ -162,19 +159,45 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             for sizes in (self._networks() if several else [self._network_alone()])
         ]
         # Two fits at once on two cores took nine times as long with two threads each.
-        self._one_thread = few is not None or max(map(_entries, tasks)) <= ALONE
+        self._one_thread = few is not None or max(map(entries, tasks)) <= ALONE
         with one_blas_thread(self._one_thread):
             warm = self.warm_start and hasattr(self, "_members") and self._sizes[0] == X.shape[1]
-            self._before = self._own_members if warm else []
+            before = Before(self._own_members, self._lead, self.activation_) if warm else Before()
             screened = several and self.alpha == "evidence" and self.solver is None
-            self._columns = self._columns if screened and warm and few is None else few
+            columns = self._columns if screened and warm and few is None else few
+            search, begin = self._search(random, before, columns), time.perf_counter()
             screened = screened and not warm and few is None
             if self.alpha == "evidence" and held_out is None and not self._regression:
-                self._keep(*self._best_committee(tasks, random, screened))
+                found, tasks = search.committee(tasks, screened)
             else:
-                begin, tasks = time.perf_counter(), self._of_columns(tasks)
-                found, tasks = self._best_network(tasks, held_out, random, self._starts, screened)
-                self._keep(self._with_noise(found, tasks, held_out is not None, random, begin), tasks[-1])
+                judges = None if held_out is None else (self._inputs(held_out[0]), *held_out[1:])
+                found, tasks = search.network(search.narrow(tasks), judges, self._starts, screened)
+                found = self._with_noise(found, tasks, held_out is not None, search, begin)
+            self._columns = search.columns
+            self._keep(found, tasks[-1])
+
+    def _search(self, random: Any, before: Before, columns: _screening.Columns | None) -> Search:
+        """The search for networks, as it is asked for by the parameters."""
+        steep = self._dense or not isinstance(self.alpha, str)
+        settings = Settings(
+            self.alpha if steep else WEAK,
+            self.solver,
+            Until(gradient_norm=1e-7, wall_seconds=self.wall_seconds, steps=self.max_iter),
+            self.n_iter_no_change,
+            bool(self.verbose),
+            Jobs(self.n_jobs, self._one_thread),
+        )
+        return Search(
+            settings,
+            random,
+            alpha=self.alpha,
+            hidden=None if isinstance(self.hidden_layer_sizes, str) else _hidden(self.hidden_layer_sizes),
+            activation="auto" if self.activation == "auto" else self._activation,
+            restarts=None if isinstance(self.restarts, str) else self.restarts,
+            score=self._score_of,
+            before=before,
+            columns=columns,
+        )
 
     def _columns_that_can_be_judged(self, X: Matrix, y: Matrix, weights: Matrix) -> _screening.Columns | None:
         """Few columns, where the networks of all are too large for decays from the data, and those of these are not."""
@@ -185,26 +208,8 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         self._dense = columns is not None and self._is_dense(len(X), len(columns), y.shape[1])
         return columns if self._dense else None
 
-    def _of_columns(self, tasks: list[Task]) -> list[Task]:
-        """Tasks of the columns that the fit is to."""
-        return tasks if self._columns is None else [_screening.of_columns(each, self._columns) for each in tasks]
-
-    def _best_committee(self, tasks: list[Task], random: Any, screened: bool) -> tuple[list[Fitted], Task]:
-        """Networks of all columns, or, `screened`, of few, if samples that are left out are likelier; and a task."""
-        tasks = self._of_columns(tasks)
-        found = self._committee(tasks, random)
-        columns = _screening.few(tasks[0]) if screened else None
-        if columns is None or any(each.solution.outcome is Outcome.OUT_OF_TIME for each in found):
-            return found, tasks[-1]
-        narrow = [_screening.of_columns(each, columns) for each in tasks]
-        other = self._committee(narrow, random)
-        if not _committee.predicts_better(other, found):
-            return found, tasks[-1]
-        self._columns = columns
-        return other, narrow[-1]
-
     def _with_noise(
-        self, found: list[Fitted], tasks: list[Task], validated: bool, random: Any, begin: float
+        self, found: list[Fitted], tasks: list[Task], validated: bool, search: Search, begin: float
     ) -> list[Fitted]:
         """The fits, or another one where the noise of the targets is of another kind."""
         return found
@@ -245,126 +250,6 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     def _inputs(self, X: Matrix) -> Matrix:
         return (X - self._x_mean) / self._x_scale
 
-    def _settings(self, begin: float | None = None) -> Settings:
-        """With the seconds that are left since `begin`."""
-        alpha = self.alpha if self._dense or not isinstance(self.alpha, str) else WEAK
-        left = self.wall_seconds
-        if left is not None and begin is not None:
-            left = max(left - (time.perf_counter() - begin), 0.0)
-        until = Until(gradient_norm=1e-7, wall_seconds=left, steps=self.max_iter)
-        return Settings(
-            alpha, self.solver, until, self.n_iter_no_change, bool(self.verbose), Jobs(self.n_jobs, self._one_thread)
-        )
-
-    def _committee(self, tasks: list[Task], random: Any) -> list[Fitted]:
-        def start(task: Task, index: int) -> tuple[Params, Matrix | None]:
-            return self._start(task, random, index)
-
-        starts = None if isinstance(self.restarts, str) else self.restarts
-        return _committee.committee(tasks, self._settings(), start, starts)
-
-    def _best_network(
-        self, tasks: list[Task], held_out: Any, random: Any, starts: int | None, screened: bool = False
-    ) -> tuple[list[Fitted], list[Task]]:
-        """Without noise least squares; else the first architecture, and larger ones while they raise the evidence.
-
-        `screened`: of few columns, where these are worth more than all. With the tasks of the columns that are taken.
-        """
-        begin = time.perf_counter()
-        if held_out is not None or self.alpha != "evidence" or not self._regression or self.solver is not None:
-            return [self._best_of_restarts(tasks[0], held_out, random)], tasks
-        last = self._last_task(tasks)
-        if last is not None:
-            return [self._with_columns(self._best_of_restarts(last, None, random), last, begin)], [last]
-        known = self._few_columns(tasks[0], random) if screened else None
-        if known is not None:
-            self._columns = known.columns
-            tasks = self._of_columns(tasks)
-        race = self._race(tasks[0], random)
-        exact = race.finish(starts) if race.hopeful() else None
-        if exact is not None:
-            return exact, tasks
-        best = self._best_of_restarts(tasks[0], None, random) if known is None else known.fitted
-        final = None if known is None else known.by_column
-        final = self._with_columns(best, tasks[0], begin) if final is None else final
-        for task in tasks[1:]:
-            late = self.wall_seconds is not None and time.perf_counter() - begin > self.wall_seconds
-            done = best.solution.outcome is not Outcome.TARGET or final.determined < CROWDED
-            wide = task is not tasks[1] and task.network.size > len(task.X) * task.y.shape[1]
-            if late or done or wide or _entries(task) > LARGE:
-                break
-            other = self._best_of_restarts(task, None, random)
-            if _rank(other, False) <= _rank(best, False):
-                break
-            best, final = other, self._with_columns(other, task, begin)
-        found = race.better(best, starts)
-        if len(found) == 1:
-            found = [final if found[0] is best else self._with_columns(found[0], tasks[0], begin)]
-        return found, tasks
-
-    def _with_columns(self, fitted: Fitted, task: Task, begin: float) -> Fitted:
-        """The fit with a decay for each column, where that is better; for large tables that is not asked."""
-        return fitted if _entries(task) > LARGE else by_column(fitted, task, self._settings(begin))
-
-    def _few_columns(self, task: Task, random: Any) -> _screening.Choice | None:
-        """A fit to few columns or to all of them, whichever is worth more; nothing where all are seen to matter."""
-        begin, columns = time.perf_counter(), _screening.few(task)
-        if columns is None:
-            return None
-        whole = self._best_of_restarts(task, None, random)
-        if whole.solution.outcome is not Outcome.TARGET:
-            return _screening.Choice(None, whole)
-        narrow = self._best_of_restarts(_screening.of_columns(task, columns), None, random)
-        return _screening.better(task, whole, columns, narrow, self._settings(begin))
-
-    def _last_task(self, tasks: list[Task]) -> Task | None:
-        """With `warm_start` that of the last fit's network, where it fits the data and what is asked for."""
-        if not self._before:
-            return None
-        last = self._before[self._lead]
-        sizes, task = last.sizes, dataclasses.replace(tasks[0], activation=self.activation_, sizes=last.sizes)
-        asked = isinstance(self.hidden_layer_sizes, str) or sizes == tasks[0].sizes
-        same = self.activation == "auto" or self._activation == self.activation_
-        return task if asked and same and (sizes[0], sizes[-1]) == (tasks[0].sizes[0], tasks[0].sizes[-1]) else None
-
-    def _race(self, task: Task, random: Any) -> Race:
-        """The networks that fit a function without noise."""
-        hidden = None if isinstance(self.hidden_layer_sizes, str) else _hidden(self.hidden_layer_sizes)
-        activation = self.activation if self.activation == "auto" else self._activation
-        return Race(task, self._settings(), entrants(activation, hidden), int(random.randint(2**31 - 1)))
-
-    def _best_of_restarts(self, task: Task, held_out: Any, random: Any) -> Fitted:
-        validation = None
-        if held_out is not None:
-            inputs, y, weights = self._inputs(held_out[0]), held_out[1], held_out[2]
-
-            def validation(params: Params) -> float:
-                return -self._score_of(_training.outputs(task.network, params, inputs), y, weights)
-
-        results: list[Fitted] = []
-        begin, jobs = time.perf_counter(), self._settings().jobs
-        count = 1 if isinstance(self.restarts, str) else self.restarts
-        drawn = [self._start(task, random, 0) for _ in range(count)]
-        for batch in jobs.batches(drawn):
-            settings = self._settings(begin)
-            if settings.until.wall_seconds == 0.0 and results:
-                break
-            if jobs.at_once > 1:
-                settings = dataclasses.replace(settings, progress=False)
-            calls = [(task, settings, start, validation, decays) for start, decays in batch]
-            results += jobs.map(_training.train, calls)
-        return max(results, key=lambda fitted: _rank(fitted, held_out is not None))
-
-    def _start(self, task: Task, random: Any, index: int) -> tuple[Params, Matrix | None]:
-        """Parameters and decays of the last fit's network of these sizes with `warm_start`; else new parameters."""
-        fresh = _training.start_of(task, int(random.randint(2**31 - 1)))
-        same = getattr(self, "activation_", None) == task.activation
-        last = [member for member in self._before if same and member.sizes == task.sizes]
-        if index >= len(last):
-            return fresh, None
-        decays, count = last[index].decays, _training.groups_of(fresh, self.alpha == "relevance")[1]
-        return last[index].params, decays if decays is not None and len(decays) == count else None
-
     @property
     def _own_members(self) -> list[Member]:
         """The networks, of the columns that the fit was to."""
@@ -389,7 +274,6 @@ class FlowEstimator(BaseEstimator, abc.ABC):
             Member(each.sizes, each.solution.params, each.share, each.covariance, each.decays) for each in found
         ]
         self._lead = lead
-        self._before = []
         self._noise = fitted.noise
         self._degrees = None if np.isinf(fitted.degrees) else fitted.degrees  # of freedom of t noise
         self._variance_function = fitted.variance
@@ -670,22 +554,11 @@ class FlowEstimator(BaseEstimator, abc.ABC):
         return tags
 
 
-def _entries(task: Task) -> int:
-    """Of the Jacobian of the rows that count."""
-    return min(len(task.X), ROWS) * task.network.size * task.y.shape[1]
-
-
 def _hidden(sizes: Any) -> tuple[int, ...]:
     listed = [sizes] if isinstance(sizes, numbers.Integral) else list(sizes)
     if any(not isinstance(size, numbers.Integral) or size < 1 for size in listed):
         raise ValueError(f"hidden_layer_sizes={sizes!r} must be whole numbers of at least 1")
     return tuple(int(size) for size in listed)
-
-
-def _rank(fitted: Fitted, validated: bool) -> float:
-    if validated:
-        return -float(np.nanmin(fitted.solution.trace["validation"]))
-    return fitted.score if fitted.score is not None and np.isfinite(fitted.score) else -np.inf
 
 
 def checked_weights(sample_weight: Any, X: NDArray[Any]) -> Matrix:

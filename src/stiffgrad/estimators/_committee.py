@@ -23,7 +23,7 @@ from stiffgrad.estimators._network import Matrix
 from stiffgrad.estimators._problem import LOSSES, Problem
 from stiffgrad.estimators._record import Record
 from stiffgrad.estimators._training import Fitted, Settings, Task
-from stiffgrad.run.driver import Until
+from stiffgrad.run.until import Until
 
 STARTS = 5  # of one architecture at most
 BUDGET = 5e6  # entries of the Jacobians of all of them, where their number is free

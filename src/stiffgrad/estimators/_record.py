@@ -10,9 +10,9 @@ import numpy as np
 
 from stiffgrad._types import Outcome, Params
 from stiffgrad.estimators._network import Matrix
-from stiffgrad.run.driver import Until
 from stiffgrad.run.progress import Progress
 from stiffgrad.run.trace import Solution, Statistics, TraceBuilder
+from stiffgrad.run.until import Until
 
 ADVICE = {
     Outcome.TARGET: "Further steps would gain less than the fit's own threshold.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from stiffgrad.estimators._base import FlowEstimator, checked_weights
 from stiffgrad.estimators._columns import by_column
 from stiffgrad.estimators._network import ACTIVATIONS, Matrix
 from stiffgrad.estimators._samples import mean_and_scale
+from stiffgrad.estimators._search import Search
 from stiffgrad.estimators._training import Fitted, Task, flat
 
 
@@ -236,7 +236,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         return 1 if self.noise == "student-t" else super()._starts
 
     def _with_noise(
-        self, found: list[Fitted], tasks: list[Task], validated: bool, random: Any, begin: float
+        self, found: list[Fitted], tasks: list[Task], validated: bool, search: Search, begin: float
     ) -> list[Fitted]:
         by_evidence = isinstance(self.alpha, str) and not validated and self.solver is None
         if self.noise == "student-t" and not by_evidence:
@@ -250,13 +250,13 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             return _starts.mixed(found, tasks[0]) if len(found) > 1 else [_noise.widened(tasks[0], found[0])]
 
         def again(task: Task) -> Fitted | None:
-            if self.wall_seconds is not None and time.perf_counter() - begin > self.wall_seconds:
+            if search.settings.late(begin):
                 return None
             weighted = [dataclasses.replace(each, precisions=task.precisions) for each in tasks]
-            return self._best_network(weighted, None, random, 1)[0][0]
+            return search.network(weighted, None, 1)[0][0]
 
         def onwards(task: Task, last: Fitted) -> Fitted:
-            settings = self._settings(begin)
+            settings = search.settings.since(begin)
             found = _training.onwards(task, last, settings)
             asked = last.by_column or last.precisions is not None or settings.alpha == "relevance"
             return found if asked else by_column(found, task, settings)

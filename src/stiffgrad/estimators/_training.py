@@ -8,6 +8,7 @@ padded with samples of weight zero up to a bucket, so that cross-validation fold
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +26,9 @@ from stiffgrad.estimators._record import Record
 from stiffgrad.estimators._variance import VarianceFunction
 from stiffgrad.objective import Objective, Term
 from stiffgrad.objective.networks import MLP, mlp
-from stiffgrad.run.driver import Step, Until, solve
+from stiffgrad.run.driver import Step, solve
 from stiffgrad.run.trace import Solution
+from stiffgrad.run.until import Until
 from stiffgrad.solvers._base import Solver
 
 BATCH = 1024  # samples whose error bars are computed at once
@@ -67,6 +69,19 @@ class Settings:
     patience: int
     progress: bool
     jobs: Jobs = dataclasses.field(default_factory=Jobs)
+
+    def since(self, begin: float) -> Settings:
+        """The same with the seconds that are left, since `begin` of the clock `time.perf_counter`."""
+        seconds = self.until.wall_seconds
+        if seconds is None:
+            return self
+        left = max(seconds - (time.perf_counter() - begin), 0.0)
+        return dataclasses.replace(self, until=dataclasses.replace(self.until, wall_seconds=left))
+
+    def late(self, begin: float) -> bool:
+        """Whether more seconds than there are have gone since `begin`."""
+        seconds = self.until.wall_seconds
+        return seconds is not None and time.perf_counter() - begin > seconds
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from stiffgrad.estimators._leave_one_out import BIASES, RATIO, STRONG, climb
 from stiffgrad.estimators._network import Matrix, Network
 from stiffgrad.estimators._problem import Problem
 from stiffgrad.estimators._record import Record
-from stiffgrad.run.driver import Until
+from stiffgrad.run.until import Until
 
 WAVES = 30
 SCALE = 1.0  # of the waves, in standardised inputs, divided by the root of their number

@@ -19,8 +19,9 @@ from stiffgrad.laboratory.snapshots import Snapshots
 from stiffgrad.laboratory.statistics import thinned
 from stiffgrad.laboratory.store import content_key, finite
 from stiffgrad.objective import Objective
-from stiffgrad.run.driver import Run, Until
+from stiffgrad.run.driver import Run
 from stiffgrad.run.trace import COLUMNS, COUNTS, Solution, Trace, TraceBuilder
+from stiffgrad.run.until import Until
 from stiffgrad.solvers import Solver, create
 from stiffgrad.solvers._ode import ToleranceSchedule
 

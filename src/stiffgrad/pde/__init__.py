@@ -16,7 +16,8 @@ with loading():
     from stiffgrad.pde.operators import derivative, divergence, gradient, laplacian
     from stiffgrad.pde.points import boundary_points, interior_points
     from stiffgrad.pde.problem import Problem
-    from stiffgrad.pde.solving import Solution, solve
+    from stiffgrad.pde.solution import Solution
+    from stiffgrad.pde.solving import solve
     from stiffgrad.pde.uncertainty import ErrorBars, error_bars
 
 __all__ = [

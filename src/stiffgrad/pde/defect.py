@@ -56,11 +56,16 @@ class Defect(NamedTuple):
         How many functions may be added to the solution without a trace.
     bent : bool
         Whether the equations are not straight as far as the change goes: with it they leave more than without.
+    least, least_of_half : float
+        What functions of size one leave at least in all conditions: of all functions, and of the first half of them;
+        the latter is NaN in one dimension, where it is not asked for.
     """
 
     change: Values
     free: int
     bent: bool
+    least: float
+    least_of_half: float
 
 
 @float64
@@ -74,8 +79,8 @@ def defect(problem: Problem, params: Params, points: Points) -> Defect:
         for term in problem.looked_at()
     ]
     inside = [name in problem.interiors for name in problem.terms]
-    change, free, bent = _correction(around, terms, inside, weights, unknowns, np.array(problem.scales.size), points)
-    return Defect(_changed(around, weights, change, points), free, bent)
+    found = _correction(around, terms, inside, weights, unknowns, np.array(problem.scales.size), points)
+    return found._replace(change=_changed(around, weights, found.change, points))
 
 
 @float64
@@ -86,8 +91,9 @@ def defect_of_pieces(onset: Onset, pieces: Sequence[Piece], points: Points) -> D
     """
     axis, outputs = onset.axis, len(pieces[0].frame.size)
     around = Around(onset.network, ((-1.0, 1.0),) * points.shape[1])
-    moved_onset, found, free, bent = onset.of(around), np.zeros((len(points), outputs)), 0, False
+    moved_onset, whole = onset.of(around), np.zeros((len(points), outputs))
     spread, last = interior_points(around.sides, SPREAD, "grid"), None
+    found: list[Defect] = []
     for piece in pieces:
         frame = piece.frame
         terms = [dataclasses.replace(term, function=term.function.of(around)) for term in piece.terms]  # type: ignore[attr-defined]  # of pieces
@@ -97,14 +103,20 @@ def defect_of_pieces(onset: Onset, pieces: Sequence[Piece], points: Points) -> D
         inside = (points[:, axis] >= frame.low[axis]) & (points[:, axis] <= frame.high[axis])
         placed = 2.0 * (points[inside] - frame.low) / (frame.high - frame.low) - 1.0
         equations = [True] * (len(terms) - 1) + [False]  # the last is how the piece begins
-        change, unseen, bends = _correction(around, terms, equations, piece.weights, {}, np.ones(outputs), spread)
-        free, bent = max(free, unseen), bent or bends
+        own = _correction(around, terms, equations, piece.weights, {}, np.ones(outputs), spread)
+        found.append(own)
         if len(placed):
-            found[inside] = frame.size * _changed(around, piece.weights, change, placed).reshape(-1, outputs)
+            whole[inside] = frame.size * _changed(around, piece.weights, own.change, placed).reshape(-1, outputs)
         end = frame.low.copy()
         end[axis] = frame.high[axis]
-        last = _moved_onset(moved_onset, frame, piece.weights, change, end)
-    return Defect(found if outputs > 1 else found[:, 0], free, bent)
+        last = _moved_onset(moved_onset, frame, piece.weights, own.change, end)
+    return Defect(
+        change=whole if outputs > 1 else whole[:, 0],
+        free=max(own.free for own in found),
+        bent=any(own.bent for own in found),
+        least=min(own.least for own in found),
+        least_of_half=float("nan"),
+    )
 
 
 def _correction(
@@ -115,8 +127,8 @@ def _correction(
     unknowns: Any,
     size: Values,
     points: Points,
-) -> tuple[Values, int, bool]:
-    """The change in its functions' coefficients, (functions, k), how many of them leave no trace, and if it is bent.
+) -> Defect:
+    """What the conditions tell, its change in coefficients of the functions, (functions, k).
 
     `terms`: the conditions on `around`, and which of them hold inside; `points`: where functions are told from each
     other.
@@ -142,8 +154,10 @@ def _correction(
     there = {"change": change, "unknowns": unflatten(flat + step[change[0].size * basis.shape[1] :])}
     after = np.linalg.norm(_left(terms, _answers(residuals, there, weights, size, samples)))
     bent = not after <= np.maximum(BENT * np.linalg.norm(left), ROUNDING)
-    fewer = r[: r.shape[1] // 2, : r.shape[1] // 2] if points.shape[1] > 1 else r[:0, :0]
-    return size * change, _free(singular, np.linalg.svd(fewer, compute_uv=False)), bent
+    half = r.shape[1] // 2 if points.shape[1] > 1 else 0
+    of_half = np.linalg.svd(r[:half, :half], compute_uv=False)
+    least_of_half = float(of_half[-1]) if half else float("nan")
+    return Defect(size * change, _free(singular, of_half), bool(bent), float(singular[-1]), least_of_half)
 
 
 def _left(terms: Sequence[Term], answers: Any) -> Values:
@@ -165,14 +179,14 @@ def _derivatives(terms: Sequence[Term], answers: Any, basis: Values) -> Values:
     return np.concatenate(rows)
 
 
-def _free(singular: Any, of_fewer: Any) -> int:
+def _free(singular: Any, of_half: Any) -> int:
     """How many functions leave no trace, by what functions of size one leave in all conditions.
 
     With enough conditions the least of these hardly changes as functions come in: it is the constant of stability
     (Brezzi and Fortin 1991, section II.1). Without, functions of ever finer shape leave ever less, and none nothing:
     solutions of the heat equation that begin with zero, and are driven from an end where nothing is given.
     """
-    least = np.min(of_fewer[of_fewer >= UNSEEN], initial=np.inf)
+    least = np.min(of_half[of_half >= UNSEEN], initial=np.inf)
     return int(np.sum(singular < max(UNSEEN, FALLEN * least if np.isfinite(least) else 0.0)))
 
 

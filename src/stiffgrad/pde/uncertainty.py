@@ -17,7 +17,7 @@ from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.objective import Objective
 from stiffgrad.pde.problem import Problem
-from stiffgrad.pde.solving import Solution
+from stiffgrad.pde.solution import Solution
 
 STIFF = 1e8  # equations that hold exactly weigh so many times the observations, which are noisy
 CUT = 1e-12  # eigenvalues below this part of the largest one are directions that nothing determines

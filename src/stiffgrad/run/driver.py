@@ -24,76 +24,14 @@ from stiffgrad.objective import Objective
 from stiffgrad.objective.placement import agreed
 from stiffgrad.run.checkpoint import Checkpoint, Keeper, Saved, beside
 from stiffgrad.run.progress import Progress
-from stiffgrad.run.promotion import joined, left, stalled
-from stiffgrad.run.trace import COLUMNS, COUNTS, FlowPath, Solution, Statistics, Trace, TraceBuilder
-from stiffgrad.solvers._base import Closing, Finished, Limits, Resumable, Solver
+from stiffgrad.run.promotion import joined, stalled
+from stiffgrad.run.times import Times, checked_times, with_end
+from stiffgrad.run.trace import COLUMNS, COUNTS, Solution, Statistics, Trace, TraceBuilder
+from stiffgrad.run.until import Ending, Stops, Until
+from stiffgrad.solvers._base import Closing, Finished, Resumable, Solver
 from stiffgrad.solvers._registry import resolve
 
 NEAR = 1.05  # a loss seen inside a step this close to a target is evaluated again at the accepted point
-
-
-@dataclasses.dataclass(frozen=True)
-class Until:
-    """Where to stop: whatever comes first.
-
-    Parameters
-    ----------
-    loss : float, optional
-        Target: stop when the objective is at or below.
-    gradient_norm : float, optional
-        Target: stop when the Euclidean norm of the gradient is at or below.
-    wall_seconds : float, optional
-        Budget of solving time in seconds; compilation comes before and is not counted. None: no limit.
-    steps : int, optional
-        Budget of accepted steps.
-    presentations : int, optional
-        Budget of presentations of the training set (see `Statistics`).
-    flow_time : float, optional
-        Integrate exactly to this time of the flow, which has no unit, and stop. For solvers that follow the flow: those
-        of SciPy, SUNDIALS and Diffrax, "chebyshev", "ros2", and "ros34pw2".
-
-    Raises
-    ------
-    ValueError, TypeError
-        For a negative number or NaN, naming it.
-
-    Examples
-    --------
-    >>> Until(loss=1e-6, steps=100)
-    Until(loss=1e-06, gradient_norm=None, wall_seconds=60.0, steps=100, presentations=None, flow_time=None)
-    """
-
-    loss: float | None = None
-    gradient_norm: float | None = None
-    wall_seconds: float | None = 60.0
-    steps: int | None = None
-    presentations: int | None = None
-    flow_time: float | None = None
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            number = getattr(self, field.name)
-            if number is None:
-                continue
-            if isinstance(number, bool) or not isinstance(number, int | float | np.number):
-                raise TypeError(f"Until({field.name}={number!r}) must be a number or None")
-            if field.name in ("steps", "presentations") and np.isfinite(number) and float(number) % 1:
-                raise ValueError(f"Until({field.name}={number!r}) must be a whole number, or None for no limit")
-            if np.isnan(number) or (number < 0 and field.name != "loss"):
-                raise ValueError(f"Until({field.name}={number!r}) must not be negative or NaN; use None for no limit")
-
-    def after(self, solution: Solution) -> Until:
-        """The same targets, and what a run has left of the budgets."""
-        spent, seconds = solution.statistics, left(self.wall_seconds, solution.wall_seconds)
-        steps, presentations = left(self.steps, spent.steps), left(self.presentations, spent.presentations)
-        time = None if self.flow_time is None else left(self.flow_time, float(solution.trace["flow_time"][-1]))
-        return dataclasses.replace(self, wall_seconds=seconds, steps=steps, presentations=presentations, flow_time=time)
-
-    def limits(self) -> Limits:
-        """The same as plain numbers for a solver's loop."""
-        low = [-np.inf if v is None else float(v) for v in (self.loss, self.gradient_norm)]
-        high = [np.inf if v is None else float(v) for v in (self.steps, self.presentations)]
-        return Limits(*low, *high)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +132,7 @@ def solve(
             "least_squares(residual, params) or minimise(loss, params)"
         )
     method = resolve(solver)
-    times = _times(save_at)
+    times = checked_times(save_at)
     if until is None:
         until = Until(loss=1e-8) if times is None else Until()
     if not isinstance(until, Until):
@@ -206,7 +144,7 @@ def solve(
         raise TypeError(f"callback must be a function of a Step, not {type(callback).__name__}")
     for name, value in (("progress", progress), ("throw", throw), ("promote", promote)):
         _checks.flag(name, value)
-    until = _with_end(until, times, method)
+    until = with_end(until, times, method)
     if times is not None and (promote or checkpoint is not None):
         raise ValueError("save_at goes neither with promote=True nor with a checkpoint: a path is of one run")
     _checks.choice("compilation", compilation, ("quick", "full"))
@@ -219,44 +157,6 @@ def solve(
     if throw and solution.outcome.failure:
         raise SolveError(f"{solution.message}", solution.outcome, solution)
     return solution
-
-
-def _times(save_at: Any) -> NDArray[np.float64] | None:
-    if save_at is None:
-        return None
-    try:
-        times = np.atleast_1d(np.asarray(save_at, float))
-    except (TypeError, ValueError):
-        raise TypeError(f"save_at={save_at!r} must be an array of flow times") from None
-    if (
-        times.ndim != 1
-        or not times.size
-        or not np.all(np.isfinite(times))
-        or times[0] < 0
-        or np.any(np.diff(times) <= 0)
-    ):
-        raise ValueError(f"save_at={save_at!r} must be flow times from 0 on, finite and ascending")
-    return times
-
-
-def _with_end(until: Until, times: NDArray[np.float64] | None, method: Solver) -> Until:
-    """The same, with the flow time at which the run ends."""
-    if times is None and until.flow_time is None:
-        return until
-    if not method.follows_flow:
-        asked = "Until(flow_time=...)" if times is None else "save_at"
-        raise ValueError(
-            f"solver {method.name!r} does not follow the flow in time, so {asked} has no meaning: use 'chebyshev', "
-            "'vode', 'zvode', 'lsoda', 'dopri5', 'dop853', 'radau', 'bdf', 'cvode', 'cvode-adams', 'cvode-krylov', "
-            "'tsit5', 'kvaerno5', 'implicit-euler', 'ros2', or 'ros34pw2'"
-        )
-    if times is None:
-        return until
-    if until.flow_time is None:
-        return dataclasses.replace(until, flow_time=float(times[-1]))
-    if times[-1] > until.flow_time:
-        raise ValueError(f"save_at goes on to {times[-1]:g}, past Until(flow_time={until.flow_time:g})")
-    return until
 
 
 class Run:
@@ -279,7 +179,8 @@ class Run:
         self.objective = objective
         self.solver = solver
         self.until = until
-        self.limits = self._whole = until.limits()  # those that a solver sees count from its own start
+        self.limits = until.limits()  # those that a solver sees count from its own start
+        self._stops = Stops(until, self.seconds_left)
         self.callback = callback
         self._every = getattr(callback, "every", None)
         self._steps = 0.0  # of the newest row
@@ -297,9 +198,7 @@ class Run:
         self._validate = _validation(validation)
         self.steps_only = self._validate is not None
         self._best: tuple[float, Any] | None = None
-        self._save_at = save_at
-        self._path: list[Any] = []
-        self.end_time = np.inf if until.flow_time is None else float(until.flow_time)
+        self._times = Times(save_at, np.inf if until.flow_time is None else float(until.flow_time))
         self._progress = Progress(solver.name, progress)
         self._watched = progress or checkpoint is not None or callback is not None or validation is not None
         self._begin = self._mark = time.perf_counter()
@@ -318,16 +217,11 @@ class Run:
     @property
     def next_time(self) -> float:
         """The next flow time that is wanted exactly, as the solver counts it."""
-        if self._save_at is None or len(self._path) == len(self._save_at):
-            return self.end_time - self._before.get("flow_time", 0.0)
-        return float(self._save_at[len(self._path)])
+        return self._times.next - self._before.get("flow_time", 0.0)
 
     def reach(self, w: Any) -> bool:
         """Take the weights at `next_time`."""
-        if self._save_at is None or len(self._path) == len(self._save_at):
-            return True
-        self._path.append(np.array(w))
-        return bool(self._save_at[len(self._path) - 1] == self.end_time)
+        return self._times.reach(w)
 
     def seconds_left(self) -> float:
         """Wall seconds until the budget ends."""
@@ -362,7 +256,7 @@ class Run:
         self.w = np.array(w)
         loss, norm = flow.last
         near = loss <= NEAR * self.limits.loss or norm <= NEAR * self.limits.gradient_norm
-        if near or flow_time >= self.end_time - self._before.get("flow_time", 0.0):
+        if near or flow_time >= self._times.end - self._before.get("flow_time", 0.0):
             flow.refresh(self.w)
             loss, norm = flow.last
             now = time.perf_counter()
@@ -436,36 +330,12 @@ class Run:
         return Saved(self.w, row["loss"], state, counts, self.trace.saved(), seconds, self._compile_seconds, self._best)
 
     def _judge(self, row: Mapping[str, float]) -> None:
-        limits = self._whole
-        if (
-            limits.loss < row["loss"] < math.inf
-            and limits.gradient_norm < row["gradient_norm"] > 0.0
-            and row.get("steps", 0) < limits.steps
-            and row.get("presentations", 0) < limits.presentations
-            and not row.get("flow_time", 0.0) >= self.end_time * (1 - 1e-12)
-            and self.seconds_left() > 0
-        ):
-            return  # as after most steps; below, what came first
-        if not math.isfinite(row["loss"]) and not row.get("steps"):
-            self.outcome, self.reason = Outcome.DIVERGED, f"the loss is {row['loss']} at the start"
-            self._advice = "Start from other parameters, or correct the function or the data: nothing was trained."
-        elif not math.isfinite(row["loss"]):
-            self.outcome, self.reason = Outcome.DIVERGED, f"the loss is {row['loss']} after {row['steps']:.0f} steps"
-        elif row["loss"] <= limits.loss:
-            self.outcome, self.reason = Outcome.TARGET, f"loss {row['loss']:.3e} is at or below {limits.loss:g}"
-        elif row["gradient_norm"] <= limits.gradient_norm:
-            norm = row["gradient_norm"]
-            self.outcome, self.reason = Outcome.TARGET, f"gradient norm {norm:.3e} <= {limits.gradient_norm:g}"
-        elif row.get("flow_time", 0.0) >= self.end_time * (1 - 1e-12):
-            self.outcome, self.reason = Outcome.TARGET, f"flow time {self.end_time:g} is reached"
-        elif row["gradient_norm"] == 0.0:
-            self.outcome, self.reason = Outcome.STATIONARY, "the gradient is exactly zero"
-        elif row.get("steps", 0) >= limits.steps:
-            self.outcome, self.reason = Outcome.OUT_OF_STEPS, f"{limits.steps:.0f} steps were allowed"
-        elif row.get("presentations", 0) >= limits.presentations:
-            self.outcome, self.reason = Outcome.OUT_OF_STEPS, f"{limits.presentations:.0f} presentations were allowed"
-        elif self.seconds_left() <= 0:
-            self.outcome, self.reason = Outcome.OUT_OF_TIME, f"{self.until.wall_seconds:g} s were allowed"
+        ending = self._stops.ending(row)
+        if ending is not None:
+            self._end(ending)
+
+    def _end(self, ending: Ending) -> None:
+        self.outcome, self.reason, self._advice = ending
 
     # ---- the loop
 
@@ -495,8 +365,8 @@ class Run:
             self._go_on(self._saved, {"loss": loss, "gradient_norm": norm})
         elif not self.solver.exact_rows or self.outcome is not None:
             self._first_row(loss, norm)
-        if self._saved is None and self._save_at is not None and self._save_at[0] == 0.0:
-            self.reach(self.w)
+        if self._saved is None:
+            self._times.begin(self.w)
         with self._progress:
             while self.outcome is None:
                 self._advance()
@@ -547,7 +417,7 @@ class Run:
             self.outcome = self.outcome or end.outcome
             self.reason = self.reason or end.reason
         except OutOfTime:
-            self.outcome, self.reason = Outcome.OUT_OF_TIME, f"{self.until.wall_seconds:g} s were allowed"
+            self._end(self._stops.out_of_time)
         except KeyboardInterrupt:
             self.outcome, self.reason = Outcome.INTERRUPTED, "Ctrl-C"
 
@@ -581,7 +451,7 @@ class Run:
             state=self.state,
             restore=self.objective.restore,
             predictor=self.objective.predictor,
-            path=None if self._save_at is None else FlowPath(self._save_at[: len(self._path)], np.array(self._path)),
+            path=self._times.path,
         )
 
     def _exact(self, w: NDArray[np.float64]) -> tuple[float, float]:
@@ -608,4 +478,4 @@ def _validation(validation: Validation | None) -> Callable[[Params], float] | No
     raise TypeError(f"validation must be an Objective or a function of params, not {type(validation).__name__}")
 
 
-__all__ = ["Callback", "Run", "Solution", "Step", "Trace", "Until", "Validation", "solve"]
+__all__ = ["Callback", "Run", "Solution", "Step", "Trace", "Validation", "solve"]

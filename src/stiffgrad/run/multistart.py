@@ -17,8 +17,9 @@ from stiffgrad._config import one_blas_thread
 from stiffgrad._float64 import float64
 from stiffgrad._types import Outcome, Params
 from stiffgrad.objective import Objective
-from stiffgrad.run.driver import Run, Until
+from stiffgrad.run.driver import Run
 from stiffgrad.run.trace import Solution
+from stiffgrad.run.until import Until
 from stiffgrad.solvers._base import Limits, Solver
 from stiffgrad.solvers._combination import Combination
 from stiffgrad.solvers._compiled import ENDED, CompiledSolver, initial_rows, run_rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
@@ -19,11 +18,6 @@ def stalled(solution: Solution, objective: Objective) -> bool:
     """Whether a run in float32 ended at the precision of its numbers, short of any target."""
     ends = (Outcome.STALLED, Outcome.STATIONARY)
     return objective.w0.dtype == np.float32 and solution.outcome in ends and solution.gradient_norm > 0.0
-
-
-def left(budget: Any, spent: float | None) -> Any:
-    """What remains of a budget, None being no limit."""
-    return None if budget is None else max(budget - (spent or 0), 0)
 
 
 def joined(single: Solution, double: Solution) -> Solution:

@@ -16,7 +16,7 @@ from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.objective import Objective, supervised
 from stiffgrad.objective.networks import MLP, mlp
-from stiffgrad.run.driver import Until
+from stiffgrad.run.until import Until
 
 LEVELS = ("easy", "medium", "deep")
 PARTS = ("train", "test")

@@ -21,7 +21,8 @@ from stiffgrad.laboratory.study._networks import EXACT, LARGER, NETWORKS, REST, 
 from stiffgrad.laboratory.tables import costs_of
 from stiffgrad.laboratory.tuning import Tuning, tunable, tune
 from stiffgrad.laboratory.workers import Job
-from stiffgrad.run.driver import Until, solve
+from stiffgrad.run.driver import solve
+from stiffgrad.run.until import Until
 from stiffgrad.solvers import names, solver_class
 
 STRICT = {"atol": 1e-8, "rtol": 1e-6}

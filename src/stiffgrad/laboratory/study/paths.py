@@ -21,7 +21,8 @@ from stiffgrad.laboratory.study._finding import Finding, lines, listed, panels, 
 from stiffgrad.laboratory.study._lab import Lab, methods
 from stiffgrad.laboratory.study._networks import NETWORKS, SECONDS
 from stiffgrad.objective import Objective
-from stiffgrad.run.driver import Run, Step, Until
+from stiffgrad.run.driver import Run, Step
+from stiffgrad.run.until import Until
 from stiffgrad.solvers import create, solver_class
 
 KEY = "paths"

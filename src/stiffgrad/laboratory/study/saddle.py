@@ -14,7 +14,8 @@ from stiffgrad.laboratory.study._finding import Finding, lines, listed, table
 from stiffgrad.laboratory.study._lab import Lab, has
 from stiffgrad.laboratory.study._networks import NETWORKS
 from stiffgrad.objective import Objective, derivatives, minimise
-from stiffgrad.run.driver import Until, solve
+from stiffgrad.run.driver import solve
+from stiffgrad.run.until import Until
 from stiffgrad.solvers import create
 
 KEY = "saddle"
