@@ -4,16 +4,26 @@ import numpy as np
 import pytest
 
 from stiffgrad import pde
-from stiffgrad.pde.pace import pace
+from stiffgrad.pde.pace import pace, waves
 
 UNIT = [(0.0, 1.0), (0.0, 1.0)]
 D = pde.derivative
 
 
+def sharpness(equation, domain=UNIT, outputs=1, start=None, **options):
+    start = ([0.0] * outputs if outputs > 1 else 1.0) if start is None else start
+    first = pde.initial(start, 9)
+    problem = pde.Problem(domain, [pde.interior(equation, 16), first], [4], outputs=outputs, **options)
+    terms = dict(problem.terms)
+    starts = {"initial": (terms["initial"], first)}
+    return pace([terms["interior"]], starts, problem.domain, problem.time, problem.scales, problem.params)
+
+
 def found(equation, domain=UNIT, outputs=1, **options):
-    start = pde.initial([0.0] * outputs if outputs > 1 else 1.0, 9)
-    problem = pde.Problem(domain, [pde.interior(equation, 16), start], [4], outputs=outputs, **options)
-    return pace([problem.terms["interior"]], problem.domain, problem.time, problem.scales, problem.params)
+    """In time, where nothing is sharper in space."""
+    in_space, in_time = sharpness(equation, domain, outputs, **options)
+    assert in_space == 1.0
+    return in_time
 
 
 @pytest.mark.parametrize("speed", [-7.0, 5.0, 12.0])
@@ -32,13 +42,13 @@ def test_a_wave_equation_swings_both_ways():
 
 
 def test_the_components_of_a_system_swing_together():
-    """Schroedinger's equation in two real parts: w = c k^2, c pi half waves in time for half a wave in space."""
+    """Schroedinger's equation in two real parts: w = c k^2, 2 pi c waves in time for one in space."""
 
     def equation(u, z):
         (a, b), (c, d) = D(u, z, 1), D(u, z, 0, 0)
-        return [a + 1.5 * d, b - 1.5 * c]
+        return [a + 0.9 * d, b - 0.9 * c]
 
-    assert found(equation, outputs=2) == pytest.approx(1.5 * np.pi, abs=0.07)
+    assert found(equation, outputs=2) == pytest.approx(1.8 * np.pi, abs=0.07)
 
 
 def test_the_fastest_place_counts():
@@ -106,3 +116,42 @@ def test_periodic_coordinates_keep_their_waves():
 def test_a_sharpness_that_is_none_is_named(sharpness):
     with pytest.raises(ValueError, match="sharpness="):
         pde.network(UNIT, [8], sharpness=sharpness)
+
+
+@pytest.mark.parametrize("start", ["a function", "an equation"])
+def test_short_waves_at_the_first_time_are_followed_in_space_and_time(start):
+    """sin(8 pi x), four waves in space: where c = 2 they make eight in time, and one of them would make only two."""
+
+    def value(z):
+        return np.sin(8 * np.pi * z[0])
+
+    def both(u, z):
+        return [u(z) - value(z), D(u, z, 1)]
+
+    def equation(u, z):
+        return D(u, z, 1, 1) - 4.0 * D(u, z, 0, 0)
+
+    start = value if start == "a function" else both
+    np.testing.assert_allclose(sharpness(equation, start=start), [4.0, 8.0], atol=0.07)
+    np.testing.assert_array_equal(sharpness(equation), [1.0, 1.0])
+    slow = lambda u, z: D(u, z, 1, 1) - 0.25 * D(u, z, 0, 0)  # noqa: E731
+    np.testing.assert_array_equal(sharpness(slow, start=start), [1.0, 1.0])
+
+
+LINE = np.linspace(0.0, 1.0, 65)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.sin(np.pi * LINE) + 0.5 * np.sin(5 * np.pi * LINE), 2.5),
+        (np.sin(np.pi * LINE) + 0.2 * np.sin(5 * np.pi * LINE), 0.5),  # holds 4% of the square
+        (3.0 + np.cos(6 * np.pi * LINE), 3.0),
+        (7.0 - 2.0 * LINE + np.sin(4 * np.pi * LINE), 2.0),
+        (np.full(65, 7.0), 0.0),
+        (1.0 + 5.0 * LINE, 0.0),
+        (np.full(65, np.nan), 0.0),
+    ],
+)
+def test_waves_that_hold_most_are_counted(values, expected):
+    assert waves(np.stack([values, 2 * values])) == pytest.approx(expected, abs=0.5)

@@ -14,7 +14,7 @@ from stiffgrad.pde.resampling import redrawn
 from stiffgrad.pde.rounds import Rounds
 from stiffgrad.pde.starts import start_well
 from stiffgrad.pde.verdict import FAR, UNSOLVED
-from stiffgrad.pde.watch import STAGE_STEPS
+from stiffgrad.pde.watch import APART, STAGE_STEPS
 
 PART = 0.25  # of the time interval, which comes before all of it, and how much longer the next part may be
 SHORTER, RETRIES = 0.25, 6  # how much longer a part may be instead where the run is stuck, and how often it may be so
@@ -29,7 +29,8 @@ def march(problem: Problem, points: dict[str, Points], rounds: Rounds) -> dict[s
     A part in which the run is stuck is begun again from before, a quarter as much longer; what then goes well may be
     twice as much longer again. What grows from a small start is lost in a long interval: near a solution that stays,
     such as nobody ill, there is a minimum, and a run that has come there does not leave it. A part in which the
-    equation holds on its points only goes on with as many again: the next one would begin with what is no solution.
+    equation holds on its points only goes on with as many again: the next one would begin with what is no solution. On
+    all of the time those that wait come in as soon as the held-out residual stands out.
 
     A solution that is wrong from one moment on leaves a residual at that moment only, and may come below `end`. So the
     whole interval is tried down to STRICT times `end`; where that is stuck, the march begins again, with every part
@@ -37,12 +38,16 @@ def march(problem: Problem, points: dict[str, Points], rounds: Rounds) -> dict[s
     """
     end = rounds.levels.end
 
+    def waiting(part: float) -> bool:
+        return part == 1.0 and problem.inside(points) < problem.inside(problem.points)
+
     def run(part: float, params: Params, trial: bool = False) -> None:
         whole = part == 1.0
         rounds.run(
             problem.with_points(problem.marched(part, points), params),
             STRICT * end if strict or whole else end,
             steps=STRICT_STEPS if strict else WHOLE_STEPS if whole else STAGE_STEPS,
+            apart=APART if waiting(part) else None,
             held_out=None if whole else problem.held_out_until(part),
             nowhere=UNSOLVED / STAGE_END * end if trial else None,
             whole=whole,
@@ -57,7 +62,7 @@ def march(problem: Problem, points: dict[str, Points], rounds: Rounds) -> dict[s
         near = not strict or last.loss <= NEAR * STRICT * end
         retries = 1 if strict and reached == 0.0 else RETRIES  # no other part of the start is any better
         if rounds.wants_points or (rounds.may_draw and last.loss <= end and last.between > FAR**2 * end):
-            rounds.doublings += 1
+            rounds.doublings += not waiting(part)
             points = redrawn(problem, points, begin, rounds.count, keep=True, part=part)
         elif stuck and rounds.divisible and (part == 1.0 or failures == SHORTENED):
             rounds.divided = True

@@ -1,10 +1,10 @@
 """How sharp units have to be for the waves of an equation of evolution, as its start and its equations tell.
 
-A plane wave exp(i (k x + w t)) solves such an equation for one frequency of time: u_t + 40 u_x = 0 for w = -40 k, so that
-one wave along a side of 2 pi becomes 6.4 waves in a time of 1. This dispersion relation (Whitham 1974, section 11.1) is
-looked up at several points, with the coefficients that are there, for the shortest waves at the first time. What decays
-has none that is real. A network whose units are as wide as the domain finds fast waves hardly or not at all
-(docs/pinns.md).
+A plane wave exp(i (k x + w t)) solves such an equation for one frequency of time: u_t + 40 u_x = 0 for w = -40 k, so
+that one wave along a side of 2 pi becomes 6.4 waves in a time of 1. This dispersion relation (Whitham 1974, section
+11.1) is looked up at several points, with the coefficients that are there, for the shortest waves at the first time.
+What decays has none that is real. A network whose units are as wide as the domain finds fast waves hardly or not at
+all (docs/pinns.md).
 """
 
 from __future__ import annotations

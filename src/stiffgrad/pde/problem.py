@@ -160,8 +160,9 @@ class Problem:
             self.network = dataclasses.replace(self.network, shift=shift, size=size)
         if isinstance(self.network, Network) and time is not None and len(self.domain) > 1:
             starts = {name: (terms[name], c) for name, c in self.conditions.items() if c.kind == "initial"}
-            seen = [terms[name] for name in self.interiors], starts, self.domain, time, self.scales, self.params
-            weights = self.network.begun(weights, pace(*seen))
+            equations = [terms[name] for name in self.interiors]
+            sharpness = pace(equations, starts, self.domain, time, self.scales, self.params)
+            weights = self.network.begun(weights, sharpness)
         self.params = {**self.params, "network": weights} if self.inverse else weights
         terms = {
             name: in_units(term, self.network, self.scales.terms[name] if balance else ())
@@ -311,6 +312,10 @@ class Problem:
             return bool(np.linalg.norm(change) <= UNSEEN)
 
         return tuple(index for index in range(len(self.scales.size)) if unseen(index))
+
+    def inside(self, points: Mapping[str, Points]) -> int:
+        """How many points lie inside."""
+        return sum(len(points[name]) for name in self.interiors)
 
     def some_points(self, count: int) -> dict[str, Points]:
         """At most so many points of each interior condition that draws its own, spread as all of them are."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 from stiffgrad._float64 import float64
@@ -125,7 +124,7 @@ def _run_whole(problem: Problem, points: dict[str, Points], rounds: Rounds, loss
     Where time can be divided, a run that is still far from a solution after DIVIDED steps ends.
     """
     own = {name: problem.points[name] for name in problem.interiors}
-    few = _count(problem, points) < _count(problem, own)
+    few = problem.inside(points) < problem.inside(own)
     divisible, lengthens = stages and rounds.divisible, stages and problem.lengthens
 
     def run(params: Params, trial: bool = False) -> None:
@@ -148,16 +147,11 @@ def _run_whole(problem: Problem, points: dict[str, Points], rounds: Rounds, loss
             points = redrawn(problem, points, rounds.params, rounds.count, keep=True)
         else:
             points = points | own
-        few = rounds.wants_points and _count(problem, points) < _count(problem, own)
+        few = rounds.wants_points and problem.inside(points) < problem.inside(own)
         run(rounds.params)
     while rounds.going and rounds.wants_points and not rounds.divided:
         points = redrawn(problem, points, rounds.params, rounds.count, keep=rounds.adds)
         run(rounds.params)
-
-
-def _count(problem: Problem, points: Mapping[str, Points]) -> int:
-    """How many points lie inside."""
-    return sum(len(points[name]) for name in problem.interiors)
 
 
 def _run_pieces(problem: Problem, rounds: Rounds, loss: float | None) -> None:

@@ -22,7 +22,6 @@ from stiffgrad._arrays import cond, namespace
 from stiffgrad._memory import require
 from stiffgrad.curvature.dense import Curvature, GaussNewton, Hessian, Linearised
 from stiffgrad.curvature.point import chosen, evaluated
-from stiffgrad.curvature.rows import kernel_costs
 from stiffgrad.objective import Objective
 from stiffgrad.solvers._compiled import STALLED, STATIONARY, CompiledSolver, Condition, Level, Rows, serve
 from stiffgrad.solvers._control import DEFAULT, Control, Verdict, judge
@@ -31,7 +30,6 @@ from stiffgrad.solvers._tally import Prices, dense_prices
 
 W_STEPS = 5  # steps at most with one factorization, beyond the first
 PAUSE = 16  # Jacobians at most between two tries of W-steps, where none was accepted
-LONGER = 5.0  # a W-step so many times as long is worth a factorization of its own
 PROMISE = 0.5  # a further W-step needs the last one to have earned this part of its promise
 ATTEMPTS = 40  # step sizes tried from one point before the run is called stalled
 BEND = 0.75  # the correction is taken where 2|a| is at most this part of |d|
@@ -152,9 +150,7 @@ class WMethod(CompiledSolver[State]):
         def factor(model: Linearised, old: State) -> tuple[Any, State]:
             xp = namespace(old.base)
             h = xp.where(old.worn, old.h, old.factored_h)
-            tally = old.place.tally.plus(factorizations=old.worn)
-            place = old.place._replace(tally=tally)
-            return model.factor(h), old._replace(place=place, factored_h=h, worn=xp.asarray(False))
+            return model.factor(h), old._replace(factored_h=h, worn=xp.asarray(False))
 
         levels = Level(linearise, lambda state: state.stale), Level(factor, lambda state: state.worn)
         return serve(self, carry, going, within, levels, partial(self._trial, objective))
@@ -184,26 +180,24 @@ class WMethod(CompiledSolver[State]):
         accepted, started = verdict.accepted, old.known
         corrections = ~again if self._corrects(objective) else 0
         solves = 1 + corrections if self._corrects(objective) else 1
-        counts = {"gradients": 1, "products": corrections, "solves": solves}
+        counts = {"gradients": 1, "factorizations": ~again, "products": corrections, "solves": solves}
         place = state.place.moved(accepted, new, h, **counts)
         reused = state.reused + again
         more = accepted & started & (verdict.ratio > self.promise) & (reused < self.w_steps) & (state.rest == 0)
         # Where W-steps are refused they are tried the more rarely: a try costs an evaluation.
         refused = again & ~accepted & (reused == 1)
         pause = xp.where(refused, xp.minimum(2 * state.pause, PAUSE), xp.where(again & accepted, 1, state.pause))
-        longer = self._next_h(state, verdict)
-        leaps = more & (longer >= LONGER * h) & self._leaps(objective)
         after = State(
             place=place,
             base=state.base,
             residual=None if residual is None else xp.where(accepted, residual, state.residual),
             promise=xp.where(state.place.tries == 0, promise, state.promise).astype(h.dtype),
             steepest=xp.maximum(state.steepest, xp.linalg.norm(place.point.gradient)),
-            h=xp.where((again & ~leaps) | ~started, state.h, longer),
+            h=xp.where(again | ~started, state.h, self._next_h(state, verdict)),
             factored_h=h,
             reused=reused,
             again=more,
-            worn=~more | leaps,
+            worn=~more,
             rest=xp.where(refused, state.pause, state.rest),
             pause=pause,
             # A Jacobian has served when the point has moved and no W-step follows, which may have been refused.
@@ -219,9 +213,6 @@ class WMethod(CompiledSolver[State]):
         if self.adaptive:
             return self.control.next_step(state.h, verdict)
         return namespace(state.h).where(verdict.accepted, state.h, self.control.shrink * state.h)
-
-    def _leaps(self, objective: Objective) -> bool:
-        return self.curvature == "gauss-newton" and objective.whole_rows and kernel_costs(objective).products > 1
 
     def _corrects(self, objective: Objective) -> bool:
         return self.correction and self.curvature == "gauss-newton"
