@@ -84,7 +84,8 @@ def solve(
 
     Examples
     --------
-    >>> from stiffgrad import pde
+    >>> import numpy as np
+    >>> from stiffgrad import Until, pde
     >>> decay = pde.interior(lambda u, t: pde.derivative(u, t) + 3 * u(t), points=32)
     >>> solution = pde.solve(pde.Problem([(0, 1)], [decay, pde.initial(1.0)], network=[8]), until=Until(loss=1e-8))
     >>> bool(abs(solution.u([1.0]) - np.exp(-3)) < 1e-3)
