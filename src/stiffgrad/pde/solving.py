@@ -97,6 +97,13 @@ class Solution:
         return self.run.params
 
     @property
+    def model(self) -> Any:
+        """The trained model of Equinox, Flax or PyTorch, where the problem was given one; a new one each time."""
+        if self.problem.restore is None:
+            raise AttributeError("the problem was not given a model: its network is solution.problem.network")
+        return self.problem.restore(self.params["network"] if self.problem.inverse else self.params)
+
+    @property
     def unknowns(self) -> dict[str, Any]:
         """The coefficients found, by name; empty where the problem has none."""
         return _plain(self.params["unknowns"]) if self.problem.inverse else {}
@@ -244,18 +251,18 @@ def _run_whole(problem: Problem, points: dict[str, Points], rounds: _Rounds, los
         _start_well(problem, rounds, run)
     elif rounds.going:
         run(rounds.params)
-    if rounds.going and lengthens and rounds.far:
-        lengthens = False
-        run(_lengthened(problem, rounds) if rounds.slow else rounds.params)
-    while rounds.going and few and not rounds.divided:
+    while rounds.going and not rounds.divided:
+        if lengthens and rounds.far:
+            lengthens = False
+            run(_lengthened(problem, rounds) if rounds.slow else rounds.params)
+            continue
         if rounds.wants_points:
-            points = redrawn(problem, points, rounds.params, rounds.count, keep=True)
-        else:
+            points = redrawn(problem, points, rounds.params, rounds.count, keep=few or rounds.adds)
+        elif few:
             points = points | {name: problem.points[name] for name in problem.interiors}
-        few = rounds.wants_points and inside() < whole
-        run(rounds.params)
-    while rounds.going and rounds.wants_points and not rounds.divided:
-        points = redrawn(problem, points, rounds.params, rounds.count, keep=rounds.adds)
+        else:
+            break
+        few = few and rounds.wants_points and inside() < whole
         run(rounds.params)
 
 
