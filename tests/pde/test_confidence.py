@@ -57,3 +57,16 @@ def test_noise_is_read_off_the_lines_between_neighbours():
     assert scatter(x, y) == pytest.approx(0.05, rel=0.05)
     assert scatter(x, 3 * x) < 1e-12
     assert np.isnan(scatter(x[:5], y[:5]))
+
+
+def test_a_pole_of_a_coefficient_at_an_end_is_no_doubt():
+    # On the end itself the residual is infinite: the verdict once said that the error cannot be told.
+    def ball(u, x):  # sin(x) / x
+        return pde.derivative(u, x, 0, 0) + 2 / x[0] * pde.derivative(u, x) + u(x)
+
+    start = pde.initial(lambda u, x: [u(x) - 1, pde.derivative(u, x)])
+    solution = pde.solve(pde.Problem([(0, 2)], [pde.interior(ball, 64), start], [8]), until=Until(loss=1e-11))
+    error = solution.errors(lambda x: np.sinc(x[0] / np.pi)).relative_l2
+    assert np.isfinite(solution.held_out["interior"])
+    assert error < 3 * solution.error_estimate < 1e-2
+    assert "cannot be told" not in solution.verdict

@@ -386,6 +386,21 @@ class Problem:
         left = np.asarray(batched(function, params, jnp.asarray(points, self.objective.w0.dtype)))
         return left - self._values(name, points) if self.conditions[name].value is not None else left
 
+    def check_start(self) -> None:
+        """Raise ValueError where a condition is not finite at the start, with one of its points."""
+        if np.isfinite(float(energy(self.objective, self.objective.w0))):
+            return
+        for name, points in self.points.items():
+            finite = np.all(np.isfinite(self.residual(name, self.params, points)), axis=1)
+            if not np.all(finite):
+                first = points[int(np.argmin(finite))]
+                raise ValueError(
+                    f"{name!r} is not finite at the start, where u({first.tolist()}) is "
+                    f"{self.evaluate(self.params, first).tolist()}: does a log, a root or a division leave its domain? "
+                    "A u that stays positive is made by pde.network(domain, transform=lambda z, n: np.exp(n)), and "
+                    "np.sqrt(np.maximum(u(z), 1e-12)) is defined everywhere"
+                )
+
     def _values(self, name: str, points: Any) -> np.ndarray:
         term = self._moved(name, np.asarray(points, float))
         return np.asarray(term.targets) * np.array(residual_of(term).units or 1.0)

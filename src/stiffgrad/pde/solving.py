@@ -211,6 +211,7 @@ def solve(
     if not isinstance(until, Until):
         raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
     check_resample(resample, problem)
+    problem.check_start()
     if problem.held_out is not None:
         energy(problem.held_out, problem.objective.w0)  # compiled here, and not in solving time
     rounds = _Rounds(problem, resolve(solver), until, resample, {"progress": progress, "throw": False}, callback)
@@ -722,10 +723,14 @@ def _fit(problem: Problem, name: str, left: float) -> tuple[float, float]:
 
 
 def _on_many(problem: Problem, params: Params) -> dict[str, float]:
-    """Root mean squares of equations of one coordinate on MANY points: a jump of the solution may lie between fewer."""
+    """Root mean squares of equations of one coordinate on MANY points: a jump of the solution may lie between fewer.
+
+    None lies on an end, where a coefficient may have a pole: u'' + 2 u' / x of what is round.
+    """
     if len(problem.domain) > 1:
         return {}
-    points = interior_points(problem.domain, MANY, "grid")
+    (low, high) = problem.domain[0]
+    points = low + (high - low) * (np.arange(MANY)[:, None] + 0.5) / MANY
     left = {name: problem.residual(name, params, points).reshape(MANY, -1) for name in problem.drawn}
     return {name: float(np.sqrt(np.mean(np.sum(r**2, axis=1)))) for name, r in left.items()}
 
