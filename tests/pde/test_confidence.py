@@ -70,3 +70,19 @@ def test_a_pole_of_a_coefficient_at_an_end_is_no_doubt():
     assert np.isfinite(solution.held_out["interior"])
     assert error < 3 * solution.error_estimate < 1e-2
     assert "cannot be told" not in solution.verdict
+
+
+def test_a_solution_that_is_zero_is_said():
+    # Without a norm every eigenfunction may vanish, and the eigenvalue is any.
+    def eigen(u, x, p):
+        return pde.derivative(u, x, 0, 0) + p["k"] * u(x)
+
+    def solve(*norm):
+        conditions = [pde.interior(eigen, 64), pde.boundary(0.0), *norm]
+        return pde.solve(pde.Problem([(0, 1)], conditions, [10], unknowns={"k": 8.0}), until=Until(loss=1e-13))
+
+    assert "The solution found is zero" in solve().verdict
+    slope = pde.boundary(lambda u, x: pde.derivative(u, x) - 1, faces=[(0, 0.0)], name="norm")
+    found = solve(slope)
+    assert "is zero" not in found.verdict
+    assert found.unknowns["k"] == pytest.approx(np.pi**2, rel=1e-5)

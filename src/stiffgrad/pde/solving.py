@@ -711,6 +711,7 @@ def _judged(problem: Problem, rounds: _Rounds) -> Solution:
     parts = {name: (run.loss / weight / len(weights)) ** 0.5 for name, weight in weights.items()}
     told += verdict.between(residuals, held_out, _start(run), parts) + verdict.trusted(error)
     told += (verdict.UNTOLD if untold else "") + verdict.undetermined(free, len(problem.scales.size))
+    told += verdict.zero(_part_of_unit(problem, run.params))
     return Solution(problem, run, residuals, held_out, error, told)
 
 
@@ -733,6 +734,12 @@ def _on_many(problem: Problem, params: Params) -> dict[str, float]:
     points = low + (high - low) * (np.arange(MANY)[:, None] + 0.5) / MANY
     left = {name: problem.residual(name, params, points).reshape(MANY, -1) for name in problem.drawn}
     return {name: float(np.sqrt(np.mean(np.sum(r**2, axis=1)))) for name, r in left.items()}
+
+
+def _part_of_unit(problem: Problem, params: Params) -> float:
+    """Root mean square of the solution in its units, of the largest component."""
+    values = problem.evaluate(params, _judged_at(problem)).reshape(-1, len(problem.scales.size))
+    return float(np.max(np.sqrt(np.mean(values**2, axis=0)) / np.array(problem.scales.size)))
 
 
 def _judged_at(problem: Problem) -> Points:
