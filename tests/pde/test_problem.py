@@ -129,6 +129,19 @@ def test_one_output_of_any_network_is_a_number_for_each_point():
     np.testing.assert_allclose(found[1], np.asarray(apply(params, points[1]))[0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("hidden", [[4], [96]])
+def test_numbers_of_float32_stay_so(hidden):
+    def heat(u, z):  # constants of NumPy are float64
+        return pde.derivative(u, z, 1) - np.array([0.1]) * pde.derivative(u, z, 0, 0)
+
+    conditions = [pde.interior(heat, 64), pde.boundary(0.0, 16), pde.initial(lambda z: 50 * np.sin(np.pi * z[0]), 16)]
+    problem = pde.Problem([(0, 1), (0, 1)], conditions, hidden, dtype="float32")
+    assert problem.scales.size != (1.0,)
+    assert np.asarray(problem.objective.residual(problem.objective.w0)).dtype == np.float32
+    solution = pde.solve(problem, until=sg.Until(loss=1e-4, steps=60))
+    assert solution.loss < 1e-2 * float(problem.objective.value(problem.objective.w0))
+
+
 def test_hard_constraints_hold_whatever_the_weights_are():
     u, params = pde.network(SQUARE, [5], transform=lambda x, n: np.sin(np.pi * x[0]) * n + 7, seed=2)
     for x in ([0.0, 0.3], [1.0, 1.3]):

@@ -317,8 +317,14 @@ class Residual:
     units: tuple[float, ...] = ()
 
     def __call__(self, params: Any, x: Any) -> jax.Array:
-        """The residual, of shape (k,), in its units."""
+        """The residual, of shape (k,), in its units and in the number type of the parameters.
+
+        Constants of an equation are float64 where they are arrays of NumPy.
+        """
         plain = self.plain(params, x)
+        leaves = jax.tree.leaves(params)
+        if leaves and jnp.issubdtype(jnp.result_type(leaves[0]), jnp.floating):
+            plain = plain.astype(jnp.result_type(leaves[0]))
         return plain / np.array(self.units, plain.dtype) if self.units else plain
 
     def plain(self, params: Any, x: Any) -> jax.Array:

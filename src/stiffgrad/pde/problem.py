@@ -26,7 +26,7 @@ from stiffgrad.pde.fast import Stretched, fastest
 from stiffgrad.pde.jumps import jumps, kinks, order
 from stiffgrad.pde.networks import Network, network, units
 from stiffgrad.pde.pace import pace
-from stiffgrad.pde.points import Points, between, box, check_inside, interior_points
+from stiffgrad.pde.points import Points, between, box, check_inside, interior_points, some_of
 from stiffgrad.pde.scales import scales
 
 TRACE_SAMPLES = 256  # so many samples of a term tell the trace of its kernel to some per cent
@@ -255,7 +255,7 @@ class Problem:
             points = self.points[name]
             if name in self.drawn + self.faces:
                 return self.draw(name, min(len(points), MOST_HELD_OUT), "sobol", seed + HELD_OUT_SEED + index)
-            return between(points)[:: -(-len(points) // MOST_HELD_OUT)]
+            return between(points)[some_of(len(points), MOST_HELD_OUT)]
 
         return {name: fresh(index, name) for index, name in enumerate(self.interiors + self.faces)}
 
@@ -508,7 +508,7 @@ def _thinned(objective: Objective) -> list[Block]:
     def some(block: Block) -> Block:
         def flat(leaf: Any) -> Any:
             leaf = leaf.reshape(-1, *leaf.shape[2:]) if block.chunked else leaf
-            return leaf[:: -(-len(leaf) // TRACE_SAMPLES)]
+            return leaf[some_of(len(leaf), TRACE_SAMPLES)]
 
         samples, targets = jax.tree.map(flat, (block.samples, block.targets))
         count = len(jax.tree.leaves(samples)[0])

@@ -19,7 +19,7 @@ from stiffgrad.pde.confidence import Path, scatter
 from stiffgrad.pde.defect import Defect, defect, defect_of_pieces
 from stiffgrad.pde.division import GOAL, STEPS, Division
 from stiffgrad.pde.measures import Errors, errors, grid_points, reference_values
-from stiffgrad.pde.points import Points, interior_points
+from stiffgrad.pde.points import Points, interior_points, some_of
 from stiffgrad.pde.problem import Problem, energy
 from stiffgrad.pde.resampling import check_resample, redrawn, root_means
 from stiffgrad.pde.verdict import FAR, TRUSTED, UNSOLVED
@@ -747,7 +747,7 @@ def _judged_at(problem: Problem) -> Points:
     if problem.drawn or not problem.interiors:
         return interior_points(problem.domain, JUDGED)
     points = np.concatenate([problem.points[name] for name in problem.interiors])
-    return points[:: -(-len(points) // JUDGED)]
+    return points[some_of(len(points), JUDGED)]
 
 
 def _less_constants(values: NDArray[np.float64], free: tuple[int, ...]) -> NDArray[np.float64]:
