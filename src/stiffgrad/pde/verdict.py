@@ -38,8 +38,8 @@ def unsolved(loss: float, nothing: float | None) -> str:
         return ""
     return (
         f"Not solved: a loss of {loss:.1e} is {loss / nothing:.2g} times that of the network with all weights "
-        "zero. Give it more time, a larger network, or features of the solution: periodic=, fourier=, a transform; unless "
-        "its conditions contradict each other. "
+        "zero. Give it more time, a larger network, or features of the solution: periodic=, fourier=, a transform; "
+        "unless its conditions contradict each other. "
     )
 
 
@@ -108,8 +108,8 @@ def zero(part: float) -> str:
     if not part < ZERO:
         return ""
     return (
-        f" The solution found is zero, or {part:.0e} of its unit. If another one is meant, as an eigenfunction is, ask for "
-        "it: give a value or a slope at one point, or a start near it."
+        f" The solution found is zero, or {part:.0e} of its unit. If another one is meant, as an eigenfunction is, ask "
+        "for it: give a value or a slope at one point, or a start near it."
     )
 
 
