@@ -229,6 +229,30 @@ def network_size():
     return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(network(), eqx.is_inexact_array)))
 
 
+POISSON = [
+    sg.pde.interior(lambda u, z: sg.pde.laplacian(u, z) + 1, 64),
+    sg.pde.boundary(0.0, 32),
+]
+
+
+def test_a_model_stands_for_the_solution_of_an_equation_and_comes_back_trained():
+    model = eqx.nn.MLP(2, 1, 8, 2, activation=jnp.tanh, key=jax.random.key(0))
+    problem = sg.pde.Problem([(0, 1), (0, 1)], POISSON, model)
+    assert problem.network == MLP((2, 8, 8, 1), "tanh")
+    solution = sg.pde.solve(problem, until=sg.Until(loss=1e-3))
+    point = np.array([0.5, 0.4])
+    assert isinstance(solution.model, eqx.nn.MLP)
+    assert solution.model(jnp.asarray(point))[0] == pytest.approx(float(solution.u(point)), abs=1e-6)
+    assert solution.u(np.stack([point, point])).shape == (2,)
+
+
+def test_an_equations_model_is_given_alone_and_only_then_comes_back():
+    with pytest.raises(TypeError, match="holds its own parameters"):
+        sg.pde.Problem([(0, 1), (0, 1)], POISSON, (network(), {"a": np.ones(2)}))
+    with pytest.raises(AttributeError, match=r"solution\.problem\.network"):
+        _ = sg.pde.solve(sg.pde.Problem([(0, 1), (0, 1)], POISSON, [3]), until=sg.Until(steps=1)).model
+
+
 def test_a_function_has_no_model():
     apply, params = sg.mlp([2, 3, 1])
     solution = sg.solve(sg.supervised(apply, params, X, y), **FEW)

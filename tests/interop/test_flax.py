@@ -209,6 +209,15 @@ def test_a_model_of_a_dict_gets_a_dict():
     assert float(objective.value(objective.w0)) == pytest.approx(float(same.value(same.w0)), rel=1e-12)
 
 
+def test_a_linen_module_and_its_variables_stand_for_the_solution_of_an_equation():
+    module = nn.Sequential([nn.Dense(6), nn.tanh, nn.Dense(1)])
+    decay = sg.pde.interior(lambda u, t: sg.pde.derivative(u, t) + u(t), 16)
+    pair = module, module.init(jax.random.key(0), jnp.zeros((1, 1)))
+    solution = sg.pde.solve(sg.pde.Problem([(0, 1)], [decay, sg.pde.initial(1.0)], pair), until=sg.Until(loss=1e-6))
+    assert float(solution.model(jnp.array([[1.0]]))[0, 0]) == pytest.approx(float(solution.u([1.0])), abs=1e-6)
+    assert float(solution.u([1.0])) == pytest.approx(np.exp(-1), abs=1e-2)
+
+
 def test_the_example_runs(capsys):
     runpy.run_path(str(pathlib.Path(__file__).parents[2] / "examples" / "model_flax.py"))
     assert len(re.findall(r"RMS error \d\.\de-0[34]", capsys.readouterr().out)) == 2

@@ -57,3 +57,32 @@ def test_noise_is_read_off_the_lines_between_neighbours():
     assert scatter(x, y) == pytest.approx(0.05, rel=0.05)
     assert scatter(x, 3 * x) < 1e-12
     assert np.isnan(scatter(x[:5], y[:5]))
+
+
+def test_a_pole_of_a_coefficient_at_an_end_is_no_doubt():
+    # On the end itself the residual is infinite: the verdict once said that the error cannot be told.
+    def ball(u, x):  # sin(x) / x
+        return pde.derivative(u, x, 0, 0) + 2 / x[0] * pde.derivative(u, x) + u(x)
+
+    start = pde.initial(lambda u, x: [u(x) - 1, pde.derivative(u, x)])
+    solution = pde.solve(pde.Problem([(0, 2)], [pde.interior(ball, 64), start], [8]), until=Until(loss=1e-11))
+    error = solution.errors(lambda x: np.sinc(x[0] / np.pi)).relative_l2
+    assert np.isfinite(solution.held_out["interior"])
+    assert error < 3 * solution.error_estimate < 1e-2
+    assert "cannot be told" not in solution.verdict
+
+
+def test_a_solution_that_is_zero_is_said():
+    # Without a norm every eigenfunction may vanish, and the eigenvalue is any.
+    def eigen(u, x, p):
+        return pde.derivative(u, x, 0, 0) + p["k"] * u(x)
+
+    def solve(*norm):
+        conditions = [pde.interior(eigen, 64), pde.boundary(0.0), *norm]
+        return pde.solve(pde.Problem([(0, 1)], conditions, [10], unknowns={"k": 8.0}), until=Until(loss=1e-13))
+
+    assert "The solution found is zero" in solve().verdict
+    slope = pde.boundary(lambda u, x: pde.derivative(u, x) - 1, faces=[(0, 0.0)], name="norm")
+    found = solve(slope)
+    assert "is zero" not in found.verdict
+    assert found.unknowns["k"] == pytest.approx(np.pi**2, rel=1e-5)

@@ -78,6 +78,22 @@ def test_functions_of_numpy_can_be_differentiated():
     np.testing.assert_allclose(pde.gradient(lambda z: np.array([z[0] * z[1], np.tan(z[0])])[0], x), [2.0, 0.3])
 
 
+@pytest.mark.parametrize("sine", [np.sin, jnp.sin])
+@pytest.mark.parametrize("made", [list, tuple, np.array])
+def test_a_point_may_be_made_of_coordinates(made, sine):
+    # Conditions that connect two places, as periodic ones do.
+    def slopes(u, z):
+        other = made([0.25, z[1]])
+        return sine(pde.derivative(u, other, 0)) - sine(pde.derivative(u, z, 0)) + u(other)
+
+    if made is np.array and sine is jnp.sin:
+        made = jnp.array
+    net = lambda params, x: x[0] ** 2 * x[1]  # noqa: E731
+    problem = pde.Problem([(0, 1), (0, 2)], [pde.interior(slopes, [[0.5, 2.0]])], (net, {"unused": np.ones(1)}))
+    left = problem.residual("interior", problem.params, [[0.5, 2.0]])
+    np.testing.assert_allclose(left, np.sin(1.0) - np.sin(2.0) + 0.125, rtol=1e-12)
+
+
 def test_the_axis_may_be_left_out_in_one_dimension():
     assert float(pde.derivative(lambda t: t[0] ** 3, np.array([2.0]))) == 12.0
 

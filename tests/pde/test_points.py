@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stiffgrad import pde
+from stiffgrad.pde.points import some_of
 
 side = st.tuples(st.floats(-5, 5), st.floats(0.1, 3)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 boxes = st.lists(side, min_size=1, max_size=3)
@@ -48,6 +49,13 @@ def test_sobol_points_integrate_better_than_random_ones():
         return max(means)
 
     assert error("sobol") < 0.1 * error("uniform")
+
+
+def test_some_of_all_points_lie_everywhere():
+    points = pde.interior_points([(0, 1), (0, 1)], 1024)
+    chosen = some_of(1024, 64)
+    assert len(np.unique(chosen)) == 64
+    assert np.all(np.histogram2d(*points[chosen].T, bins=2, range=[[0, 1], [0, 1]])[0] > 6)
 
 
 def test_faces_share_the_points_by_their_size():

@@ -68,6 +68,12 @@ def test_equations_may_use_numpy_and_jax_numpy_alike():
     np.testing.assert_allclose(*(np.asarray(o.residual(o.w0)) for o in both), rtol=1e-13)
 
 
+def test_numpy_functions_may_take_lists_of_numbers():
+    x = np.array([0.3, 0.5])
+    problem = pde.Problem(SQUARE, [pde.interior(lambda u, x: np.interp(x[0], [0, 1], [2, 4]) + 0 * u(x), [x])], [3])
+    np.testing.assert_allclose(problem.residual("interior", problem.params, [x]), 2.6)
+
+
 def test_derivatives_inside_of_equations_with_numpy():
     def equation(u, x):
         flux = pde.divergence(lambda z: np.exp(z[0]) * pde.gradient(u, z), x)
@@ -112,6 +118,28 @@ def test_the_integrators_find_the_perceptron_and_share_compiled_code():
     assert jax.tree.structure(first.objective) == jax.tree.structure(second.objective)
     moved = first.with_points({"interior": first.points["interior"] / 2}, first.params)
     assert jax.tree.structure(first.objective) == jax.tree.structure(moved)
+
+
+def test_one_output_of_any_network_is_a_number_for_each_point():
+    apply, params = sg.mlp([2, 3, 1])
+    problem = pde.Problem(SQUARE, [pde.boundary(0.0, 8)], (apply, params))
+    points = np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
+    found = problem.evaluate(problem.params, points)
+    assert found.shape == (3,)
+    np.testing.assert_allclose(found[1], np.asarray(apply(params, points[1]))[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("hidden", [[4], [96]])
+def test_numbers_of_float32_stay_so(hidden):
+    def heat(u, z):  # constants of NumPy are float64
+        return pde.derivative(u, z, 1) - np.array([0.1]) * pde.derivative(u, z, 0, 0)
+
+    conditions = [pde.interior(heat, 64), pde.boundary(0.0, 16), pde.initial(lambda z: 50 * np.sin(np.pi * z[0]), 16)]
+    problem = pde.Problem([(0, 1), (0, 1)], conditions, hidden, dtype="float32")
+    assert problem.scales.size != (1.0,)
+    assert np.asarray(problem.objective.residual(problem.objective.w0)).dtype == np.float32
+    solution = pde.solve(problem, until=sg.Until(loss=1e-4, steps=60))
+    assert solution.loss < 1e-2 * float(problem.objective.value(problem.objective.w0))
 
 
 def test_hard_constraints_hold_whatever_the_weights_are():
@@ -171,6 +199,12 @@ def mixes(u, x):
     return np.sin(x[0]) * jnp.sin(x[1] * np.exp(x[0])) * u(x)
 
 
+def set_entries(u, x):
+    left = np.zeros(2)
+    left[0] = u(x)
+    return left
+
+
 def unequal(u, x):
     return [u(x), pde.gradient(u, x)]
 
@@ -199,6 +233,13 @@ def unequal(u, x):
         ([pde.boundary(lambda x: x[:, 0], 4)], ValueError, r"ONE point of shape \(2,\)"),
         ([pde.boundary(lambda x: np.nan, 4)], ValueError, "the value is .nan. at the point"),
         ([pde.initial(0.0, 4, axis=2)], ValueError, "axis=2 must be the coordinate of time"),
+        ([pde.interior(lambda u, x, t: u(x), 4)], TypeError, r"ONE point: write \(u, z\), with x = z\[0\]"),
+        ([pde.interior(lambda u, z: u(z[0], z[1]), 4)], TypeError, r"u takes ONE point"),
+        ([pde.interior(lambda u, z: pde.derivative(u[1], z, 0), 4)], TypeError, r"its component is u\(x\)\[1\]"),
+        ([pde.interior(lambda u, z: np.sin(z[0]) * u[1], 4)], TypeError, r"its component is u\(x\)\[1\]"),
+        ([pde.interior(lambda u, z: [u(z)[0], u(z)[1]], 4)], ValueError, "Then give outputs="),
+        ([pde.interior(set_entries, 4)], ValueError, "make a list, and return it"),
+        ([pde.interior(lambda u, z: 1j * u(z), 4)], TypeError, "real and imaginary parts as two components"),
     ],
 )
 def test_bad_conditions_are_sentences(conditions, error, words):
@@ -225,6 +266,11 @@ def test_bad_conditions_are_sentences(conditions, error, words):
         (lambda: pde.network(SQUARE, [4], fourier=-1), ValueError, "fourier=-1"),
         (lambda: pde.siren([1, 4, 1], omega=0), ValueError, "omega=0 must be a positive number"),
         (lambda: pde.Problem(SQUARE, [pde.boundary(0.0)], exact), TypeError, r"pair \(network, params\)"),
+        (
+            lambda: pde.Problem(SQUARE, [pde.boundary(0.0)], (lambda p, x: x[0], {"activation": np.tanh})),
+            TypeError,
+            "give the model itself",
+        ),
         (lambda: pde.Problem(SQUARE, [pde.boundary(0.0)], unknowns={"k": "a"}), TypeError, "must be a number"),
         (
             lambda: pde.Problem([(0, 1)], [pde.boundary(0.0)], pde.network(SQUARE, [4])),

@@ -155,3 +155,14 @@ def test_what_is_not_finite_at_constants_has_no_units():
     root = pde.interior(lambda u, t: pde.derivative(u, t) - 1000.0 / u(t), 8)
     problem = pde.Problem([(0, 1)], [root, pde.boundary(lambda u, t: pde.derivative(u, t), faces=[(0, 0.0)])], [4])
     assert problem.scales.size == (1.0,)
+
+
+@pytest.mark.parametrize("center", [(0.3, 0.3), (0.7, 0.3), (0.3, 0.7), (0.7, 0.7)])
+def test_a_source_tells_the_size_wherever_it_lies(center):
+    # Every sixteenth of Sobol's points lies in one sixteenth of the domain: a peak elsewhere had a size of 1e-9.
+    def peak(u, z):
+        r = ((z[0] - center[0]) ** 2 + (z[1] - center[1]) ** 2) / 0.005
+        return pde.laplacian(u, z) - 400 * np.exp(-r) * (r - 1)
+
+    problem = pde.Problem([(0, 1), (0, 1)], [pde.interior(peak), pde.boundary(0.0)])
+    assert problem.scales.size in ((0.1,), (1.0,))

@@ -71,6 +71,22 @@ def test_a_small_start_does_not_end_in_the_unstable_solution_beside_it():
     assert "Not solved" not in solution.verdict
 
 
+def test_an_equation_that_is_not_finite_at_the_start_is_named_with_a_point():
+    # Torricelli's law: the start of the network is negative somewhere.
+    vessel = pde.interior(lambda u, t: pde.derivative(u, t) + np.sqrt(u(t)), 32, name="vessel")
+    with pytest.raises(ValueError, match=r"'vessel' is not finite at the start, where u\(.* is -.* transform="):
+        pde.solve(pde.Problem([(0, 1)], [vessel, pde.initial(1.0)], [4]))
+
+
+def test_a_run_between_two_ends_that_got_more_points_uses_its_budget():
+    # Far from a solution after so many steps on more points, a run ended for good, as if it had been interrupted.
+    layer = pde.interior(lambda u, x: pde.derivative(u, x) - 0.01 * pde.derivative(u, x, 0, 0), 16)
+    problem = pde.Problem([(0, 1)], [layer, pde.boundary(lambda x: x[0])], [10])
+    solution = pde.solve(problem, until=sg.Until(loss=1e-15, steps=300))
+    assert solution.outcome is sg.Outcome.OUT_OF_STEPS
+    assert solution.run.statistics.steps == 300
+
+
 def test_what_is_hardly_better_than_nothing_is_not_called_solved(problem):
     solution = pde.solve(problem, until=sg.Until(steps=1), throw=False)
     assert solution.verdict.startswith("Not solved")

@@ -66,7 +66,13 @@ def _carried_out(name: str, inputs: Any, options: Any) -> Any:
     function: Any = _OPERATORS.get(name) or next((getattr(p, name) for p in _PLACES if hasattr(p, name)), None)
     if function is None:
         raise TypeError(f"the function {name!r} has no counterpart in jax.numpy that could be differentiated")
-    return wrap(function(*map(unwrap, inputs), **{key: unwrap(value) for key, value in options.items()}))
+    return wrap(function(*map(_plain, inputs), **{key: _plain(value) for key, value in options.items()}))
+
+
+def _plain(value: Any) -> Any:
+    """An input without `Traced`; a list of numbers as an array, since NumPy takes lists and JAX does not."""
+    numbers = isinstance(value, list) and all(isinstance(entry, int | float) for entry in value)
+    return np.asarray(value) if numbers else unwrap(value)
 
 
 def wrap(value: Any) -> Any:
@@ -111,6 +117,9 @@ class _Field:
 
     def __call__(self, *inputs: Any) -> Any:
         return wrap(self.bare(*map(unwrap, inputs)))
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.bare[index]  # type: ignore[index]  # which says that it is a function
 
 
 CONTROL = "use np.where(condition, a, b) instead of `if`, and np functions instead of math and float()"

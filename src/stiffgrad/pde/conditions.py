@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -316,8 +317,14 @@ class Residual:
     units: tuple[float, ...] = ()
 
     def __call__(self, params: Any, x: Any) -> jax.Array:
-        """The residual, of shape (k,), in its units."""
+        """The residual, of shape (k,), in its units and in the number type of the parameters.
+
+        Constants of an equation are float64 where they are arrays of NumPy.
+        """
         plain = self.plain(params, x)
+        leaves = jax.tree.leaves(params)
+        if leaves and jnp.issubdtype(jnp.result_type(leaves[0]), jnp.floating):
+            plain = plain.astype(jnp.result_type(leaves[0]))
         return plain / np.array(self.units, plain.dtype) if self.units else plain
 
     def plain(self, params: Any, x: Any) -> jax.Array:
@@ -339,10 +346,18 @@ class Solution:
         if isinstance(network, Network):  # it knows a cheaper way than two derivatives along each coordinate
             self.laplacian = functools.partial(network.laplacian, weights)
 
-    def __call__(self, x: Any) -> jax.Array:
+    def __call__(self, x: Any, *others: Any) -> jax.Array:
+        if others:
+            raise TypeError("u takes ONE point: write u(x), or u([a, b]) for a point that is made of its coordinates")
         x = unwrap(x)
         x = as_array(x) if isinstance(x, list | tuple) else x  # an array of NumPy's raises beyond its end
         return scalar(jnp.asarray(self._network(self._weights, x)))
+
+    def __getitem__(self, index: Any) -> Any:
+        raise TypeError(
+            f"u is a function of a point: its component is u(x)[{index}], the derivative of that "
+            f"derivative(u, x, 0)[{index}], and the component as a function `lambda x: u(x)[{index}]`"
+        )
 
 
 def _vector(value: Any) -> jax.Array:
@@ -353,6 +368,8 @@ def _vector(value: Any) -> jax.Array:
     if len(set(shapes)) != 1:
         raise ValueError(f"its entries have different shapes {shapes}; give one number each")
     array = as_array(value)
+    if jnp.iscomplexobj(array):
+        raise TypeError("it is complex: give real and imaginary parts as two components, with outputs=2")
     if array.ndim > 1 and array.size > max(array.shape):
         raise ValueError(f"it has shape {array.shape}; give one number, or a list with one for each equation")
     return array
@@ -367,7 +384,8 @@ def term_of(condition: Condition, label: str, network: Any, params: Any, inverse
             raise TypeError(f"{label}: the equation takes {count} arguments; write (u, x), or (u, x, p) with unknowns")
         if count == 3 and not inverse:
             raise TypeError(
-                f"{label}: the equation takes (u, x, p), but the problem has no unknowns: give unknowns={{...}}"
+                f"{label}: the equation takes (u, x, p), but the problem has no unknowns: give unknowns={{...}}. "
+                "Coordinates come as ONE point: write (u, z), with x = z[0] and t = z[1]"
             )
         residual = dataclasses.replace(residual, arguments=count)
         residual = _tried(condition.equation, residual, label, params, points)
@@ -413,11 +431,22 @@ def _tried(equation: Callable[..., Any], residual: Residual, label: str, params:
         if str(error).startswith(label):
             raise
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        reason = f"no unknown is called {error}" if isinstance(error, KeyError) else str(error)
+        reason = f"no unknown is called {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
         raise kind(
-            f"{label}: the equation fails at a point x of shape {points[0].shape}: {reason}. It must return what "
-            "vanishes, one number or a list of them; u(x) is the solution there"
+            f"{label}: the equation fails at a point x of shape {points[0].shape}: {reason}. {_hint(reason)}It must "
+            "return what vanishes, one number or a list of them; u(x) is the solution there"
         ) from error
+
+
+def _hint(reason: str) -> str:
+    """What to do about some failures of equations whose own message does not say it; or nothing."""
+    if re.search("0-d array|is 0-dimensional|0-dimensional array", reason):
+        return "Has u more components? Then give outputs=. "
+    if "setting an array element" in reason:
+        return "Entries of an array cannot be set while it is traced: make a list, and return it. "
+    if "'dict' object has no attribute" in reason:
+        return 'Unknowns are taken by name, as in p["k"]. '
+    return ""
 
 
 def _check_indices(residual: Residual, params: Any, point: Points) -> None:

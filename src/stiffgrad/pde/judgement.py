@@ -12,7 +12,7 @@ from stiffgrad._types import Params
 from stiffgrad.pde import verdict
 from stiffgrad.pde.confidence import scatter
 from stiffgrad.pde.defect import defect, defect_of_pieces
-from stiffgrad.pde.points import Points, interior_points
+from stiffgrad.pde.points import Points, interior_points, some_of
 from stiffgrad.pde.problem import Problem, energy
 from stiffgrad.pde.resampling import root_means
 from stiffgrad.pde.rounds import Rounds
@@ -48,6 +48,7 @@ def judged(rounds: Rounds) -> Solution:
         verdict.trusted(error),
         verdict.UNTOLD if untold else "",
         verdict.undetermined(free, len(problem.scales.size)),
+        verdict.zero(_part_of_unit(problem, run.params)),
     ]
     return Solution(problem, run, residuals, held_out, error, "".join(told))
 
@@ -66,10 +67,14 @@ def _between(problem: Problem, run: Run) -> tuple[dict[str, float], float]:
 
 
 def _on_many(problem: Problem, params: Params) -> dict[str, float]:
-    """Root mean squares of equations of one coordinate on MANY points: a jump of the solution may lie between fewer."""
+    """Root mean squares of equations of one coordinate on MANY points: a jump of the solution may lie between fewer.
+
+    None lies on an end, where a coefficient may have a pole: u'' + 2 u' / x of what is round.
+    """
     if len(problem.domain) > 1:
         return {}
-    points = interior_points(problem.domain, MANY, "grid")
+    (low, high) = problem.domain[0]
+    points = low + (high - low) * (np.arange(MANY)[:, None] + 0.5) / MANY
     left = {name: problem.residual(name, params, points).reshape(MANY, -1) for name in problem.drawn}
     return {name: float(np.sqrt(np.mean(np.sum(r**2, axis=1)))) for name, r in left.items()}
 
@@ -95,12 +100,18 @@ def _error(rounds: Rounds, run: Run, worst: float, free: tuple[int, ...]) -> tup
     return float(np.fmax(error, change)), doubt
 
 
+def _part_of_unit(problem: Problem, params: Params) -> float:
+    """Root mean square of the solution in its units, of the largest component."""
+    values = problem.evaluate(params, _judged_at(problem)).reshape(-1, len(problem.scales.size))
+    return float(np.max(np.sqrt(np.mean(values**2, axis=0)) / np.array(problem.scales.size)))
+
+
 def _judged_at(problem: Problem) -> Points:
     """Points of the domain; or those that were given, where all were: outside of their region the network is free."""
     if problem.drawn or not problem.interiors:
         return interior_points(problem.domain, JUDGED)
     points = np.concatenate([problem.points[name] for name in problem.interiors])
-    return points[:: -(-len(points) // JUDGED)]
+    return points[some_of(len(points), JUDGED)]
 
 
 def _less_constants(values: Values, free: tuple[int, ...]) -> Values:

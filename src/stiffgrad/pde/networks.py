@@ -95,7 +95,7 @@ class Network:
     def features(self, x: Any) -> jax.Array:
         """What enters the perceptron at the point x."""
         x = as_array(x)
-        low, high = np.array(self.sides).T
+        low, high = _like(self.sides, x).T
         plain = np.setdiff1d(np.arange(len(self.sides)), self.periodic)
         parts = [((2.0 * x - (low + high)) / (high - low))[plain]]
         if self.periodic:
@@ -117,7 +117,7 @@ class Network:
 
         At a kink itself the derivatives are those above it.
         """
-        (low, high), at = self.sides[0], np.array(self.kinks)
+        (low, high), at = self.sides[0], _like(self.kinks, x)
         away = (x - at) / np.maximum(at - low, high - at)
         return jnp.where(x >= at, 1.0, -1.0) * away ** (self.smooth + 1)
 
@@ -126,7 +126,7 @@ class Network:
         """The solution at one point."""
         outputs = self.mlp(params, self.features(x))
         if self.size:
-            outputs = np.array(self.shift) + np.array(self.size) * outputs
+            outputs = _like(self.shift, outputs) + _like(self.size, outputs) * outputs
         outputs = scalar(outputs)
         return host(outputs if self.transform is None else scalar(as_array(self.transform(x, outputs))))
 
@@ -144,8 +144,8 @@ class Network:
             weight = layer["weight"]
             z = _Jet(weight @ z.value + layer["bias"], z.slopes @ weight.T, weight @ z.laplacian)
         if self.size:
-            size = np.array(self.size)
-            z = _Jet(np.array(self.shift) + size * z.value, size * z.slopes, size * z.laplacian)
+            size = _like(self.size, z.value)
+            z = _Jet(_like(self.shift, z.value) + size * z.value, size * z.slopes, size * z.laplacian)
         if self.transform is None:
             return scalar(z.laplacian)
         one = z.value.shape == (1,)
@@ -181,6 +181,11 @@ def _activated(activation: Callable[[Any], Any], z: _Jet) -> _Jet:
 
     (value, first), (_, second) = jax.jvp(slope, (z.value,), (one,))
     return _Jet(value, first * z.slopes, first * z.laplacian + second * jnp.sum(z.slopes**2, axis=0))
+
+
+def _like(values: Any, x: Any) -> np.ndarray:
+    """Constants in the number type of x, so that float32 stays float32; of whole numbers in float64."""
+    return np.asarray(values, x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else float)
 
 
 def scalar(outputs: jax.Array) -> jax.Array:

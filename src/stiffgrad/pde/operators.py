@@ -156,15 +156,16 @@ def _traceable(u: Field, x: Any, name: str) -> tuple[Callable[[Any], jax.Array],
     """The function u between plain arrays, and the point as one."""
     if not callable(u):
         raise TypeError(f"{name}: the first argument must be a function of a point, as u, not its value u(x)")
-    point = unwrap(x)
+    numpy = _numpys(x)
+    point = as_array(unwrap(x)) if isinstance(x, list | tuple) else unwrap(x)
     if np.ndim(point) != 1:
         raise ValueError(f"{name}: x must be one point of shape (d,), not of shape {np.shape(point)}")
     point = jnp.asarray(point)
     point = point if jnp.issubdtype(point.dtype, jnp.floating) else point.astype(float)
-    if not isinstance(x, Traced) and not isinstance(point, jax.core.Tracer):  # called by itself, not in an equation
+    if not numpy and not isinstance(point, jax.core.Tracer):  # called by itself, not in an equation
         with _unseen():
             u = accepting(u, lambda f: jax.eval_shape(lambda z: as_array(f(z)), point), f"{name}: u")[0]
-    enter = wrap if isinstance(x, Traced) else lambda z: z
+    enter = wrap if numpy else lambda z: z
     function, seen = (lambda z: as_array(unwrap(u(enter(z))))), _seen.get()
     if seen is None:
         return function, point
@@ -177,8 +178,14 @@ def _traceable(u: Field, x: Any, name: str) -> tuple[Callable[[Any], jax.Array],
     return alone, point
 
 
+def _numpys(x: Any) -> bool:
+    """Whether a point, or one of the coordinates that it is made of, is for NumPy's functions."""
+    made = isinstance(x, list | tuple) or (isinstance(x, np.ndarray) and x.dtype == object)
+    return any(isinstance(entry, Traced) for entry in (x if made else [x]))
+
+
 def _as(x: Any, value: Any) -> Any:
-    return wrap(value) if isinstance(x, Traced) else host(value)
+    return wrap(value) if _numpys(x) else host(value)
 
 
 def _axis(axis: Any, point: Any, name: str) -> int:

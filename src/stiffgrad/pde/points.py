@@ -222,6 +222,21 @@ def _unit(dimension: int, count: int, sampling: str, seed: int) -> Points:
     return np.stack(np.meshgrid(*[line] * dimension, indexing="ij"), axis=-1).reshape(-1, dimension)
 
 
+def some_of(total: int, most: int) -> NDArray[np.int64]:
+    """Indices, in order, of at most so many of all points, drawn once and for all.
+
+    Every n-th of Sobol's points would lie in one corner of the domain, and the first of faces on one face.
+
+    Examples
+    --------
+    >>> some_of(3, 5).tolist(), len(some_of(1024, 64))
+    ([0, 1, 2], 64)
+    """
+    if total <= most:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(0).choice(total, most, replace=False))
+
+
 def default_counts(dimension: int) -> tuple[int, int]:
     """Points inside and on all faces where the user names no number."""
     return {1: (512, 2), 2: (1024, 256)}.get(dimension, (2048, 128 * math.ceil(dimension)))

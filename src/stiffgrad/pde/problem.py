@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from stiffgrad._config import QUICK, Program
 from stiffgrad._float64 import float64
 from stiffgrad._types import Params
+from stiffgrad.interop import Carrier, carry
 from stiffgrad.objective import Objective, Term, derivatives
 from stiffgrad.objective.compiled import Compiled
+from stiffgrad.objective.dense import Perceptron, recognised
 from stiffgrad.objective.derivatives import Block
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.pde.conditions import Condition, Residual, Solution, in_units, moved, residual_of, term_of, time_axis
@@ -24,7 +26,7 @@ from stiffgrad.pde.fast import Stretched, fastest
 from stiffgrad.pde.jumps import jumps, kinks, order
 from stiffgrad.pde.networks import Network, network, units
 from stiffgrad.pde.pace import pace
-from stiffgrad.pde.points import Points, between, box, check_inside, interior_points
+from stiffgrad.pde.points import Points, between, box, check_inside, interior_points, some_of
 from stiffgrad.pde.scales import scales
 
 TRACE_SAMPLES = 256  # so many samples of a term tell the trace of its kernel to some per cent
@@ -44,9 +46,10 @@ class Problem:
         One pair for each coordinate.
     conditions : sequence of Condition
         From `interior`, `boundary`, `initial` and `observations`.
-    network : sequence of int, or a pair (network, params), optional
+    network : sequence of int, a pair (network, params) or a model, optional
         Units of the hidden layers, by default (20, 20); or what `pde.network`, `stiffgrad.mlp` or any other
-        apply(params, x) -> outputs of one point gives, with its start.
+        apply(params, x) -> outputs of one point gives, with its start; or a model of Equinox, Flax or PyTorch, of Flax
+        Linen as a pair (module, variables), which comes back as `Solution.model`.
     outputs : int
         Components of the solution; where a network is given, it says so itself.
     unknowns : mapping of str to number or array, optional
@@ -81,6 +84,8 @@ class Problem:
         How points and parts of the time lie, where an ordinary differential equation is stiff.
     jumps : dict of str to Jumps
         Where interior equations jump, and whether they differentiate there what jumps.
+    restore : callable or None
+        Makes a model of the kind that was given from the network's parameters; None where no model was.
     held_out : Objective or None
         The interior equations, and the conditions on faces, on points that are not trained on: drawn in the domain, or,
         where an equation's points were given, so that its region is not known, halfway between neighbours. None where
@@ -117,6 +122,12 @@ class Problem:
         self.domain = box(domain)
         self.conditions = _named(conditions)
         self.inverse = unknowns is not None
+        if isinstance(network, list) and len(network) == 2 and callable(network[0]):
+            network = tuple(network)
+        carrier = _carrier(network, len(self.domain))
+        self.restore = None if carrier is None else carrier.restore
+        if carrier is not None:
+            network = carrier.function, carrier.params
         own = not isinstance(network, tuple)  # made here, so that its outputs can be given the units of the problem
         self.network, weights = _network(network, self.domain, outputs, seed)
         self.hidden: tuple[int, ...] | None = (HIDDEN if network is None else tuple(network)) if own else None
@@ -246,7 +257,7 @@ class Problem:
             points = self.points[name]
             if name in self.drawn + self.faces:
                 return self.draw(name, min(len(points), MOST_HELD_OUT), "sobol", seed + HELD_OUT_SEED + index)
-            return between(points)[:: -(-len(points) // MOST_HELD_OUT)]
+            return between(points)[some_of(len(points), MOST_HELD_OUT)]
 
         return {name: fresh(index, name) for index, name in enumerate(self.interiors + self.faces)}
 
@@ -381,6 +392,21 @@ class Problem:
         left = np.asarray(batched(function, params, jnp.asarray(points, self.objective.w0.dtype)))
         return left - self._values(name, points) if self.conditions[name].value is not None else left
 
+    def check_start(self) -> None:
+        """Raise ValueError where a condition is not finite at the start, with one of its points."""
+        if np.isfinite(float(energy(self.objective, self.objective.w0))):
+            return
+        for name, points in self.points.items():
+            finite = np.all(np.isfinite(self.residual(name, self.params, points)), axis=1)
+            if not np.all(finite):
+                first = points[int(np.argmin(finite))]
+                raise ValueError(
+                    f"{name!r} is not finite at the start, where u({first.tolist()}) is "
+                    f"{self.evaluate(self.params, first).tolist()}: does a log, a root or a division leave its domain? "
+                    "A u that stays positive is made by pde.network(domain, transform=lambda z, n: np.exp(n)), and "
+                    "np.sqrt(np.maximum(u(z), 1e-12)) is defined everywhere"
+                )
+
     def _values(self, name: str, points: Any) -> np.ndarray:
         term = self._moved(name, np.asarray(points, float))
         return np.asarray(term.targets) * np.array(residual_of(term).units or 1.0)
@@ -399,7 +425,8 @@ class Problem:
             return np.asarray(Solution(self.network, weights)(where))
         if where.ndim != 2 or where.shape[1] != len(self.domain):
             raise ValueError(f"points have shape {where.shape}; give (N, {len(self.domain)}), one row for each point")
-        return np.asarray(batched(self.network, weights, jnp.asarray(where, self.objective.w0.dtype)))
+        values = np.asarray(batched(self.network, weights, jnp.asarray(where, self.objective.w0.dtype)))
+        return values[:, 0] if values.shape[1:] == (1,) else values
 
     def __repr__(self) -> str:
         lines = [f"Problem on {' x '.join(f'[{low:g}, {high:g}]' for low, high in self.domain)}: {self.objective}"]
@@ -431,6 +458,15 @@ def _heavier(term: Term, factor: float) -> Term:
     return dataclasses.replace(term, weight=term.weight * factor)
 
 
+def _carrier(given: Any, inputs: int) -> Carrier | Perceptron | None:
+    """A model of a framework, taken apart; None for any other network."""
+    module, variables = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+    carrier = carry(module, variables)
+    if carrier is not None and variables is not None and not carrier.takes_variables:
+        raise TypeError(f"{carrier.kind} holds its own parameters: give it alone, as network=model")
+    return None if carrier is None else recognised(carrier, jax.ShapeDtypeStruct((inputs,), np.dtype(float)))
+
+
 def _network(given: Any, domain: Any, outputs: int, seed: int, **features: Any) -> tuple[Any, Params]:
     if given is None:
         return network(domain, outputs=outputs, seed=seed, **features)
@@ -438,9 +474,17 @@ def _network(given: Any, domain: Any, outputs: int, seed: int, **features: Any) 
         apply, params = given
         if isinstance(apply, Network) and apply.sides != domain:
             raise ValueError(f"the network was made for the domain {list(apply.sides)}, the problem has {list(domain)}")
+        if any(callable(leaf) for leaf in jax.tree.leaves(params)):
+            raise TypeError(
+                "network=(function, params): params must hold arrays only, and there is a function in it. Of a model "
+                "give the model itself, as network=model"
+            )
         return apply, params
     if isinstance(given, Network) or callable(given):
-        raise TypeError("network must be a pair (network, params), as pde.network(...) returns it")
+        raise TypeError(
+            "network must be a pair (network, params), as pde.network(...) returns it, with network(params, x) for ONE "
+            "point x; or a model of Equinox, Flax or PyTorch"
+        )
     return network(domain, given, outputs, seed=seed, **features)
 
 
@@ -470,7 +514,7 @@ def _thinned(objective: Objective) -> list[Block]:
     def some(block: Block) -> Block:
         def flat(leaf: Any) -> Any:
             leaf = leaf.reshape(-1, *leaf.shape[2:]) if block.chunked else leaf
-            return leaf[:: -(-len(leaf) // TRACE_SAMPLES)]
+            return leaf[some_of(len(leaf), TRACE_SAMPLES)]
 
         samples, targets = jax.tree.map(flat, (block.samples, block.targets))
         count = len(jax.tree.leaves(samples)[0])

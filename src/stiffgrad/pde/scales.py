@@ -25,7 +25,7 @@ from stiffgrad._types import Params
 from stiffgrad.objective import Term
 from stiffgrad.pde.conditions import residual_of
 from stiffgrad.pde.networks import scalar
-from stiffgrad.pde.points import Domain
+from stiffgrad.pde.points import Domain, some_of
 
 Values = NDArray[np.float64]
 SAMPLES = 64  # points of a term, at most
@@ -235,7 +235,8 @@ def _look(
     terms: Mapping[str, Term], sides: Domain, outputs: int, params: Params, constant: Values, size: Values
 ) -> dict[str, _Seen] | None:
     """Every term at c, with waves of `size` in each component; None where one of them is not finite."""
-    samples = {name: np.asarray(term.samples)[:: -(-len(term.samples) // SAMPLES)] for name, term in terms.items()}
+    chosen = {name: some_of(len(term.samples), SAMPLES) for name, term in terms.items()}
+    samples = {name: np.asarray(term.samples)[chosen[name]] for name, term in terms.items()}
     functions: Any = tuple(dataclasses.replace(residual_of(term), network=Trial(sides)) for term in terms.values())
     unknowns = params["unknowns"] if functions[0].inverse else {}
     start = {"constant": constant, "waves": np.full((2 * MODES, outputs), size / np.sqrt(MODES))}
@@ -244,7 +245,7 @@ def _look(
     for (name, term), (left, slopes) in zip(terms.items(), answers, strict=True):
         left, by_constant, by_waves = (np.asarray(v, float) for v in (left, slopes["constant"], slopes["waves"]))
         if term.targets is not None:
-            left = left - np.asarray(term.targets)[:: -(-len(term.samples) // SAMPLES)]
+            left = left - np.asarray(term.targets)[chosen[name]]
         if not all(np.all(np.isfinite(v)) for v in (left, by_constant, by_waves)):
             return None
         # Cosine and sine of a mode share its square.

@@ -55,6 +55,13 @@ class Solution:
         return self.run.params
 
     @property
+    def model(self) -> Any:
+        """The trained model of Equinox, Flax or PyTorch, where the problem was given one; a new one each time."""
+        if self.problem.restore is None:
+            raise AttributeError("the problem was not given a model: its network is solution.problem.network")
+        return self.problem.restore(self.params["network"] if self.problem.inverse else self.params)
+
+    @property
     def unknowns(self) -> dict[str, Any]:
         """The coefficients found, by name; empty where the problem has none."""
         found = self.params["unknowns"] if self.problem.inverse else {}

@@ -83,7 +83,8 @@ def solve(
 
     Examples
     --------
-    >>> from stiffgrad import pde
+    >>> import numpy as np
+    >>> from stiffgrad import Until, pde
     >>> decay = pde.interior(lambda u, t: pde.derivative(u, t) + 3 * u(t), points=32)
     >>> solution = pde.solve(pde.Problem([(0, 1)], [decay, pde.initial(1.0)], network=[8]), until=Until(loss=1e-8))
     >>> bool(abs(solution.u([1.0]) - np.exp(-3)) < 1e-3)
@@ -97,6 +98,7 @@ def solve(
     if not isinstance(until, Until):
         raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
     check_resample(resample, problem)
+    problem.check_start()
     if problem.held_out is not None:
         energy(problem.held_out, problem.objective.w0)  # compiled here, and not in solving time
     rounds = Rounds(problem, resolve(solver), until, resample, {"progress": progress, "throw": False}, callback)
@@ -139,18 +141,18 @@ def _run_whole(problem: Problem, points: dict[str, Points], rounds: Rounds, loss
         start_well(problem, rounds, run)
     elif rounds.going:
         run(rounds.params)
-    if rounds.going and lengthens and rounds.last.far:
-        lengthens = False
-        run(in_length(problem, rounds) if rounds.last.slow else rounds.params)
-    while rounds.going and few and not rounds.divided:
+    while rounds.going and not rounds.divided:
+        if lengthens and rounds.last.far:
+            lengthens = False
+            run(in_length(problem, rounds) if rounds.last.slow else rounds.params)
+            continue
         if rounds.wants_points:
-            points = redrawn(problem, points, rounds.params, rounds.count, keep=True)
-        else:
+            points = redrawn(problem, points, rounds.params, rounds.count, keep=few or rounds.adds)
+        elif few:
             points = points | own
-        few = rounds.wants_points and problem.inside(points) < problem.inside(own)
-        run(rounds.params)
-    while rounds.going and rounds.wants_points and not rounds.divided:
-        points = redrawn(problem, points, rounds.params, rounds.count, keep=rounds.adds)
+        else:
+            break
+        few = few and rounds.wants_points and problem.inside(points) < problem.inside(own)
         run(rounds.params)
 
 

@@ -12,6 +12,7 @@ FAR = 5.0  # a held-out residual so many times the training one: few points (Hao
 SOLVED = 1000.0  # a held-out residual that has fallen so many times is small, if larger than the training one
 UNSOLVED = 1e-3  # a loss so many times that of a network that gives nothing is no solution
 MISSED = 2.5  # observations missed by so many times their noise are not fitted
+ZERO = 1e-4  # a solution of so small a part of its unit is zero
 TRUSTED = 1e-5  # a relative error above it is said in the verdict
 IN_A_STAGE = (
     "Not solved: the budget ended in a stage, which trains on a part of the time interval, or on equations that weigh "
@@ -37,7 +38,8 @@ def unsolved(loss: float, nothing: float | None) -> str:
         return ""
     return (
         f"Not solved: a loss of {loss:.1e} is {loss / nothing:.2g} times that of the network with all weights "
-        "zero. Give it more time, a larger network, or features of the solution: periodic=, fourier=, a transform. "
+        "zero. Give it more time, a larger network, or features of the solution: periodic=, fourier=, a transform; "
+        "unless its conditions contradict each other. "
     )
 
 
@@ -99,6 +101,16 @@ def trusted(error: float) -> str:
     if error <= TRUSTED:
         return f" {told}."
     return f" {told}: not to be trusted to {TRUSTED:.0e}. Give it more time, a larger network or more points."
+
+
+def zero(part: float) -> str:
+    """A sentence, or none: where the solution is so small a part of its unit that it is no other than zero."""
+    if not part < ZERO:
+        return ""
+    return (
+        f" The solution found is zero, or {part:.0e} of its unit. If another one is meant, as an eigenfunction is, ask "
+        "for it: give a value or a slope at one point, or a start near it."
+    )
 
 
 def undetermined(free: tuple[int, ...], components: int) -> str:
