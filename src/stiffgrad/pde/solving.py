@@ -20,8 +20,9 @@ from stiffgrad.pde.defect import Defect, defect, defect_of_pieces
 from stiffgrad.pde.division import GOAL, STEPS, Division
 from stiffgrad.pde.measures import Errors, errors, grid_points, reference_values
 from stiffgrad.pde.points import Points, interior_points
-from stiffgrad.pde.problem import Problem, energy
+from stiffgrad.pde.problem import Problem
 from stiffgrad.pde.resampling import check_resample, redrawn, root_means
+from stiffgrad.pde.slices import energy
 from stiffgrad.pde.verdict import FAR, TRUSTED, UNSOLVED
 from stiffgrad.run.driver import Callback, Step, Until
 from stiffgrad.run.driver import solve as integrate
