@@ -54,7 +54,8 @@ class Layout:
                 f"{self.treedef} with shapes {self.shapes}; pass parameters of that structure"
             )
         if not any(isinstance(leaf, jax.Array) for leaf in leaves):  # on the host nothing is compiled
-            return jnp.asarray(np.concatenate([np.ravel(np.asarray(leaf)) for leaf in leaves]), dtype)
+            flat = np.concatenate([np.ravel(np.asarray(leaf)) for leaf in leaves])
+            return jnp.asarray(flat, flat.dtype if dtype is None else dtype)  # without a type JAX compiles a copy
         return jnp.concatenate([jnp.ravel(jnp.asarray(leaf, dtype)) for leaf in leaves])
 
     def unflatten(self, w: Any) -> Params:

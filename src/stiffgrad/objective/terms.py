@@ -140,7 +140,7 @@ def block_of(term: Term, index: int, params: Params, kind: Any, placement: Place
     loss = resolve(term.loss)
     samples = device(term.samples, kind, f"{label}: samples")
     count = _count(samples, f"{label}: samples")
-    first = jax.tree.map(lambda leaf: leaf[0], samples)
+    first = jax.tree.map(_first, samples)
     typed = jax.tree.map(lambda leaf: jnp.asarray(leaf, kind), params)
     program, width = _traced(term.function, typed, first, loss, label)
     activations = bytes_of(program, len(jax.tree.leaves(params)))
@@ -154,6 +154,12 @@ def block_of(term: Term, index: int, params: Params, kind: Any, placement: Place
     size = jnp.dtype(kind).itemsize
     placed = placement.place(block, count, activations + 8.0 * width * size)
     return placed, count, width, activations / (4.0 * size)
+
+
+def _first(leaf: jax.Array) -> Any:
+    """The first sample, from memory where it is at hand: JAX compiles a program for each shape."""
+    at_hand = leaf.is_fully_addressable and all(device.platform == "cpu" for device in leaf.devices())
+    return np.asarray(np.asarray(leaf)[0]) if at_hand else leaf[0]
 
 
 def _traced(function: Callable[[Any, Any], Any], params: Params, first: Any, loss: Loss, label: str) -> tuple[Any, int]:
@@ -277,7 +283,7 @@ def device(data: Any, kind: Any, name: str) -> Any:
                 with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
                     seen = seen if seen.dtype.kind in "iub" else seen.astype(kind)
                 bad = ~np.isfinite(seen)
-                finite, array = not bad.any(), jnp.asarray(seen)
+                finite, array = not bad.any(), jnp.asarray(seen, seen.dtype)  # without a type JAX compiles a copy
                 if bad.ndim and not finite:
                     place = f", first at index {[int(i) for i in np.unravel_index(np.argmax(bad), bad.shape)]}"
             except (TypeError, ValueError, RuntimeError) as error:  # PyTorch raises the last

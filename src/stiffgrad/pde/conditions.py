@@ -392,7 +392,7 @@ def term_of(condition: Condition, label: str, network: Any, params: Any, inverse
     weight = condition.weight
     if condition.value is None:
         return Term(residual, points, weight=weight)
-    width = jax.eval_shape(residual, params, jnp.asarray(points[0])).size
+    width = jax.eval_shape(residual, params, points[0]).size
     return Term(residual, points, _targets(condition, label, points, int(width)), weight=weight)
 
 
@@ -421,7 +421,7 @@ def residual_of(term: Term) -> Residual:
 
 def _tried(equation: Callable[..., Any], residual: Residual, label: str, params: Any, points: Points) -> Residual:
     def trial(candidate: Callable[..., Any]) -> Any:
-        return jax.eval_shape(dataclasses.replace(residual, equation=candidate), params, jnp.asarray(points[0]))
+        return jax.eval_shape(dataclasses.replace(residual, equation=candidate), params, points[0])
 
     try:
         traced = dataclasses.replace(residual, equation=accepting(equation, trial, f"{label}: the equation")[0])

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from numpy.typing import NDArray
 
 from stiffgrad._config import QUICK, Program
@@ -25,12 +24,14 @@ from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.objective import Term
 from stiffgrad.objective.networks import ACTIVATIONS
+from stiffgrad.objective.parameters import Layout
 from stiffgrad.pde._numpy import as_array
 from stiffgrad.pde.conditions import residual_of
 from stiffgrad.pde.networks import Network, scalar
 from stiffgrad.pde.pieces import Framed, Onset, Piece
 from stiffgrad.pde.points import Domain, Points, interior_points
-from stiffgrad.pde.problem import Problem, batched
+from stiffgrad.pde.problem import Problem
+from stiffgrad.pde.slices import at_points
 
 Values = NDArray[np.float64]
 WIDTHS = (1.0, 3.0, 9.0, 27.0)  # lengths of the random units' weights, where the domain is [-1, 1]
@@ -109,7 +110,7 @@ def defect_of_pieces(onset: Onset, pieces: Sequence[Piece], points: Points) -> D
             whole[inside] = frame.size * _changed(around, piece.weights, own.change, placed).reshape(-1, outputs)
         end = frame.low.copy()
         end[axis] = frame.high[axis]
-        last = _moved_onset(moved_onset, frame, piece.weights, own.change, end)
+        last = np.asarray(_moved_onset(moved_onset, frame, piece.weights, own.change, end))
     return Defect(
         change=whole if outputs > 1 else whole[:, 0],
         free=max(own.free for own in found),
@@ -133,7 +134,7 @@ def _correction(
     `terms`: the conditions on `around`, and which of them hold inside; `points`: where functions are told from each
     other.
     """
-    functions = np.asarray(_functions_at(around, weights, jnp.asarray(points)))
+    functions = at_points(Functions(around), weights, points)
     residuals: Any = tuple(term.function for term in terms)
     samples = tuple(jax.tree.map(np.asarray, term.samples) for term in terms)
     start = {"change": np.zeros((functions.shape[1], len(size))), "unknowns": unknowns}
@@ -150,8 +151,9 @@ def _correction(
     seen = singular > LEAST
     step = -(v[seen].T / singular[seen]) @ (u[:, seen].T @ (q.T @ left))
     change = basis @ step[: basis.shape[1] * len(size)].reshape(basis.shape[1], len(size))
-    flat, unflatten = ravel_pytree(unknowns)
-    there = {"change": change, "unknowns": unflatten(flat + step[change[0].size * basis.shape[1] :])}
+    layout = Layout.of(unknowns)
+    flat = np.concatenate([np.zeros(0), *(np.ravel(leaf) for leaf in jax.tree.leaves(unknowns))])
+    there = {"change": change, "unknowns": layout.unflatten(flat + step[change[0].size * basis.shape[1] :])}
     after = np.linalg.norm(_left(terms, _answers(residuals, there, weights, size, samples)))
     bent = not after <= np.maximum(BENT * np.linalg.norm(left), ROUNDING)
     half = r.shape[1] // 2 if points.shape[1] > 1 else 0
@@ -193,12 +195,9 @@ def _free(singular: Any, of_half: Any) -> int:
 def _changed(around: Around, weights: Params, change: Values, points: Points) -> Values:
     """What a change does to the solution at points, (N,) or (N, k)."""
     if around.transform is None:
-        moved = np.asarray(_functions_at(around, weights, jnp.asarray(points))) @ change
+        moved = at_points(Functions(around), weights, points) @ change
         return moved if change.shape[1] > 1 else moved[:, 0]
-    changed, same = (
-        np.asarray(batched(around, {"network": weights, "change": c}, jnp.asarray(points)))
-        for c in (change, 0 * change)
-    )
+    changed, same = (at_points(around, {"network": weights, "change": c}, points) for c in (change, 0 * change))
     return np.asarray(changed - same)
 
 
@@ -245,6 +244,16 @@ class Around:
         return jnp.append(jnp.tanh(weights @ z - biases), 1.0)
 
 
+@dataclasses.dataclass(frozen=True)
+class Functions:
+    """The other functions of `around` at one point, (units,), of the network's weights."""
+
+    around: Around
+
+    def __call__(self, weights: Any, x: Any) -> jax.Array:
+        return self.around.both(weights, x)[1]
+
+
 @functools.cache
 def _units(count: int, inputs: int) -> tuple[Values, Values]:
     """Weights and biases of so many random units of each width, (units, inputs) and (units,)."""
@@ -273,10 +282,6 @@ def _ask(residuals: Any, start: Any, weights: Any, size: Any, samples: Any) -> A
     return [jax.vmap(lambda x, f=f: one(f, x))(x) for f, x in zip(residuals, samples, strict=True)]
 
 
-def _functions(around: Around, weights: Any, points: Any) -> Any:
-    return jax.vmap(lambda x: around.both(weights, x)[1])(points)
-
-
 def _onset(onset: Onset, frame: Any, weights: Any, change: Any, x: Any) -> Any:
     def at(change: Any) -> Any:
         framed = Framed(onset.network, frame)
@@ -287,4 +292,3 @@ def _onset(onset: Onset, frame: Any, weights: Any, change: Any, x: Any) -> Any:
 
 _moved_onset = Program(_onset, QUICK, static_argnums=0)
 _answers = Program(_ask, QUICK, static_argnums=0)
-_functions_at = Program(_functions, QUICK, static_argnums=0)

@@ -13,9 +13,10 @@ from stiffgrad.pde import verdict
 from stiffgrad.pde.confidence import scatter
 from stiffgrad.pde.defect import defect, defect_of_pieces
 from stiffgrad.pde.points import Points, interior_points, some_of
-from stiffgrad.pde.problem import Problem, energy
+from stiffgrad.pde.problem import Problem
 from stiffgrad.pde.resampling import root_means
 from stiffgrad.pde.rounds import Rounds
+from stiffgrad.pde.slices import energy
 from stiffgrad.pde.solution import Solution
 from stiffgrad.run.trace import Solution as Run
 

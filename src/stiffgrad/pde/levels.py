@@ -7,7 +7,8 @@ import functools
 import jax
 import numpy as np
 
-from stiffgrad.pde.problem import Problem, energy
+from stiffgrad.pde.problem import Problem
+from stiffgrad.pde.slices import energy
 
 STAGE_END = 1e-4  # where a stage ends, over the loss at the start or that of a network that gives nothing
 

@@ -26,6 +26,7 @@ from stiffgrad.pde.conditions import Condition, moved, residual_of
 from stiffgrad.pde.networks import as_array, scalar
 from stiffgrad.pde.points import Domain, interior_points
 from stiffgrad.pde.scales import Scales, Trial, smooth
+from stiffgrad.pde.slices import at_points
 
 COVERED, MOST = 3.0, 16.0  # waves in time that a start still follows by itself, and is made to, at most
 PACES = np.linspace(0.0, MOST, 129)
@@ -125,7 +126,7 @@ def _of_nothing(term: Term, sides: Domain, scales: Scales, params: Params) -> ND
         return np.asarray(term.targets, float)
     function = dataclasses.replace(residual_of(term), network=Trial(sides))
     nothing = jax.tree.map(np.zeros_like, smooth(scales))
-    return np.asarray(_left(function, nothing, params, term.samples))
+    return at_points(function, {**params, "network": nothing} if function.inverse else nothing, term.samples)
 
 
 def _symbol(term: Term, sides: Domain, scales: Scales, params: Params, waves: Any) -> NDArray[np.complex128]:
@@ -171,10 +172,3 @@ def _ask(function: Any, trial: Any, unknowns: Any, sizes: Any, waves: Any, phase
 
 
 _answers = Program(_ask, QUICK, static_argnums=0)
-
-
-def _at_points(function: Any, trial: Any, params: Any, points: Any) -> jax.Array:
-    return jax.vmap(lambda x: function({**params, "network": trial} if function.inverse else trial, x))(points)
-
-
-_left = Program(_at_points, QUICK, static_argnums=0)

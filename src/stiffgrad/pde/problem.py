@@ -16,8 +16,7 @@ from stiffgrad._config import QUICK, Program
 from stiffgrad._float64 import float64
 from stiffgrad._types import Params
 from stiffgrad.interop import Carrier, carry
-from stiffgrad.objective import Objective, Term, derivatives
-from stiffgrad.objective.compiled import Compiled
+from stiffgrad.objective import Objective, Term
 from stiffgrad.objective.dense import Perceptron, recognised
 from stiffgrad.objective.derivatives import Block
 from stiffgrad.objective.parameters import Layout
@@ -28,6 +27,7 @@ from stiffgrad.pde.networks import Network, network, units
 from stiffgrad.pde.pace import pace
 from stiffgrad.pde.points import Points, between, box, check_inside, interior_points, some_of
 from stiffgrad.pde.scales import scales
+from stiffgrad.pde.slices import at_points, energy, left, plain
 
 TRACE_SAMPLES = 256  # so many samples of a term tell the trace of its kernel to some per cent
 OUTLIER = 100.0
@@ -312,15 +312,15 @@ class Problem:
         if not isinstance(self.network, Network) or self.network.transform is not None:
             return ()
         weights = params["network"] if self.inverse else params
-        left = np.asarray(self.objective.residual(self.objective.flatten(params)))
+        seen = lambda params: np.concatenate([r.ravel() for r in left(self.objective, self.objective.flatten(params))])  # noqa: E731
+        before = seen(params)
 
         def unseen(index: int) -> bool:
             bias = np.array(weights[-1]["bias"])
             bias[index] += 1.0
             moved = [*weights[:-1], {**weights[-1], "bias": bias}]
             other = {**params, "network": moved} if self.inverse else moved
-            change = np.asarray(self.objective.residual(self.objective.flatten(other))) - left
-            return bool(np.linalg.norm(change) <= UNSEEN)
+            return bool(np.linalg.norm(seen(other) - before) <= UNSEEN)
 
         return tuple(index for index in range(len(self.scales.size)) if unseen(index))
 
@@ -388,9 +388,9 @@ class Problem:
     @float64
     def residual(self, name: str, params: Params, points: Any) -> np.ndarray:
         """What a condition leaves at some points, (N, k), unweighted."""
-        function = residual_of(self._terms[name]).plain
-        left = np.asarray(batched(function, params, jnp.asarray(points, self.objective.w0.dtype)))
-        return left - self._values(name, points) if self.conditions[name].value is not None else left
+        function, _ = plain(residual_of(self._terms[name]))
+        residual = at_points(function, params, np.asarray(points, self.objective.w0.dtype))
+        return residual - self._values(name, points) if self.conditions[name].value is not None else residual
 
     def check_start(self) -> None:
         """Raise ValueError where a condition is not finite at the start, with one of its points."""
@@ -425,7 +425,7 @@ class Problem:
             return np.asarray(Solution(self.network, weights)(where))
         if where.ndim != 2 or where.shape[1] != len(self.domain):
             raise ValueError(f"points have shape {where.shape}; give (N, {len(self.domain)}), one row for each point")
-        values = np.asarray(batched(self.network, weights, jnp.asarray(where, self.objective.w0.dtype)))
+        values = at_points(self.network, weights, where.astype(self.objective.w0.dtype))
         return values[:, 0] if values.shape[1:] == (1,) else values
 
     def __repr__(self) -> str:
@@ -514,11 +514,11 @@ def _thinned(objective: Objective) -> list[Block]:
     def some(block: Block) -> Block:
         def flat(leaf: Any) -> Any:
             leaf = leaf.reshape(-1, *leaf.shape[2:]) if block.chunked else leaf
-            return leaf[some_of(len(leaf), TRACE_SAMPLES)]
+            return np.asarray(leaf)[some_of(len(leaf), TRACE_SAMPLES)]
 
         samples, targets = jax.tree.map(flat, (block.samples, block.targets))
         count = len(jax.tree.leaves(samples)[0])
-        return Block(samples, targets, jnp.full(count, 1.0 / count), block.function, block.loss)
+        return Block(samples, targets, jnp.asarray(np.full(count, 1.0 / count), float), block.function, block.loss)
 
     return [some(block) for block in objective.blocks]
 
@@ -540,11 +540,5 @@ def _traces(layout: Layout, w: Any, blocks: list[Block]) -> list[jax.Array]:
     return [trace(block) for block in blocks]
 
 
-def _each(function: Any, params: Params, points: Any) -> jax.Array:
-    return jax.vmap(function, in_axes=(None, 0))(params, points)
-
-
 # What runs a few times is compiled quickly.
-energy = Compiled(derivatives.value, QUICK)
 _traces_of = Program(_traces, QUICK, static_argnums=0)
-batched = Program(_each, QUICK, static_argnums=0)

@@ -11,6 +11,7 @@ from stiffgrad._types import Params
 from stiffgrad.objective import Objective
 from stiffgrad.pde.points import Points
 from stiffgrad.pde.problem import Problem
+from stiffgrad.pde.slices import left, plain
 
 SHARE = 4.0  # a condition with more than the so manieth part of the held-out energy gets more points
 CANDIDATES = 10  # points that new ones are drawn from, for each of them
@@ -72,10 +73,8 @@ def _short_of_points(problem: Problem, params: Params, part: float) -> tuple[str
 
 def root_means(objective: Objective, w: Any, weights: Mapping[str, float]) -> dict[str, float]:
     """Root mean square of each term's residual, its weight taken out."""
-    rows, means = np.asarray(objective.residual(w)) ** 2, {}
-    for (name, weight), block in zip(weights.items(), objective.blocks, strict=True):
-        own, rows = np.split(rows, [block.targets.size])  # padding counts, with coefficient 0
-        units = getattr(block.function, "units", ())
-        own = own.reshape(-1, len(units)) * np.square(units) if units else own
-        means[name] = float(np.sqrt(own.sum() / weight))
+    means = {}
+    for (name, weight), block, rows in zip(weights.items(), objective.blocks, left(objective, w), strict=True):
+        _, units = plain(block.function)
+        means[name] = float(np.linalg.norm(rows * units) / weight**0.5)
     return means

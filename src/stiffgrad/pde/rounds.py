@@ -12,7 +12,8 @@ from stiffgrad.objective import Objective
 from stiffgrad.pde.confidence import Path
 from stiffgrad.pde.division import Division
 from stiffgrad.pde.levels import Levels
-from stiffgrad.pde.problem import Problem, energy
+from stiffgrad.pde.problem import Problem
+from stiffgrad.pde.slices import energy
 from stiffgrad.pde.verdict import FAR
 from stiffgrad.pde.watch import Watch
 from stiffgrad.run.driver import Callback

@@ -11,9 +11,10 @@ from stiffgrad.pde.division import GOAL, STEPS, Division
 from stiffgrad.pde.judgement import judged
 from stiffgrad.pde.march import march
 from stiffgrad.pde.points import Points
-from stiffgrad.pde.problem import Problem, energy
+from stiffgrad.pde.problem import Problem
 from stiffgrad.pde.resampling import check_resample, redrawn
 from stiffgrad.pde.rounds import TARGET, Rounds
+from stiffgrad.pde.slices import energy
 from stiffgrad.pde.solution import Solution
 from stiffgrad.pde.starts import start_well
 from stiffgrad.pde.verdict import UNSOLVED

@@ -12,7 +12,7 @@ from stiffgrad._types import Outcome
 from stiffgrad.objective import Objective
 from stiffgrad.pde.confidence import Path
 from stiffgrad.pde.levels import Levels
-from stiffgrad.pde.problem import energy
+from stiffgrad.pde.slices import energy
 from stiffgrad.pde.verdict import TRUSTED
 from stiffgrad.run.driver import Callback, Step
 from stiffgrad.run.trace import Solution as Run
