@@ -10,13 +10,13 @@ UNIT = [(0.0, 1.0), (0.0, 1.0)]
 D = pde.derivative
 
 
-def sharpness(equation, domain=UNIT, outputs=1, start=None, **options):
+def sharpness(equation, domain=UNIT, outputs=1, start=None, units=1000, **options):
     start = ([0.0] * outputs if outputs > 1 else 1.0) if start is None else start
     first = pde.initial(start, 9)
     problem = pde.Problem(domain, [pde.interior(equation, 16), first], [4], outputs=outputs, **options)
     terms = dict(problem.terms)
     starts = {"initial": (terms["initial"], first)}
-    return pace([terms["interior"]], starts, problem.domain, problem.time, problem.scales, problem.params)
+    return pace([terms["interior"]], starts, problem.domain, problem.time, problem.scales, problem.params, units)
 
 
 def found(equation, domain=UNIT, outputs=1, **options):
@@ -34,7 +34,7 @@ def test_advection_swings_as_fast_as_it_moves(speed):
 
 def test_the_sides_of_the_domain_count():
     domain = [(0.0, 2 * np.pi), (1.0, 3.0)]  # 40 * 2 / (2 pi) = 12.7 waves, in steps of an eighth
-    assert found(lambda u, z: D(u, z, 1) + 40 * D(u, z, 0), domain) == pytest.approx(12.73, abs=0.07)
+    assert found(lambda u, z: D(u, z, 1) + 40 * D(u, z, 0), domain) == pytest.approx(12.73, abs=0.13)
 
 
 def test_a_wave_equation_swings_both_ways():
@@ -42,13 +42,13 @@ def test_a_wave_equation_swings_both_ways():
 
 
 def test_the_components_of_a_system_swing_together():
-    """Schroedinger's equation in two real parts: w = c k^2, 2 pi c waves in time for one in space."""
+    """Schroedinger's equation in two real parts: w = c k^2, c pi half waves in time for half a wave in space."""
 
     def equation(u, z):
         (a, b), (c, d) = D(u, z, 1), D(u, z, 0, 0)
-        return [a + 0.9 * d, b - 0.9 * c]
+        return [a + 1.5 * d, b - 1.5 * c]
 
-    assert found(equation, outputs=2) == pytest.approx(1.8 * np.pi, abs=0.07)
+    assert found(equation, outputs=2) == pytest.approx(1.5 * np.pi, abs=0.13)
 
 
 def test_the_fastest_place_counts():
@@ -134,6 +134,7 @@ def test_short_waves_at_the_first_time_are_followed_in_space_and_time(start):
     start = value if start == "a function" else both
     np.testing.assert_allclose(sharpness(equation, start=start), [4.0, 8.0], atol=0.07)
     np.testing.assert_array_equal(sharpness(equation), [1.0, 1.0])
+    np.testing.assert_array_equal(sharpness(equation, start=start, units=200), [1.0, 1.0])  # do not cover the domain
     slow = lambda u, z: D(u, z, 1, 1) - 0.25 * D(u, z, 0, 0)  # noqa: E731
     np.testing.assert_array_equal(sharpness(slow, start=start), [1.0, 1.0])
 

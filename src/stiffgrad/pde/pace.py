@@ -33,6 +33,7 @@ PACES = np.linspace(0.0, MOST, 129)
 POINTS = 16
 LINES, ALONG = 4, 65  # lines along a coordinate of space on which a start is looked at, and points of each
 MOST_OF = 0.9  # waves at the first time are as short as those that together hold so much of the square of the start
+EACH = 10  # units for each part of the domain in which there is one wave
 SLOW = 0.5  # where one wave in space makes fewer in time, the start need not be looked at
 
 
@@ -43,21 +44,26 @@ def pace(
     time: int,
     scales: Scales,
     params: Params,
+    units: int,
 ) -> NDArray[np.float64]:
     """How many times as sharp units should be along each coordinate, (d,): 1, or as many as there are waves.
 
     For the waves of the start along each coordinate of space, the frequency of time is taken at which the equations
     `terms` leave least of them; the largest over coordinates and points counts. `starts` are the initial conditions.
+    Few `units` of a first layer are made sharper in time only, by as many half waves as come to half a wave in space:
+    sharp in all directions they would not cover the domain.
     """
     found = np.ones(len(sides))
-    along = np.ones(len(sides))
-    fastest = _fastest(terms, sides, time, scales, params, along)
+    fastest = 2.0 * _fastest(terms, sides, time, scales, params, 0.5 * found)
     if fastest >= SLOW:
         along = _waves_at_first(starts, sides, time, scales, params)
+        sharp = along.copy()
         if np.any(along > 1.0):
-            fastest = _fastest(terms, sides, time, scales, params, along)
-        if fastest > COVERED:
-            found, found[time] = along, fastest
+            sharp[time] = _fastest(terms, sides, time, scales, params, along)
+        if sharp[time] > COVERED and units >= EACH * np.prod(sharp):
+            return sharp
+    if fastest > COVERED:
+        found[time] = fastest
     return found
 
 

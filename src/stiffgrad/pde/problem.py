@@ -172,7 +172,8 @@ class Problem:
         if isinstance(self.network, Network) and time is not None and len(self.domain) > 1:
             starts = {name: (terms[name], c) for name, c in self.conditions.items() if c.kind == "initial"}
             equations = [terms[name] for name in self.interiors]
-            sharpness = pace(equations, starts, self.domain, time, self.scales, self.params)
+            width = self.network.mlp.sizes[1]
+            sharpness = pace(equations, starts, self.domain, time, self.scales, self.params, width)
             weights = self.network.begun(weights, sharpness)
         self.params = {**self.params, "network": weights} if self.inverse else weights
         terms = {
