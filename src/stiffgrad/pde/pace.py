@@ -29,6 +29,7 @@ from stiffgrad.pde.scales import Scales, Trial, smooth
 from stiffgrad.pde.slices import at_points
 
 COVERED, MOST = 3.0, 16.0  # waves in time that a start still follows by itself, and is made to, at most
+STANDING = 3.5  # waves in time of a start with short waves that still need none to be sharper in space
 PACES = np.linspace(0.0, MOST, 129)
 POINTS = 16
 LINES, ALONG = 4, 65  # lines along a coordinate of space on which a start is looked at, and points of each
@@ -60,7 +61,7 @@ def pace(
         sharp = along.copy()
         if np.any(along > 1.0):
             sharp[time] = _fastest(terms, sides, time, scales, params, along)
-        if sharp[time] > COVERED and units >= EACH * np.prod(sharp):
+        if sharp[time] > STANDING and units >= EACH * np.prod(sharp):
             return sharp
     if fastest > COVERED:
         found[time] = fastest
