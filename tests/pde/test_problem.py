@@ -299,3 +299,11 @@ def test_first_units_turn_within_the_domain_and_are_made_sharper_in_place():
     np.testing.assert_array_equal(sharp[1]["weight"], params[1]["weight"])
     _, waves = pde.network(box, [50, 8], periodic=[0])
     np.testing.assert_allclose(np.linalg.norm(waves[0]["weight"], axis=1), 1.0)
+
+
+def test_a_network_with_kinks_is_refused_for_an_equation_only():
+    """Of relu a second derivative leaves nothing, so that no residual would ever fall."""
+    network = sg.mlp([1, 8, 1], activation="relu")
+    with pytest.raises(ValueError, match="activation='relu' must be smooth"):
+        pde.Problem([(0, 1)], [pde.interior(lambda u, x: pde.derivative(u, x, 0, 0) + 1.0), pde.boundary(0.0)], network)
+    pde.Problem([(0, 1)], [pde.observations(np.linspace(0, 1, 5)[:, None], np.ones(5))], network)

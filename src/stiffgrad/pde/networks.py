@@ -279,10 +279,7 @@ def network(
     """
     sides = box(domain)
     _checks.whole("seed", seed)
-    if activation not in SMOOTH:
-        raise ValueError(
-            f"activation={activation!r} must be smooth, one of {', '.join(SMOOTH)}: equations differentiate it"
-        )
+    check_smooth(activation)
     if isinstance(outputs, bool) or not isinstance(outputs, int | np.integer) or outputs < 1:
         raise ValueError(f"outputs={outputs!r} must be a positive whole number: the components of the solution")
     axes = _axes(periodic, len(sides))
@@ -303,6 +300,14 @@ def network(
         made = dataclasses.replace(made, seed=seed)
         params[0] = made.first_layer(seed, sharpness)
     return (made if transform is None else _transformed(made, params, transform)), params
+
+
+def check_smooth(activation: str) -> None:
+    """Raise ValueError for an activation with kinks: equations differentiate it, and of relu nothing is left."""
+    if activation not in SMOOTH:
+        raise ValueError(
+            f"activation={activation!r} must be smooth, one of {', '.join(SMOOTH)}: equations differentiate it"
+        )
 
 
 def siren(sizes: Sequence[int], omega: float = 30.0, seed: int = 0) -> tuple[MLP, list[dict[str, np.ndarray]]]:

@@ -19,11 +19,12 @@ from stiffgrad.interop import Carrier, carry
 from stiffgrad.objective import Objective, Term
 from stiffgrad.objective.dense import Perceptron, recognised
 from stiffgrad.objective.derivatives import Block
+from stiffgrad.objective.networks import MLP
 from stiffgrad.objective.parameters import Layout
 from stiffgrad.pde.conditions import Condition, Residual, Solution, in_units, moved, residual_of, term_of, time_axis
 from stiffgrad.pde.fast import Stretched, fastest
 from stiffgrad.pde.jumps import jumps, kinks, order
-from stiffgrad.pde.networks import Network, network, units
+from stiffgrad.pde.networks import Network, check_smooth, network, units
 from stiffgrad.pde.pace import pace
 from stiffgrad.pde.points import Points, between, box, check_inside, interior_points, some_of
 from stiffgrad.pde.scales import scales
@@ -130,6 +131,8 @@ class Problem:
             network = carrier.function, carrier.params
         own = not isinstance(network, tuple)  # made here, so that its outputs can be given the units of the problem
         self.network, weights = _network(network, self.domain, outputs, seed)
+        if isinstance(self.network, MLP) and any(c.kind == "interior" for c in self.conditions.values()):
+            check_smooth(self.network.activation)
         self.hidden: tuple[int, ...] | None = (HIDDEN if network is None else tuple(network)) if own else None
         self.params: Params = weights
         if unknowns is not None:
