@@ -11,9 +11,11 @@ from stiffgrad.objective.objective import _value_and_gradient
 from stiffgrad.pde import solving, watch
 from stiffgrad.pde.confidence import Path
 from stiffgrad.pde.resampling import redrawn
+from stiffgrad.pde.rounds import Rounds
 from stiffgrad.pde.verdict import between
 from stiffgrad.solvers import _compiled
 from stiffgrad.solvers._compiled import _full, _lasting, _quick
+from stiffgrad.solvers._registry import resolve
 from stiffgrad.solvers.w_method import WMethod
 
 
@@ -422,3 +424,19 @@ def test_observations_without_noise_let_an_error_be_told():
     solution = pde.solve(problem, "rosenbrock", until=sg.Until(loss=1e-13, steps=600))
     error = solution.errors(lambda t: np.exp(-3 * t[0])).relative_l2
     assert 0.2 * error < solution.error_estimate < 100 * error
+
+
+def test_points_of_which_the_time_left_holds_no_step_are_not_begun():
+    """A step on many times as many points is told from one on few; the run ends there, and says why."""
+    problem = pde.Problem([(0, 1)], [pde.interior(lambda u, x: pde.derivative(u, x, 0, 0) + 1.0), pde.boundary(0.0)])
+    rounds = Rounds(problem, resolve("auto"), sg.Until(wall_seconds=1e4), "auto", {"throw": False}, None)
+    few = problem.with_points({"interior": problem.points["interior"][:8]}, problem.params)
+    rounds.run(few, None, steps=4)
+    assert rounds.going
+    rounds._step = (200.0, rounds._operations(few))  # 200 s a step, and a hundred times as many operations
+    rounds.run(problem.with_points({"interior": np.tile(problem.points["interior"], (2, 1))}, rounds.params), None)
+    assert not rounds.going
+    assert rounds.count == 1
+    run = rounds.solution()
+    assert run.outcome is sg.Outcome.OUT_OF_TIME
+    assert run.statistics.steps == 4

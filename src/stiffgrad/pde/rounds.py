@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from stiffgrad._types import Outcome, Params
+from stiffgrad.curvature.dense import GaussNewton
 from stiffgrad.objective import Objective
 from stiffgrad.pde.confidence import Path
 from stiffgrad.pde.division import Division
@@ -75,6 +76,8 @@ class Rounds:
         self.count = self.doublings = 0
         self.going = True
         self.whole = self.wants_points = self.divided = False
+        self._step = (0.0, 1.0)  # seconds of a step of the last run, and its operations
+        self._too_dear = False  # whether the next run was left out, as what is left of the time holds no step of it
         self.division: Division | None = None
 
     @property
@@ -116,6 +119,8 @@ class Rounds:
     ) -> None:
         """Down to a loss, for so many steps, or until new points are wanted; if the budgets allow any.
 
+        A run of which the time that is left holds no step, on many more points than the last one, is left out.
+
         `apart`: points are waiting, and are wanted where the held-out residual is so many times the training one.
         `held_out`: the held-out points, where these are not the problem's.
         `nowhere`: a loss above which a run leads nowhere, and ends, after STAGE_STEPS steps.
@@ -123,6 +128,9 @@ class Rounds:
         `whole`: a stage that is on all of the time interval.
         """
         if not self.going:
+            return
+        if self._step[0] * self._operations(objective) / self._step[1] > (self._left().wall_seconds or np.inf):
+            self.going, self._too_dear = False, True
             return
         stage, draws = steps is not None, self.may_draw
         self.whole, self.objective = whole or not stage, objective
@@ -144,6 +152,7 @@ class Rounds:
         run = watch.end(integrate(objective, self._begun(), until=until, callback=watch, **self._options))
         self._back = None
         self._total = run if self._total is None else continued(self._total, run, "points")
+        self._step = run.wall_seconds / (run.statistics.steps or 1), self._operations(objective)
         self.count += 1
         left = self._left()
         spent = 0 in (left.wall_seconds, left.steps, left.presentations)
@@ -178,11 +187,15 @@ class Rounds:
         run = self._total
         assert run is not None
         outcome = run.outcome
-        if self.wants_points and not self.going:  # a budget ended on the step that asked for new points
+        if self._too_dear:
+            outcome = Outcome.OUT_OF_TIME
+        elif self.wants_points and not self.going:  # a budget ended on the step that asked for new points
             outcome = Outcome.OUT_OF_STEPS if self._left().wall_seconds else Outcome.OUT_OF_TIME
         if self.count == 1:
             columns = {name: run.trace[name] for name in run.trace}
-            return dataclasses.replace(run, trace=Trace({**columns, "points": np.zeros(len(run.trace))}))
+            run = dataclasses.replace(run, trace=Trace({**columns, "points": np.zeros(len(run.trace))}))
+            if outcome is run.outcome:
+                return run
         counts = f"{run.statistics.steps} steps on {self.count} sets of points, {run.wall_seconds:.3g} s"
         name = run.message.split(":")[0]
         message = f"{name}: {outcome.value} ({counts}; loss {run.loss:.3e}). {outcome.advice}"
@@ -201,3 +214,10 @@ class Rounds:
         if row.get("jacobian") != 1.0 or not row["step_size"] > 0:  # another method of `auto` made it
             return self._solver
         return dataclasses.replace(solver, h0=float(row["step_size"]))
+
+    def _operations(self, objective: Objective) -> float:
+        """Of a step: dense ones on many points take as much longer as they have more of them."""
+        if not hasattr(self._solver, "h0"):
+            return float(objective.rows)
+        model = GaussNewton()
+        return model.flops(objective) + model.side(objective) ** 3 / 3.0
