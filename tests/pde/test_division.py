@@ -10,8 +10,10 @@ from stiffgrad.pde import division as divisions
 from stiffgrad.pde import solving
 from stiffgrad.pde.defect import defect_of_pieces
 from stiffgrad.pde.jumps import orders
+from stiffgrad.pde.levels import Levels
 from stiffgrad.pde.pieces import Frame, Framed, Onset, Pieces
 from stiffgrad.pde.slices import energy
+from stiffgrad.pde.solving import _strayed
 from stiffgrad.solvers.w_method import WMethod
 
 D = pde.derivative
@@ -142,3 +144,14 @@ def test_a_budget_that_ends_between_pieces_is_said(steps):
     solution = pde.solve(problem, until=sg.Until(loss=1e-15, steps=steps, wall_seconds=None))
     assert solution.verdict.startswith("Not solved")
     assert np.isnan(solution.error_estimate)
+
+
+def test_pieces_that_leave_more_than_one_network_are_not_taken_for_the_solution():
+    """Pieces may each be met in their own units where they have left the solution; what they leave together tells."""
+    problem = pde.Problem([(0, 2)], [pde.interior(lambda u, t: pde.derivative(u, t) + u(t)), pde.initial(1.0)], [8])
+    good = pde.solve(problem, until=sg.Until(loss=1e-10)).params
+    levels = Levels(problem)
+    bad = problem.with_network(problem.network, problem.params)  # the start, which is no solution
+    assert _strayed(bad, problem, good, levels)
+    assert not _strayed(problem.with_network(problem.network, good), problem, good, levels)
+    assert not _strayed(problem.with_network(problem.network, good), problem, problem.params, levels)

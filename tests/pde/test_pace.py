@@ -26,7 +26,7 @@ def found(equation, domain=UNIT, outputs=1, **options):
     return in_time
 
 
-@pytest.mark.parametrize("speed", [-7.0, 5.0, 12.0])
+@pytest.mark.parametrize("speed", [-7.0, 9.0, 12.0])
 def test_advection_swings_as_fast_as_it_moves(speed):
     """Of u_t + c u_x = 0 on the unit square |c| waves pass in time for one in space."""
     assert found(lambda u, z: D(u, z, 1) + speed * D(u, z, 0)) == pytest.approx(abs(speed))
@@ -46,13 +46,13 @@ def test_the_components_of_a_system_swing_together():
 
     def equation(u, z):
         (a, b), (c, d) = D(u, z, 1), D(u, z, 0, 0)
-        return [a + 1.5 * d, b - 1.5 * c]
+        return [a + 2.4 * d, b - 2.4 * c]
 
-    assert found(equation, outputs=2) == pytest.approx(1.5 * np.pi, abs=0.13)
+    assert found(equation, outputs=2) == pytest.approx(2.4 * np.pi, abs=0.13)
 
 
 def test_the_fastest_place_counts():
-    assert 4.5 < found(lambda u, z: D(u, z, 1) + 9.0 * z[0] * D(u, z, 0)) <= 9.0
+    assert 6.0 < found(lambda u, z: D(u, z, 1) + 9.0 * z[0] * D(u, z, 0)) <= 9.0
 
 
 @pytest.mark.parametrize(
@@ -60,10 +60,10 @@ def test_the_fastest_place_counts():
     [
         lambda u, z: D(u, z, 1) - 25.0 * D(u, z, 0, 0),  # decays
         lambda u, z: D(u, z, 1) + 30.0 * u(z),
-        lambda u, z: D(u, z, 1) + 2.0 * D(u, z, 0),  # is followed by itself
+        lambda u, z: D(u, z, 1) + 5.0 * D(u, z, 0),  # is followed by itself
         lambda u, z: D(u, z, 0, 0) + D(u, z, 1, 1) + np.nan * u(z),
     ],
-    ids=["diffusion", "decay", "slow advection", "not finite"],
+    ids=["diffusion", "decay", "advection", "not finite"],
 )
 def test_what_does_not_swing_fast_asks_for_nothing(equation):
     assert found(equation) == 1.0

@@ -28,7 +28,7 @@ from stiffgrad.pde.points import Domain, interior_points
 from stiffgrad.pde.scales import Scales, Trial, smooth
 from stiffgrad.pde.slices import at_points
 
-COVERED, MOST = 3.0, 16.0  # waves in time that a start still follows by itself, and is made to, at most
+COVERED, MOST = 6.0, 16.0  # waves in time that a start still follows by itself, and is made to, at most
 STANDING = 3.5  # waves in time of a start with short waves that still need none to be sharper in space
 PACES = np.linspace(0.0, MOST, 129)
 POINTS = 16

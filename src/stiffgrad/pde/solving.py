@@ -9,6 +9,7 @@ from stiffgrad._types import Params, SolveError
 from stiffgrad.pde.continuation import in_length, in_weight
 from stiffgrad.pde.division import GOAL, STEPS, Division
 from stiffgrad.pde.judgement import judged
+from stiffgrad.pde.levels import Levels
 from stiffgrad.pde.march import march
 from stiffgrad.pde.points import Points
 from stiffgrad.pde.problem import Problem
@@ -164,10 +165,20 @@ def _run_pieces(problem: Problem, rounds: Rounds, loss: float | None) -> None:
         objective, held_out = division.next()
         rounds.run(objective, GOAL, steps=STEPS, held_out=held_out)
         division.judge(rounds.params, rounds.last.energy, rounds.last.steps)
-    if division.found and not (rounds.going and division.hopeless):
-        whole = problem.with_network(*division.whole)
+    whole = problem.with_network(*division.whole) if division.found else None
+    hopeless = rounds.going and division.hopeless
+    if whole is not None and not hopeless and not (division.done and _strayed(whole, problem, before, rounds.levels)):
         rounds.end_with(whole, whole.params, division)
     else:
         rounds.end_with(problem, before)
         if rounds.going:
             rounds.run(problem.with_points({}, before), loss)
+
+
+def _strayed(pieces: Problem, one: Problem, params: Params, levels: Levels) -> bool:
+    """Whether pieces that met their own targets together leave what no solution does, and more than one network did.
+
+    Beyond a pole of the equation a piece may be as large as it likes, and met in its own units.
+    """
+    left = energy(pieces.objective, pieces.objective.w0)
+    return left > max(energy(one.objective, one.objective.flatten(params)), UNSOLVED * (levels.nothing or 0.0))
