@@ -88,8 +88,9 @@ def table(folder):
         result = json.loads(path.read_text(encoding="utf-8"))
         key = (EQUATIONS.index(result["problem"]), result["solver"], result["seconds"], result["steps"] or np.inf)
         groups.setdefault(key, []).append(result)
-    print("| problem | solver | seeds | steps | seconds | to compile | error, median | largest | published |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    heads = ["problem", "solver", "seeds", "steps", "seconds", "to compile", "error, median", "largest"]
+    heads += ["estimate / error", "published"]
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for key in sorted(groups):
         cells = [cell for cell in groups[key] if cell["error"] is not None]
         if not cells:
@@ -97,6 +98,7 @@ def table(folder):
         name = cells[0]["problem"]
         middle = {k: statistics.median(c[k] for c in cells) for k in
                   ("error", "steps_taken", "wall_seconds", "compile_seconds")}  # fmt: skip
+        told = [c["error_estimate"] / c["relative_l2"] for c in cells if c["error_estimate"] is not None]
         row = [
             name,
             cells[0]["solver"],
@@ -106,6 +108,7 @@ def table(folder):
             f"{middle['compile_seconds']:.0f}",
             f"{middle['error']:.1e}",
             f"{max(c['error'] for c in cells):.1e}",
+            f"{min(told):.2g} to {max(told):.2g}, {len(told)} told" if told else "none told",
             PUBLISHED[name],
         ]
         print(f"| {' | '.join(map(str, row))} |")
