@@ -6,7 +6,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import curve_fit
 
 import stiffgrad as sg
-from stiffgrad import pde
+from stiffgrad import _config, pde
 from stiffgrad.objective.objective import _value_and_gradient
 from stiffgrad.pde import solving, watch
 from stiffgrad.pde.confidence import Path
@@ -126,6 +126,7 @@ def test_some_points_are_spread_as_all_are(sampling, widest):
 
 def test_a_stage_begins_with_the_step_at_which_the_last_one_ended(monkeypatch):
     monkeypatch.setattr(WMethod, "hosted_side", -1)  # compiled from the outset
+    monkeypatch.setattr(_config, "_RUNS_A_LOOK", 10**9)  # after many other tests the programs would be forgotten
     problem = pde.Problem([(0, 1)], [pde.interior(decay, 31), pde.initial(1.0)], [7])
     compiled = [program._cache_size() for program in (_quick, _lasting, _full)]
     trace = pde.solve(problem, "rosenbrock", until=sg.Until(steps=400, loss=1e-8)).run.trace
