@@ -5,6 +5,7 @@ import pytest
 
 from stiffgrad import Until, pde
 from stiffgrad.pde.confidence import Path, scatter
+from stiffgrad.pde.judgement import _on_many
 from stiffgrad.pde.verdict import trusted
 
 
@@ -86,3 +87,18 @@ def test_a_solution_that_is_zero_is_said():
     found = solve(slope)
     assert "is zero" not in found.verdict
     assert found.unknowns["k"] == pytest.approx(np.pi**2, rel=1e-5)
+
+
+def test_values_on_a_face_are_looked_at_on_many_points():
+    """A bump on a hundredth of a face lies between its points, and leaves a tenth in the root mean square."""
+
+    def bump(z):
+        return np.where((z[0] > 0.405) & (z[0] < 0.415), 1.0, 0.0)
+
+    nothing = (lambda a, z: 0.0 * a[0] * z[0]), [np.ones(())]
+    conditions = [pde.interior(lambda u, z: pde.derivative(u, z, 1), 16), pde.initial(bump, 16)]
+    problem = pde.Problem([(0, 1), (0, 1)], conditions, nothing, balance=False)
+    assert not np.any(bump(problem.points["initial"].T))
+    seen = _on_many(problem, problem.params)
+    assert list(seen) == ["initial"]
+    assert seen["initial"] == pytest.approx(0.1, rel=0.05)

@@ -22,6 +22,7 @@ from stiffgrad.run.trace import Solution as Run
 
 Values = NDArray[np.float64]
 MANY = 2**14  # points of one coordinate, on which equations are looked at once at the end
+MANY_ON_FACES = 2**12
 JUDGED = 1024  # points on which solutions along the run are compared
 WITHOUT_NOISE = 1e-12  # observations met to such a part of the loss of nothing have none
 
@@ -68,15 +69,17 @@ def _between(problem: Problem, run: Run) -> tuple[dict[str, float], float]:
 
 
 def _on_many(problem: Problem, params: Params) -> dict[str, float]:
-    """Root mean squares of equations of one coordinate on MANY points: a jump of the solution may lie between fewer.
+    """Root mean squares, on very many points, of what is cheap there: a jump may lie between fewer.
 
-    None lies on an end, where a coefficient may have a pole: u'' + 2 u' / x of what is round.
+    Of equations of one coordinate, whose solution may jump; of conditions on faces otherwise, whose values may. None
+    lies on an end, where a coefficient may have a pole: u'' + 2 u' / x of what is round.
     """
     if len(problem.domain) > 1:
-        return {}
-    (low, high) = problem.domain[0]
-    points = low + (high - low) * (np.arange(MANY)[:, None] + 0.5) / MANY
-    left = {name: problem.residual(name, params, points).reshape(MANY, -1) for name in problem.drawn}
+        points = {name: problem.draw(name, MANY_ON_FACES, "sobol", seed=0) for name in problem.faces}
+    else:
+        (low, high) = problem.domain[0]
+        points = dict.fromkeys(problem.drawn, low + (high - low) * (np.arange(MANY)[:, None] + 0.5) / MANY)
+    left = {name: problem.residual(name, params, many).reshape(len(many), -1) for name, many in points.items()}
     return {name: float(np.sqrt(np.mean(np.sum(r**2, axis=1)))) for name, r in left.items()}
 
 
