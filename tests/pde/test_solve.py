@@ -441,3 +441,13 @@ def test_points_of_which_the_time_left_holds_no_step_are_not_begun():
     run = rounds.solution()
     assert run.outcome is sg.Outcome.OUT_OF_TIME
     assert run.statistics.steps == 4
+
+
+def test_a_run_on_no_more_points_goes_on_to_the_end_of_the_time():
+    """Pieces of time are alike: one that is left out would be judged by what the last one has left."""
+    problem = pde.Problem([(0, 1)], [pde.interior(lambda u, x: pde.derivative(u, x, 0, 0) + 1.0), pde.boundary(0.0)])
+    rounds = Rounds(problem, resolve("auto"), sg.Until(wall_seconds=1e4), "auto", {"throw": False}, None)
+    rounds.run(problem.objective, None, steps=2)
+    rounds._step = (1e9, rounds._operations(problem.objective))  # far more than is left, for one step
+    rounds.run(problem.objective, None, steps=2)
+    assert rounds.count == 2

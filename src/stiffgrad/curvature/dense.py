@@ -116,6 +116,10 @@ class Curvature(abc.ABC):
     def flops(self, objective: Objective) -> float:
         """Operations to form the matrix, derivatives left out."""
 
+    def step_flops(self, objective: Objective) -> float:
+        """Operations to form the matrix and to factor it."""
+        return self.flops(objective) + self.side(objective) ** 3 / 3.0
+
     @abc.abstractmethod
     def bytes(self, objective: Objective) -> float:
         """Memory of a step: the Jacobian, the matrix, its factor and their copies."""

@@ -76,7 +76,7 @@ class Rounds:
         self.count = self.doublings = 0
         self.going = True
         self.whole = self.wants_points = self.divided = False
-        self._step = (0.0, 1.0)  # seconds of a step of the last run, and its operations
+        self._step = (0.0, np.inf)  # seconds of a step of the last run, and its operations
         self._too_dear = False  # whether the next run was left out, as what is left of the time holds no step of it
         self.division: Division | None = None
 
@@ -129,14 +129,15 @@ class Rounds:
         """
         if not self.going:
             return
-        if self._step[0] * self._operations(objective) / self._step[1] > (self._left().wall_seconds or np.inf):
+        left, operations = self._left(), self._operations(objective)
+        seconds, before = self._step
+        if operations > before and seconds * operations / before > (left.wall_seconds or np.inf):
             self.going, self._too_dear = False, True
             return
         stage, draws = steps is not None, self.may_draw
         self.whole, self.objective = whole or not stage, objective
         if not stage and isinstance(self._resample, int):
             steps = self._resample
-        left = self._left()
         most = min((number for number in (steps, left.steps) if number is not None), default=None)
         self.last = watch = Watch(
             objective,
@@ -152,7 +153,7 @@ class Rounds:
         run = watch.end(integrate(objective, self._begun(), until=until, callback=watch, **self._options))
         self._back = None
         self._total = run if self._total is None else continued(self._total, run, "points")
-        self._step = run.wall_seconds / (run.statistics.steps or 1), self._operations(objective)
+        self._step = run.wall_seconds / (run.statistics.steps or 1), operations
         self.count += 1
         left = self._left()
         spent = 0 in (left.wall_seconds, left.steps, left.presentations)
@@ -217,7 +218,4 @@ class Rounds:
 
     def _operations(self, objective: Objective) -> float:
         """Of a step: dense ones on many points take as much longer as they have more of them."""
-        if not hasattr(self._solver, "h0"):
-            return float(objective.rows)
-        model = GaussNewton()
-        return model.flops(objective) + model.side(objective) ** 3 / 3.0
+        return GaussNewton().step_flops(objective) if hasattr(self._solver, "h0") else float(objective.rows)

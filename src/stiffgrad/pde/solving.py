@@ -165,9 +165,9 @@ def _run_pieces(problem: Problem, rounds: Rounds, loss: float | None) -> None:
         objective, held_out = division.next()
         rounds.run(objective, GOAL, steps=STEPS, held_out=held_out)
         division.judge(rounds.params, rounds.last.energy, rounds.last.steps)
-    whole = problem.with_network(*division.whole) if division.found else None
-    hopeless = rounds.going and division.hopeless
-    if whole is not None and not hopeless and not (division.done and _strayed(whole, problem, before, rounds.levels)):
+    met = division.found and not (rounds.going and division.hopeless)
+    whole = problem.with_network(*division.whole) if met else None
+    if whole is not None and not (division.done and _strayed(whole, problem, before, rounds.levels)):
         rounds.end_with(whole, whole.params, division)
     else:
         rounds.end_with(problem, before)

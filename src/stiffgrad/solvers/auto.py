@@ -111,7 +111,7 @@ def choose(objective: Objective) -> Choice:
         if small:
             return Choice((QuasiNewton(),), f"{words}, and a dense matrix of secants is cheap")
         return Choice(free, f"{words}, and dense matrices are not cheap")
-    flops = model.flops(objective) + model.side(objective) ** 3 / 3.0
+    flops = model.step_flops(objective)
     dense = WMethod(), (QuasiNewton() if small else Secants())
     if flops <= CHEAP_FLOPS:
         return Choice(dense, f"n = {n}, m = {m}: a dense step is cheap")
