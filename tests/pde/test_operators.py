@@ -94,6 +94,19 @@ def test_a_point_may_be_made_of_coordinates(made, sine):
     np.testing.assert_allclose(left, np.sin(1.0) - np.sin(2.0) + 0.125, rtol=1e-12)
 
 
+@pytest.mark.parametrize("sine", [np.sin, jnp.sin])
+def test_many_points_outside_of_equations_give_one_row_each(sine):
+    points = np.array([[0.5, 1.0], [2.0, -1.0], [0.3, 0.4]])
+    x, y = points.T
+    u = lambda z: sine(z[0]) * z[1] ** 2  # noqa: E731
+    np.testing.assert_allclose(pde.derivative(u, points, 0, 1), 2 * np.cos(x) * y, atol=1e-12)
+    np.testing.assert_allclose(pde.gradient(u, points), np.stack([np.cos(x) * y**2, 2 * np.sin(x) * y], 1), atol=1e-12)
+    np.testing.assert_allclose(pde.laplacian(u, points, axes=[1]), 2 * np.sin(x), atol=1e-12)
+    flux = lambda z: -z[1] * pde.gradient(u, z)  # noqa: E731
+    expected = np.sin(x) * y**3 - 4 * np.sin(x) * y
+    np.testing.assert_allclose(pde.divergence(flux, points), expected, atol=1e-12)
+
+
 def test_the_axis_may_be_left_out_in_one_dimension():
     assert float(pde.derivative(lambda t: t[0] ** 3, np.array([2.0]))) == 12.0
 
@@ -105,7 +118,7 @@ def test_the_axis_may_be_left_out_in_one_dimension():
         (lambda: pde.derivative(lambda x: x[0], np.ones(2), 2), ValueError, r"axis=2 is beyond .* 0 to 1"),
         (lambda: pde.derivative(lambda x: x[0], np.ones(2), "x"), TypeError, "axis='x' must be the whole number"),
         (lambda: pde.derivative(1.0, np.ones(2), 0), TypeError, r"function of a point, as u, not its value u\(x\)"),
-        (lambda: pde.laplacian(lambda x: x[0], np.ones((3, 2))), ValueError, r"one point of shape \(d,\)"),
+        (lambda: pde.laplacian(lambda x: x[0], np.ones((3, 2, 1))), ValueError, r"one point of shape \(d,\)"),
         (lambda: pde.laplacian(lambda x: x[0], np.ones(2), axes=[]), ValueError, "axes is empty"),
         (
             lambda: pde.divergence(lambda x: x[0], np.ones(2)),

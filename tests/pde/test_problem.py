@@ -307,3 +307,17 @@ def test_a_network_with_kinks_is_refused_for_an_equation_only():
     with pytest.raises(ValueError, match="activation='relu' must be smooth"):
         pde.Problem([(0, 1)], [pde.interior(lambda u, x: pde.derivative(u, x, 0, 0) + 1.0), pde.boundary(0.0)], network)
     pde.Problem([(0, 1)], [pde.observations(np.linspace(0, 1, 5)[:, None], np.ones(5))], network)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_a_solution_can_be_differentiated(outputs):
+    """A flux or a stress of what was solved, by the operators that equations are written with."""
+    heat = pde.interior(lambda u, z: pde.derivative(u, z, 1) - pde.derivative(u, z, 0, 0), points=20)
+    problem = pde.Problem([(0, 2), (0, 1)], [heat, pde.initial(1.0, points=5)], network=[6], outputs=outputs)
+    u = lambda z: problem.evaluate(problem.params, z)  # noqa: E731
+    points, step = np.array([[0.5, 0.4], [1.5, 0.1]]), np.array([1e-5, 0.0])
+    expected = (u(points + step) - u(points - step)) / 2e-5
+    np.testing.assert_allclose(pde.derivative(u, points, 0), expected, rtol=1e-8)
+    np.testing.assert_allclose(pde.derivative(u, list(points[0]), 0), expected[0], rtol=1e-8)
+    of_coordinates = pde.derivative(lambda z: np.exp(u([z[0], z[1]])), points[0], 0)
+    np.testing.assert_allclose(of_coordinates, np.exp(u(points[0])) * expected[0], rtol=1e-8)

@@ -93,6 +93,22 @@ def unwrap(value: Any) -> Any:
     return jax.tree.map(bare, value)
 
 
+def _entries(x: Any) -> Any:
+    """A point, or the coordinates that it is made of."""
+    made = isinstance(x, list | tuple) or (isinstance(x, np.ndarray) and x.dtype == object)
+    return x if made else [x]
+
+
+def numpys(x: Any) -> bool:
+    """Whether a point, or one of the coordinates that it is made of, is for NumPy's functions."""
+    return any(isinstance(entry, Traced) for entry in _entries(x))
+
+
+def traced(x: Any) -> bool:
+    """Whether a point, or one of the coordinates that it is made of, has no value yet."""
+    return any(isinstance(entry, Traced | jax.core.Tracer) for entry in _entries(x))
+
+
 def as_array(value: Any) -> jax.Array:
     """A value, or a list of components, as one array."""
     return jnp.stack([jnp.asarray(v) for v in value]) if isinstance(value, list | tuple) else jnp.asarray(value)

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from stiffgrad._float64 import float64, host
-from stiffgrad.pde._numpy import Traced, accepting, as_array, unwrap, wrap
+from stiffgrad.pde._numpy import accepting, as_array, numpys, unwrap, wrap
 
 Field = Callable[[Any], Any]
+Operator = TypeVar("Operator", bound=Callable[..., Any])
 _seen: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("seen", default=None)
 
 
@@ -49,16 +51,33 @@ def _unseen() -> Iterator[None]:
         _seen.reset(token)
 
 
+def _at_each(operator: Operator) -> Operator:
+    """The same operator, which takes many points (N, d) as well where it is called by itself, not in an equation."""
+
+    @functools.wraps(operator)
+    def at(u: Field, x: Any, *others: Any, **named: Any) -> Any:
+        known = isinstance(x, np.ndarray | jax.Array) and not isinstance(x, jax.core.Tracer) and x.dtype != object
+        if not known or x.ndim != 2 or not len(x) or not callable(u):
+            return operator(u, x, *others, **named)
+        points = np.asarray(x, float)
+        name = getattr(operator, "__name__", "operator")
+        function = accepting(u, lambda f: jax.eval_shape(lambda z: as_array(f(z)), points[0]), f"{name}: u")[0]
+        return host(jax.vmap(lambda z: operator(function, z, *others, **named))(points))
+
+    return at  # type: ignore[return-value]
+
+
 @float64
+@_at_each
 def derivative(u: Field, x: Any, *axes: int) -> Any:
     """The partial derivative of u at the point x along the coordinates `axes`, one after the other.
 
     Parameters
     ----------
     u : callable
-        A function of one point.
-    x : array of shape (d,)
-        The point.
+        A function of one point; outside of equations also `solution.u` of what was solved.
+    x : array of shape (d,), or (N, d) outside of equations
+        The point, or many; then the values for each are stacked, as of the other operators.
     *axes : int
         The coordinates: `0` is du/dx0, `0, 0` the second derivative, `0, 1` the mixed one, `0, 0, 0` the third. May
         be left out where there is one coordinate only.
@@ -93,6 +112,7 @@ def derivative(u: Field, x: Any, *axes: int) -> Any:
 
 
 @float64
+@_at_each
 def gradient(u: Field, x: Any) -> Any:
     """All first derivatives of u at the point x.
 
@@ -111,6 +131,7 @@ def gradient(u: Field, x: Any) -> Any:
 
 
 @float64
+@_at_each
 def laplacian(u: Field, x: Any, axes: Sequence[int] | None = None) -> Any:
     """The sum of the second derivatives of u at the point x, along all coordinates or along `axes`.
 
@@ -133,6 +154,7 @@ def laplacian(u: Field, x: Any, axes: Sequence[int] | None = None) -> Any:
 
 
 @float64
+@_at_each
 def divergence(v: Field, x: Any) -> Any:
     """The sum of dv_i/dx_i at the point x, for a vector v with one component for each coordinate.
 
@@ -156,7 +178,7 @@ def _traceable(u: Field, x: Any, name: str) -> tuple[Callable[[Any], jax.Array],
     """The function u between plain arrays, and the point as one."""
     if not callable(u):
         raise TypeError(f"{name}: the first argument must be a function of a point, as u, not its value u(x)")
-    numpy = _numpys(x)
+    numpy = numpys(x)
     point = as_array(unwrap(x)) if isinstance(x, list | tuple) else unwrap(x)
     if np.ndim(point) != 1:
         raise ValueError(f"{name}: x must be one point of shape (d,), not of shape {np.shape(point)}")
@@ -178,14 +200,8 @@ def _traceable(u: Field, x: Any, name: str) -> tuple[Callable[[Any], jax.Array],
     return alone, point
 
 
-def _numpys(x: Any) -> bool:
-    """Whether a point, or one of the coordinates that it is made of, is for NumPy's functions."""
-    made = isinstance(x, list | tuple) or (isinstance(x, np.ndarray) and x.dtype == object)
-    return any(isinstance(entry, Traced) for entry in (x if made else [x]))
-
-
 def _as(x: Any, value: Any) -> Any:
-    return wrap(value) if _numpys(x) else host(value)
+    return wrap(value) if numpys(x) else host(value)
 
 
 def _axis(axis: Any, point: Any, name: str) -> int:

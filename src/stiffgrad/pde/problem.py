@@ -21,6 +21,7 @@ from stiffgrad.objective.dense import Perceptron, recognised
 from stiffgrad.objective.derivatives import Block
 from stiffgrad.objective.networks import MLP
 from stiffgrad.objective.parameters import Layout
+from stiffgrad.pde._numpy import numpys, traced, wrap
 from stiffgrad.pde.conditions import Condition, Residual, Solution, in_units, moved, residual_of, term_of, time_axis
 from stiffgrad.pde.fast import Stretched, fastest
 from stiffgrad.pde.jumps import jumps, kinks, order
@@ -416,11 +417,14 @@ class Problem:
         return np.asarray(term.targets) * np.array(residual_of(term).units or 1.0)
 
     @float64
-    def evaluate(self, params: Params, points: Any) -> np.ndarray:
+    def evaluate(self, params: Params, points: Any) -> Any:
         """The solution at points of shape (N, d), or at one of shape (d,), with the parameters `params`.
 
-        In one dimension (N,) will do.
+        In one dimension (N,) will do. Operators such as `derivative` give one point that is traced.
         """
+        if traced(points):
+            function = Solution(self.network, params["network"] if self.inverse else params)
+            return wrap(function(points)) if numpys(points) else function(points)
         where = np.asarray(points, float)
         if len(self.domain) == 1 and where.ndim == 1 and len(where) != 1:
             where = where[:, None]

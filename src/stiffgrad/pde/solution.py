@@ -78,7 +78,10 @@ class Solution:
         return self.run.loss
 
     def u(self, points: Any) -> np.ndarray:
-        """The solution at points (N, d), or at one (d,): of shape (N,), or (N, k) for k components."""
+        """The solution at points (N, d), or at one (d,): of shape (N,), or (N, k) for k components.
+
+        `pde.derivative(solution.u, points, 0)` and the other operators differentiate it.
+        """
         return self.problem.evaluate(self.params, points)
 
     def errors(self, reference: Any, points: Points | None = None) -> Errors:
