@@ -444,6 +444,11 @@ def _hint(reason: str) -> str:
         return "Has u more components? Then give outputs=. "
     if "setting an array element" in reason:
         return "Entries of an array cannot be set while it is traced: make a list, and return it. "
+    if f"'{Solution.__name__}'" in reason:
+        return (
+            "The first of two arguments is the solution, a function: a value is a function of ONE point, as in "
+            "`lambda z: z[0] + z[1]`, and an equation says u(z). "
+        )
     if "'dict' object has no attribute" in reason:
         return 'Unknowns are taken by name, as in p["k"]. '
     return ""
@@ -473,12 +478,25 @@ def _targets(condition: Condition, label: str, points: Points, width: int) -> Po
     if rows.shape[1] != width:
         raise ValueError(
             f"{label}: the value has {rows.shape[1]} components, but u has {width}: give one for each, or write an "
-            "equation (u, x) -> what must vanish for some of them"
+            f"equation (u, x) -> what must vanish for some of them{_more(condition, points)}"
         )
     if not np.all(np.isfinite(rows)):
         first = int(np.argmin(np.all(np.isfinite(rows), axis=1)))
         raise ValueError(f"{label}: the value is {rows[first].tolist()} at the point {points[first].tolist()}")
     return rows
+
+
+def _more(condition: Condition, points: Points) -> str:
+    """What else a value with too many or too few components may have been meant as."""
+    if callable(condition.value):
+        return (
+            f". The value function is called with ONE point of shape {points[0].shape}: its coordinates are x[0], ..."
+        )
+    if condition.kind == "initial":
+        return ". A value and a slope are `lambda u, x: [u(x) - 1, pde.derivative(u, x, -1)]`"
+    if condition.kind == "observations":
+        return ". What else is measured is a quantity=(u, x)"
+    return ". Values that differ from face to face are a boundary each, with faces=[(0, 1.0)], or a function of a point"
 
 
 def _evaluated(value: Callable[[Any], Any], label: str, point: Points) -> Points:
