@@ -320,6 +320,9 @@ def test_a_solution_can_be_differentiated(outputs):
     problem = pde.Problem([(0, 2), (0, 1)], [heat, pde.initial(1.0, points=5)], network=[6], outputs=outputs)
     u = lambda z: problem.evaluate(problem.params, z)  # noqa: E731
     points, step = np.array([[0.5, 0.4], [1.5, 0.1]]), np.array([1e-5, 0.0])
+    grid = np.stack(np.meshgrid([0.5, 1.5, 1.0], [0.4, 0.1]), -1)
+    assert u(grid).shape == ((2, 3) if outputs == 1 else (2, 3, 2))
+    np.testing.assert_allclose(u(grid)[1, 0], u(grid[1, 0]), rtol=1e-12)
     expected = (u(points + step) - u(points - step)) / 2e-5
     np.testing.assert_allclose(pde.derivative(u, points, 0), expected, rtol=1e-8)
     np.testing.assert_allclose(pde.derivative(u, list(points[0]), 0), expected[0], rtol=1e-8)

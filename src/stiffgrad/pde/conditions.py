@@ -443,7 +443,10 @@ def _hint(reason: str) -> str:
     if re.search("0-d array|is 0-dimensional|0-dimensional array", reason):
         return "Has u more components? Then give outputs=. "
     if "setting an array element" in reason:
-        return "Entries of an array cannot be set while it is traced: make a list, and return it. "
+        return (
+            "Entries of an array cannot be set while it is traced: make a list, and return it. "
+            "Splines of SciPy set them too: np.interp(x[0], xs, ys) does not. "
+        )
     if f"'{Solution.__name__}'" in reason:
         return (
             "The first of two arguments is the solution, a function: a value is a function of ONE point, as in "

@@ -418,7 +418,7 @@ class Problem:
 
     @float64
     def evaluate(self, params: Params, points: Any) -> Any:
-        """The solution at points of shape (N, d), or at one of shape (d,), with the parameters `params`.
+        """The solution at points of shape (N, d), a grid (..., d) or one (d,), with the parameters `params`.
 
         In one dimension (N,) will do. Operators such as `derivative` give one point that is traced.
         """
@@ -431,6 +431,9 @@ class Problem:
         weights = params["network"] if self.inverse else params
         if where.ndim == 1 and len(where) == len(self.domain):
             return np.asarray(Solution(self.network, weights)(where))
+        if where.ndim > 2 and where.shape[-1] == len(self.domain) and where.size:
+            values = self.evaluate(params, where.reshape(-1, len(self.domain)))
+            return values.reshape(*where.shape[:-1], *values.shape[1:])
         if where.ndim != 2 or where.shape[1] != len(self.domain):
             raise ValueError(f"points have shape {where.shape}; give (N, {len(self.domain)}), one row for each point")
         values = at_points(self.network, weights, where.astype(self.objective.w0.dtype))

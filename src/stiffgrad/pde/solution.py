@@ -80,6 +80,7 @@ class Solution:
     def u(self, points: Any) -> np.ndarray:
         """The solution at points (N, d), or at one (d,): of shape (N,), or (N, k) for k components.
 
+        A grid (..., d) gives (...) or (..., k): `solution.u(np.stack(np.meshgrid(x, t), -1))`.
         `pde.derivative(solution.u, points, 0)` and the other operators differentiate it.
         """
         return self.problem.evaluate(self.params, points)

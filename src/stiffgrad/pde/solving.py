@@ -98,7 +98,7 @@ def solve(
         )
     until = Until(loss=TARGET) if until is None else until
     if not isinstance(until, Until):
-        raise TypeError(f"until must be stiffgrad.Until(...), not {type(until).__name__}")
+        raise TypeError(f"until must be stiffgrad.Until(...), as stiffgrad.Until(wall_seconds=60), not {until!r}")
     check_resample(resample, problem)
     problem.check_start()
     if problem.held_out is not None:
