@@ -78,7 +78,7 @@ print(json.dumps([len(devices), found, counts]))
 def run(devices):
     environment = {
         **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
         "JAX_PLATFORMS": "cpu",
         "STIFFGRAD_CACHE_DIR": os.environ.get("STIFFGRAD_CACHE_DIR", ""),
     }
