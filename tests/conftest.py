@@ -18,8 +18,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 os.environ.setdefault("STIFFGRAD_CACHE_DIR", str(ROOT / ".cache" / "stiffgrad"))
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# What tests compile themselves, oracles and single operations, runs once or twice: XLA need not optimise it. Programs of
-# stiffgrad that say how they are compiled are not touched by this.
+# What tests compile themselves, oracles and single operations, runs once or twice: XLA need not optimise it. Programs
+# of stiffgrad that say how they are compiled are not touched by this.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 # A worker gathers millions of objects that stay: each full look of the garbage collector takes the longer.
