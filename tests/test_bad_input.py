@@ -6,6 +6,7 @@ Each case is a call and what its message must name. The command line's are in `t
 import pathlib
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -77,6 +78,9 @@ NETWORKS = {
 }
 
 OBJECTIVES = {
+    "params under jit": (lambda: jax.jit(lambda p: supervised(params=p)().w0)(PARAMS), r"params\[0\].*jax.jit"),
+    "samples under vmap": (lambda: jax.vmap(lambda s: supervised(X=s * X)().w0)(jnp.ones(2)), "samples.*vmap"),
+    "targets under grad": (lambda: jax.grad(lambda s: supervised(y=s * Y)().value(PARAMS))(1.0), "targets.*grad"),
     "X of other width": (supervised(X=np.ones((12, 5))), r"2|5"),
     "fewer targets": (supervised(y=Y[:5]), "5|12"),
     "no samples": (supervised(X=X[:0], y=Y[:0]), "sample|empty|0"),
