@@ -193,7 +193,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         """
         options = {"multi_output": True, "y_numeric": True}
         X, y = self._checked(X, y, **options)
-        y, weights = np.asarray(y, np.float64), checked_weights(sample_weight, X)
+        weights = checked_weights(sample_weight, X)
         self._fit_rows(X, y, weights, self._held_out(X_val, y_val, sample_weight_val, **options))
         self._joined(X, y, weights, again=False)
         self._goes_on = False
@@ -223,7 +223,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         """
         again = hasattr(self, "n_layers_")
         X, y = self._checked(X, y, reset=not again, multi_output=True, y_numeric=True)
-        rows = self._joined(X, np.asarray(y, np.float64), checked_weights(sample_weight, X), again)
+        rows = self._joined(X, y, checked_weights(sample_weight, X), again)
         self._fit_rows(*rows, None)
         self._goes_on = True
         return self
