@@ -339,6 +339,14 @@ ESTIMATORS = {
     "sparse targets": (regress(y=csr_array(Y[:, None])), "y is sparse.*toarray"),
     "a label of None among text": (classify(y=np.array(["a", "b", None] * 4, object)), "y .*None.* row 2"),
     "a label of NA": (classify(y=pd.Series(["a", pd.NA] * 6, dtype="string")), "y .*NA.* row 1"),
+    "error bars of one row": (
+        lambda: FlowRegressor().fit(X[:1], Y[:1]).predict(X, return_std=True),
+        "return_std.*single row",
+    ),
+    "intervals of one row and its copies": (
+        lambda: FlowRegressor().fit(X[[0, 0, 0]], Y[[0, 0, 0]]).predict(X, quantiles=[0.1]),
+        "quantiles.*single row",
+    ),
     "fewer targets": (regress(y=Y[:5]), "5|12"),
     "no samples": (regress(X=X[:0], y=Y[:0]), "sample"),
     "one dimension": (regress(X=X[:, 0]), "2D|dimension"),
