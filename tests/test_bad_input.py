@@ -6,10 +6,12 @@ Each case is a call and what its message must name. The command line's are in `t
 import pathlib
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 
 import stiffgrad as sg
 from stiffgrad import pde
@@ -18,6 +20,7 @@ from stiffgrad.estimators import FlowClassifier, FlowRegressor, TableModel
 X = np.linspace(-1, 1, 24).reshape(12, 2)
 Y = np.sin(X.sum(1))
 LABELS = np.arange(12) % 3
+FRAME = pd.DataFrame(X, columns=["a", "b"])
 APPLY, PARAMS = sg.mlp([2, 3, 1])
 
 
@@ -77,6 +80,9 @@ NETWORKS = {
 }
 
 OBJECTIVES = {
+    "params under jit": (lambda: jax.jit(lambda p: supervised(params=p)().w0)(PARAMS), r"params\[0\].*jax.jit"),
+    "samples under vmap": (lambda: jax.vmap(lambda s: supervised(X=s * X)().w0)(jnp.ones(2)), "samples.*vmap"),
+    "targets under grad": (lambda: jax.grad(lambda s: supervised(y=s * Y)().value(PARAMS))(1.0), "targets.*grad"),
     "X of other width": (supervised(X=np.ones((12, 5))), r"2|5"),
     "fewer targets": (supervised(y=Y[:5]), "5|12"),
     "no samples": (supervised(X=X[:0], y=Y[:0]), "sample|empty|0"),
@@ -322,6 +328,25 @@ FILES = {
 }  # fmt: skip
 
 ESTIMATORS = {
+    "text in a column of a frame": (regress(FRAME.assign(k=list("uv") * 6)), "column 'k'.*'u'.*get_dummies"),
+    "a category in a frame": (
+        classify(FRAME.assign(k=pd.Categorical(list("uv") * 6))),
+        "column 'k'.*text.*OneHotEncoder",
+    ),
+    "times in a column of a frame": (regress(FRAME.assign(t=pd.date_range("2020", periods=12))), "column 't'.*times"),
+    "text in an array": (regress(np.array([["1.5", "b"]] * 12)), "column 1.*'b'"),
+    "targets of text": (regress(y=np.array(list("ab") * 6)), "y holds text, such as 'a'.*FlowClassifier"),
+    "sparse targets": (regress(y=csr_array(Y[:, None])), "y is sparse.*toarray"),
+    "a label of None among text": (classify(y=np.array(["a", "b", None] * 4, object)), "y .*None.* row 2"),
+    "a label of NA": (classify(y=pd.Series(["a", pd.NA] * 6, dtype="string")), "y .*NA.* row 1"),
+    "error bars of one row": (
+        lambda: FlowRegressor().fit(X[:1], Y[:1]).predict(X, return_std=True),
+        "return_std.*single row",
+    ),
+    "intervals of one row and its copies": (
+        lambda: FlowRegressor().fit(X[[0, 0, 0]], Y[[0, 0, 0]]).predict(X, quantiles=[0.1]),
+        "quantiles.*single row",
+    ),
     "fewer targets": (regress(y=Y[:5]), "5|12"),
     "no samples": (regress(X=X[:0], y=Y[:0]), "sample"),
     "one dimension": (regress(X=X[:, 0]), "2D|dimension"),
@@ -329,7 +354,6 @@ ESTIMATORS = {
     "text": (regress(X=np.array([["a", "b"]] * 12)), "string|number|convert"),
     "infinity": (regress(X=X / 0.0 if False else np.where(X > 0.9, np.inf, X)), "infinity"),
     "NaN targets": (regress(y=np.where(Y > 0.5, np.nan, Y)), "NaN"),
-    "targets of text": (regress(y=np.array(["a"] * 12)), "string|number|convert"),
     "complex inputs": (regress(X=X * 1j), "[Cc]omplex"),
     "targets of None": (regress(y=None), "y"),
     "targets of infinity": (regress(y=np.where(Y > 0.5, np.inf, Y)), "infinity"),

@@ -107,3 +107,12 @@ def test_estimators_stand_constant_and_doubled_columns():
     assert np.all(np.isfinite(found))
     with pytest.raises(ValueError, match=r"at least|minimum|sample"):
         FlowRegressor().fit(odd[:0], Y[:0])
+
+
+@pytest.mark.parametrize("value", [0.0, 3.5, -1e9])
+def test_a_constant_target_is_predicted_without_a_warning(value):
+    # A variance that changes was asked for where there is none, and 0 divided by 0.
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    mean, std = FlowRegressor().fit(X, np.full(60, value)).predict(X, return_std=True)
+    np.testing.assert_allclose(mean, value, rtol=1e-12, atol=1e-12)
+    assert np.all((std > 0) & (std < 1e-3))

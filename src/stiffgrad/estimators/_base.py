@@ -24,7 +24,7 @@ from stiffgrad._config import one_blas_thread
 from stiffgrad._memory import require
 from stiffgrad._types import Outcome, Params, SolveError
 from stiffgrad.analysis import minimum
-from stiffgrad.estimators import _onnx, _screening, _training
+from stiffgrad.estimators import _mistakes, _onnx, _screening, _training
 from stiffgrad.estimators._jobs import Jobs
 from stiffgrad.estimators._kept import Kept
 from stiffgrad.estimators._leave_one_out import ROWS
@@ -322,7 +322,16 @@ class FlowEstimator(BaseEstimator, abc.ABC):
     def _checked(self, X: Any, y: Any = "no_validation", **options: Any) -> Any:
         """Dense X and, where it is given, y, as scikit-learn checks them; X may be sparse and miss values."""
         options |= {"dtype": np.float64, "ensure_all_finite": "allow-nan", "accept_sparse": "csr"}
-        found = validate_data(self, X, y, **options)
+        try:
+            found = validate_data(self, X, y, **options)
+            if options.get("y_numeric"):
+                found = (found[0], np.asarray(found[1], np.float64))
+        except (TypeError, ValueError) as error:
+            sentence = _mistakes.of(X, y, bool(options.get("y_numeric")))
+            if sentence is None:
+                raise
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            raise kind(sentence) from error
         X, *rest = found if isinstance(found, tuple) else (found,)
         if issparse(X):
             remedy = "give fewer rows, or fewer columns, for example by sklearn.decomposition.TruncatedSVD"

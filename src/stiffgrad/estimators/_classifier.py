@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
@@ -14,6 +15,7 @@ from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from stiffgrad._float64 import float64
+from stiffgrad.estimators import _mistakes
 from stiffgrad.estimators._base import FlowEstimator, checked_weights
 from stiffgrad.estimators._network import Matrix
 from stiffgrad.estimators._problem import LOSSES
@@ -189,6 +191,8 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
         return self
 
     def _checked_labels(self, X: Any, y: Any, **options: Any) -> tuple[Matrix, NDArray[Any]]:
+        if y is not None and not issparse(y):
+            _mistakes.missing_label(y)
         X, y = self._checked(X, y, multi_output=True, **options)
         check_classification_targets(y)
         if type_of_target(y) == "multiclass-multioutput":

@@ -288,7 +288,7 @@ def _likelier(noise: Noise, other: Noise) -> bool:
 
 def _is_nil(noise: Noise, task: Task) -> bool:
     """Whether there is none: what is left is the error of the fit."""
-    return noise.left_out < NIL * spread_of(task.y, task.weights)
+    return noise.left_out <= NIL * spread_of(task.y, task.weights)  # both are zero where targets are constant
 
 
 def widened(task: Task, fitted: Fitted) -> Fitted:

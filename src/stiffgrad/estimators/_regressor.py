@@ -193,7 +193,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         """
         options = {"multi_output": True, "y_numeric": True}
         X, y = self._checked(X, y, **options)
-        y, weights = np.asarray(y, np.float64), checked_weights(sample_weight, X)
+        weights = checked_weights(sample_weight, X)
         self._fit_rows(X, y, weights, self._held_out(X_val, y_val, sample_weight_val, **options))
         self._joined(X, y, weights, again=False)
         self._goes_on = False
@@ -223,7 +223,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
         """
         again = hasattr(self, "n_layers_")
         X, y = self._checked(X, y, reset=not again, multi_output=True, y_numeric=True)
-        rows = self._joined(X, np.asarray(y, np.float64), checked_weights(sample_weight, X), again)
+        rows = self._joined(X, y, checked_weights(sample_weight, X), again)
         self._fit_rows(*rows, None)
         self._goes_on = True
         return self
@@ -246,6 +246,8 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             )
         if not by_evidence:
             return found
+        if len(tasks[0].X) == 1:  # one row tells nothing of how far others are from it
+            return [dataclasses.replace(each, noise=None, covariance=None) for each in found]
         if self.noise == "gaussian":
             return _starts.mixed(found, tasks[0]) if len(found) > 1 else [_noise.widened(tasks[0], found[0])]
 
@@ -320,7 +322,8 @@ class FlowRegressor(RegressorMixin, FlowEstimator):
             if isinstance(self.alpha, str):
                 remedy = (
                     "this model has more than 3,000 weights, or its Jacobian more than 2e8 entries, and was stopped by "
-                    "a validation score instead. Give smaller hidden_layer_sizes, or fewer columns"
+                    "a validation score instead: give smaller hidden_layer_sizes, or fewer columns. Or it was fitted "
+                    "to a single row, or copies of one, which tell nothing of the spread: give more rows"
                 )
             raise ValueError(f"{asked} needs alpha='evidence' or 'relevance': {remedy}")
         if return_cov:

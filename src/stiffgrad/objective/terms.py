@@ -67,6 +67,8 @@ def flat_start(params: Params, layout: Layout, kind: Any) -> jax.Array:
         raise ValueError("params is empty: there is nothing to train")
     if any(np.iscomplexobj(leaf) for leaf in jax.tree.leaves(params)):
         raise TypeError("params must be a pytree of arrays of real numbers: split complex ones into two")
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        _refuse_traced(leaf, f"params{jax.tree_util.keystr(path)}")
     _check_types(params)
     try:
         w0 = layout.flatten(params, kind)
@@ -77,6 +79,16 @@ def flat_start(params: Params, layout: Layout, kind: Any) -> jax.Array:
     if not np.all(np.isfinite(np.asarray(w0))):
         raise ValueError("params contains NaN or infinity: start from finite parameters")
     return w0
+
+
+def _refuse_traced(leaf: Any, name: str) -> None:
+    """Objectives are made of numbers, and training looks at them: neither is possible while JAX traces."""
+    if isinstance(leaf, jax.core.Tracer):
+        raise TypeError(
+            f"{name} has no values yet, as JAX traces the code around this call: train outside of jax.jit, vmap and "
+            "grad, in a Python loop over problems, or by stiffgrad.multistart over starts; the functions given to "
+            "stiffgrad may use them inside"
+        )
 
 
 def _check_types(params: Params) -> None:
@@ -265,6 +277,7 @@ def device(data: Any, kind: Any, name: str) -> Any:
 
     def convert(leaf: Any) -> jax.Array:
         place = ""
+        _refuse_traced(leaf, name)
         if isinstance(leaf, jax.Array):  # it may be sharded over devices: leave it where it is
             array = without_types(leaf)
             array = array.astype(kind) if jnp.issubdtype(leaf.dtype, jnp.floating) else array
