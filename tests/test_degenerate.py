@@ -116,3 +116,11 @@ def test_a_constant_target_is_predicted_without_a_warning(value):
     mean, std = FlowRegressor().fit(X, np.full(60, value)).predict(X, return_std=True)
     np.testing.assert_allclose(mean, value, rtol=1e-12, atol=1e-12)
     assert np.all((std > 0) & (std < 1e-3))
+
+
+@pytest.mark.parametrize(("rows", "seed"), [(1, 8), (1, 13), (20, 14)])
+def test_a_fit_goes_on_where_what_a_step_promises_underflows(rows, seed):
+    # The network meets a constant target to 1e-160 and better: the square is zero, and a fall was divided by it.
+    X = np.random.default_rng(0).normal(size=(rows, 3))
+    model = FlowRegressor(random_state=seed).fit(X, np.full(rows, 3.5))
+    np.testing.assert_allclose(model.predict(X), 3.5, rtol=1e-12)

@@ -239,7 +239,8 @@ def _advance(
         new = _Rows.at(problem, rows.w + step)
         fall = energy - new.energy(decay)
         if fall > 0:
-            ratio = fall / (-0.5 * float(slope @ d) + 0.5 * float(d @ d) / h)
+            promised = -0.5 * float(slope @ d) + 0.5 * float(d @ d) / h  # squares may underflow to zero
+            ratio = fall / max(promised, np.finfo(float).tiny)
             longer = DEFAULT.next_step(np.float64(h), Verdict(np.True_, np.float64(ratio), np.False_))  # type: ignore[arg-type]
             further = 0
             while ratio > PROMISE and further < W_STEPS:
