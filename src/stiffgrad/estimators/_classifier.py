@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import issparse
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
@@ -191,8 +190,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimator):
         return self
 
     def _checked_labels(self, X: Any, y: Any, **options: Any) -> tuple[Matrix, NDArray[Any]]:
-        if y is not None and not issparse(y):
-            _mistakes.missing_label(y)
+        _mistakes.missing_label(y)
         X, y = self._checked(X, y, multi_output=True, **options)
         check_classification_targets(y)
         if type_of_target(y) == "multiclass-multioutput":

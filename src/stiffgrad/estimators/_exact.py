@@ -226,6 +226,11 @@ def follow(problem: Problem, w: Matrix, record: Record) -> Exact:
     return Run(problem, w).to(MATRICES, record).best
 
 
+def _earned(fall: float, promised: float) -> float:
+    """What part of a promised fall came; squares of which the promise is made may underflow to zero."""
+    return fall / max(promised, np.finfo(float).tiny)
+
+
 def _advance(
     problem: Problem, rows: _Rows, a: Matrix, small: Matrix, decay: float, h: float
 ) -> tuple[_Rows, float, int, int]:
@@ -239,8 +244,7 @@ def _advance(
         new = _Rows.at(problem, rows.w + step)
         fall = energy - new.energy(decay)
         if fall > 0:
-            promised = -0.5 * float(slope @ d) + 0.5 * float(d @ d) / h  # squares may underflow to zero
-            ratio = fall / max(promised, np.finfo(float).tiny)
+            ratio = _earned(fall, -0.5 * float(slope @ d) + 0.5 * float(d @ d) / h)
             longer = DEFAULT.next_step(np.float64(h), Verdict(np.True_, np.float64(ratio), np.False_))  # type: ignore[arg-type]
             further = 0
             while ratio > PROMISE and further < W_STEPS:
@@ -251,7 +255,7 @@ def _advance(
                 fall = new.energy(decay) - other.energy(decay)
                 if not fall > 0:
                     break
-                ratio = fall / max(-0.5 * float(slope @ d), np.finfo(float).tiny)
+                ratio = _earned(fall, -0.5 * float(slope @ d))
                 new, further = other, further + 1
             return new, float(longer), further, refused
         h *= DEFAULT.shrink

@@ -54,6 +54,8 @@ def _targets(y: Any, numeric: bool) -> str | None:
 
 def missing_label(y: Any) -> None:
     """Raise ValueError for labels among which None, NaN or NA stands for a missing one."""
+    if y is None or issparse(y):  # refused by scikit-learn's checks
+        return
     if hasattr(y, "dtype") and getattr(y.dtype, "kind", "O") not in "OT":
         return
     labels = np.ravel(np.asarray(y, object))

@@ -73,7 +73,7 @@ class Defect(NamedTuple):
 def defect(problem: Problem, params: Params, points: Points) -> Defect:
     """The change of the solution at points (N, d) that takes away what its conditions leave."""
     around = Around(problem.network, problem.domain)
-    weights = params["network"] if problem.inverse else params
+    weights = problem.of_network(params)
     unknowns = params["unknowns"] if problem.inverse else {}
     terms = [
         dataclasses.replace(term, function=dataclasses.replace(residual_of(term), network=around))

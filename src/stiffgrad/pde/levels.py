@@ -26,7 +26,7 @@ class Levels:
         None where it is no scale: it vanishes, or is not finite.
         """
         problem = self._problem
-        network = problem.params["network"] if problem.inverse else problem.params
+        network = problem.of_network(problem.params)
         zero = jax.tree.map(np.zeros_like, network)
         params = {**problem.params, "network": zero} if problem.inverse else zero
         loss = float(energy(problem.objective, problem.objective.layout.flatten(params)))

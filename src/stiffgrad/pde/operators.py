@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stiffgrad._float64 import float64, host
-from stiffgrad.pde._numpy import accepting, as_array, numpys, unwrap, wrap
+from stiffgrad.pde._numpy import accepting, as_array, numpys, traced, unwrap, wrap
 
 Field = Callable[[Any], Any]
 Operator = TypeVar("Operator", bound=Callable[..., Any])
@@ -56,7 +56,7 @@ def _at_each(operator: Operator) -> Operator:
 
     @functools.wraps(operator)
     def at(u: Field, x: Any, *others: Any, **named: Any) -> Any:
-        known = isinstance(x, np.ndarray | jax.Array) and not isinstance(x, jax.core.Tracer) and x.dtype != object
+        known = isinstance(x, np.ndarray | jax.Array) and not traced(x) and x.dtype != object
         if not known or x.ndim != 2 or not len(x) or not callable(u):
             return operator(u, x, *others, **named)
         points = np.asarray(x, float)

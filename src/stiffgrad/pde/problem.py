@@ -232,9 +232,13 @@ class Problem:
         """Whether it holds between its points as well: on faces, drawn there, which are more than single points."""
         return len(self.domain) > 1 and condition.drawn and condition.kind in ("boundary", "initial")
 
+    def of_network(self, params: Params) -> Params:
+        """The network's own parameters, without the unknowns of an inverse problem."""
+        return params["network"] if self.inverse else params
+
     def _outputs(self) -> int:
         """How many components the solution has."""
-        weights = self.params["network"] if self.inverse else self.params
+        weights = self.of_network(self.params)
         return int(np.size(jax.eval_shape(self.network, weights, np.array(self.domain)[:, 0])))
 
     def _balanced(self, terms: dict[str, Term]) -> dict[str, Term]:
@@ -304,7 +308,7 @@ class Problem:
             return self.params
         if not isinstance(self.network, Network):
             return None
-        weights = self.params["network"] if self.inverse else self.params
+        weights = self.of_network(self.params)
         sharp = self.network.sharper(weights, times)
         return {**self.params, "network": sharp} if self.inverse else sharp
 
@@ -316,7 +320,7 @@ class Problem:
         """
         if not isinstance(self.network, Network) or self.network.transform is not None:
             return ()
-        weights = params["network"] if self.inverse else params
+        weights = self.of_network(params)
         seen = lambda params: np.concatenate([r.ravel() for r in left(self.objective, self.objective.flatten(params))])  # noqa: E731
         before = seen(params)
 
@@ -422,15 +426,15 @@ class Problem:
 
         In one dimension (N,) will do. Operators such as `derivative` give one point that is traced.
         """
+        weights = self.of_network(params)
+        function = Solution(self.network, weights)
         if traced(points):
-            function = Solution(self.network, params["network"] if self.inverse else params)
             return wrap(function(points)) if numpys(points) else function(points)
         where = np.asarray(points, float)
         if len(self.domain) == 1 and where.ndim == 1 and len(where) != 1:
             where = where[:, None]
-        weights = params["network"] if self.inverse else params
         if where.ndim == 1 and len(where) == len(self.domain):
-            return np.asarray(Solution(self.network, weights)(where))
+            return np.asarray(function(where))
         if where.ndim > 2 and where.shape[-1] == len(self.domain) and where.size:
             values = self.evaluate(params, where.reshape(-1, len(self.domain)))
             return values.reshape(*where.shape[:-1], *values.shape[1:])

@@ -59,7 +59,7 @@ class Solution:
         """The trained model of Equinox, Flax or PyTorch, where the problem was given one; a new one each time."""
         if self.problem.restore is None:
             raise AttributeError("the problem was not given a model: its network is solution.problem.network")
-        return self.problem.restore(self.params["network"] if self.problem.inverse else self.params)
+        return self.problem.restore(self.problem.of_network(self.params))
 
     @property
     def unknowns(self) -> dict[str, Any]:
